@@ -1,0 +1,1 @@
+//! Health, counters, sessions, drain: HTTP on loopback.

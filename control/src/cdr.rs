@@ -1,0 +1,1 @@
+//! One line per session: what it was and why it ended.

@@ -1,0 +1,1 @@
+//! Which function serves a request, and which procedure.

@@ -1,0 +1,1 @@
+//! `midpath demo`: a relay and two clients in one process.

@@ -1,0 +1,1 @@
+//! Every maximum of the control plane.

@@ -1,0 +1,1 @@
+//! The ring pair to each worker, in methods that read like English.

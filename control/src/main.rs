@@ -1,0 +1,3 @@
+//! The Midpath relay.
+
+fn main() {}

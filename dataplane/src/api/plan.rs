@@ -1,0 +1,268 @@
+//! What control orders: acts on the streams of one session, with room for their results.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::{SessionId, Side, StreamId, StreamSet};
+
+/// One order: acts on one session, done in order; all or nothing for [`Act::Open`].
+///
+/// The worker fills in `outcome` and the acts' results and sends the box back.
+#[derive(Debug)]
+pub struct Order {
+    /// The session; made by its first [`Act::Open`], ended when its last stream is released.
+    pub session: SessionId,
+    /// Control's own mark, returned as it came.
+    pub mark: u64,
+    /// What to do.
+    pub acts: Vec<Act>,
+    /// How it went; [`Outcome::Pending`] on the way to the worker.
+    pub outcome: Outcome,
+    /// The plans of streams that were released, on their way home to be freed.
+    pub returned: Vec<StreamPlan>,
+}
+
+/// How an order went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Not done yet.
+    Pending,
+    /// Done.
+    Done,
+    /// Refused; nothing of it was done.
+    Refused(Refusal),
+}
+
+/// Why an order was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// No port is left.
+    NoPort,
+    /// No session or socket can be added.
+    Full,
+    /// The session or the stream is not there, or the stream is there already.
+    Unknown,
+    /// The kernel refused a socket (an address that isn't this machine's, ...).
+    Socket,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Act {
+    /// Adds a stream: binds its local ports and fills in `local` of both legs.
+    Open(StreamPlan),
+    /// Says or changes who is at the far end of a leg, and which way media may pass.
+    Connect {
+        /// The stream.
+        stream: StreamId,
+        /// Whose leg.
+        side: Side,
+        /// The far end.
+        remote: Remote,
+        /// What that side may do, from the relay's view of that leg.
+        direction: Direction,
+    },
+    /// Freezes, drains and frees streams, then fills in `facts`. The order comes back when the
+    /// ports are closed and every queue was written or the drain's time is up.
+    Release {
+        /// Which.
+        streams: StreamSet,
+        /// How long a drain may take, in milliseconds.
+        drain_ms: u32,
+        /// What the released streams did.
+        facts: Vec<StreamFacts>,
+    },
+    /// Fills in `facts` of the streams there are, and changes nothing.
+    Report {
+        /// What the streams did so far.
+        facts: Vec<StreamFacts>,
+    },
+}
+
+/// A stream to be forwarded between two legs.
+#[derive(Debug)]
+pub struct StreamPlan {
+    /// Its name.
+    pub stream: StreamId,
+    /// Side A's leg, side B's leg; both of the same kind.
+    pub legs: [LegSpec; 2],
+    /// What the worker bound, per leg; filled in by it.
+    pub local: [LegLocal; 2],
+    /// A leg is silent when nothing valid came for this long, in milliseconds; 0: never.
+    pub silence_ms: u32,
+}
+
+/// What one leg is made of.
+#[derive(Debug, Clone)]
+pub enum LegSpec {
+    /// RTP and RTCP over UDP.
+    Rtp {
+        /// The local address to bind.
+        local_ip: IpAddr,
+        /// Whether RTCP shares the RTP port (RFC 5761); no second port is bound then.
+        rtcp_mux: bool,
+        /// Whether and how the far address may be learnt.
+        learn: Learn,
+    },
+    /// MSRP frames, parsed and rewritten (own path on this leg).
+    Msrp {
+        /// The worker's listening address that this leg's path names.
+        local_ip: IpAddr,
+        /// The far end is matched by session-id alone, not by the whole URI.
+        match_session_id_only: bool,
+    },
+    /// Bytes of a connection, passed unchanged (RFC 6714); a port of its own.
+    Bytes {
+        /// The local address to bind.
+        local_ip: IpAddr,
+    },
+}
+
+/// Whether a leg's far address may be learnt from what arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Learn {
+    /// Only the address that SDP names.
+    Never,
+    /// Once, from the first valid packet within this many milliseconds after [`Act::Connect`];
+    /// packets from elsewhere are dropped from then on. Until it is learnt, media goes to the
+    /// address that SDP names.
+    Once {
+        /// The window, in milliseconds; 0: without end.
+        window_ms: u32,
+        /// Only another port of the address that SDP names may be learnt.
+        same_ip: bool,
+    },
+}
+
+/// What the worker bound for a leg.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum LegLocal {
+    /// Nothing yet.
+    #[default]
+    Unbound,
+    /// RTP's and RTCP's address; the same where they are multiplexed.
+    Rtp {
+        /// RTP.
+        rtp: SocketAddr,
+        /// RTCP.
+        rtcp: SocketAddr,
+    },
+    /// The MSRP session this leg is: its URI is
+    /// `msrp://{listen}/{session_id};tcp`.
+    Msrp(MsrpLocal),
+    /// The port that a byte leg listens on.
+    Bytes {
+        /// Where.
+        listen: SocketAddr,
+    },
+}
+
+/// The local end of an MSRP leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MsrpLocal {
+    /// The worker's listening address.
+    pub listen: SocketAddr,
+    /// 32 characters out of `[0-9a-v]`: 160 random bits.
+    pub session_id: [u8; 32],
+}
+
+/// Who is at the far end of a leg.
+#[derive(Debug, Clone)]
+pub enum Remote {
+    /// An RTP endpoint.
+    Rtp(RtpRemote),
+    /// An MSRP endpoint, for an [`LegSpec::Msrp`] leg.
+    Msrp(MsrpRemote),
+    /// A TCP endpoint, for an [`LegSpec::Bytes`] leg.
+    Bytes {
+        /// Its address; only used to connect.
+        address: SocketAddr,
+        /// Who connects.
+        setup: MsrpSetup,
+    },
+}
+
+/// The far end of an RTP leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RtpRemote {
+    /// Where RTP goes.
+    pub rtp: SocketAddr,
+    /// Where RTCP goes.
+    pub rtcp: SocketAddr,
+}
+
+/// The far end of an MSRP leg.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MsrpRemote {
+    /// The whole `a=path` value: its URIs, separated by a space. The To-Path of what is sent.
+    pub path: Box<str>,
+    /// Where the first URI's host is, for a leg that connects.
+    pub address: SocketAddr,
+    /// Who connects.
+    pub setup: MsrpSetup,
+    /// The From-Path to use instead of this leg's own URI, where the far end was told another one
+    /// (RFC 6714 offer answered without CEMA).
+    pub local_path: Option<Box<str>>,
+}
+
+/// Who makes the TCP connection of a leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MsrpSetup {
+    /// The relay connects.
+    Active,
+    /// The relay is connected to.
+    Passive,
+}
+
+/// What the client at the far end of a leg may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Direction {
+    /// It may send: what comes from it is forwarded.
+    pub may_send: bool,
+    /// It may receive: what is for it is sent.
+    pub may_receive: bool,
+}
+
+impl Direction {
+    /// Both ways.
+    pub const BOTH: Self = Self {
+        may_send: true,
+        may_receive: true,
+    };
+}
+
+/// RTP or RTCP of an RTP leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    /// RTP, and RTCP where it shares the port.
+    Rtp,
+    /// RTCP on a port of its own.
+    Rtcp,
+}
+
+/// What a stream did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamFacts {
+    /// Which.
+    pub stream: StreamId,
+    /// Side A's leg, side B's leg.
+    pub legs: [LegFacts; 2],
+}
+
+/// What came from one side of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LegFacts {
+    /// RTP packets, or MSRP frames, received from this side and valid.
+    pub packets: u64,
+    /// Their octets: whole datagrams; or octets of a connection.
+    pub bytes: u64,
+    /// RTCP packets received from this side.
+    pub rtcp_packets: u64,
+    /// RTP packets that never came, by the sequence numbers (RFC 3550 A.3); 0 for MSRP.
+    pub lost: u64,
+    /// Received but not forwarded.
+    pub dropped: u64,
+    /// Milliseconds since the stream was opened.
+    pub age_ms: u64,
+    /// The address packets come from now, once known.
+    pub source: Option<SocketAddr>,
+}

@@ -1,0 +1,43 @@
+//! Every maximum of the data plane, in one place: what it bounds and who needs it.
+
+/// Bytes of one datagram frame: an Ethernet payload, the receive header and room to spare.
+pub const DATAGRAM_FRAME_BYTES: usize = 2048;
+/// Bytes at the start of a datagram frame that a backend may use for itself (kernel receive header).
+pub const DATAGRAM_HEADROOM_BYTES: usize = 64;
+/// Bytes of one stream frame: what is read from a connection at a time.
+pub const STREAM_FRAME_BYTES: usize = 16 * 1024;
+/// Datagram frames of a worker's pool.
+pub const DATAGRAM_FRAMES: usize = 4096;
+/// Stream frames of a worker's pool.
+pub const STREAM_FRAMES: usize = 2048;
+/// Items received in one cycle at most.
+pub const RX_BATCH: usize = 256;
+/// Items sent in one batch at most.
+pub const TX_BATCH: usize = 256;
+/// Streams (m-lines) of one session.
+pub const STREAMS_PER_SESSION: usize = 8;
+/// Sessions of one worker.
+pub const SESSIONS_PER_WORKER: usize = 16_384;
+/// Sockets of one worker: two legs with RTP and RTCP each, for every session.
+pub const SOCKETS_PER_WORKER: usize = 65_536;
+/// Orders that may wait for a worker.
+pub const ORDER_RING: usize = 4096;
+/// News that may wait for control; a full ring is waited for, as news is never lost.
+pub const NEWS_RING: usize = 8192;
+/// Bytes that may wait to be written to one connection before its source is no longer read.
+pub const STREAM_QUEUE_HIGH_BYTES: usize = 128 * 1024;
+/// Bytes below which the source of a connection is read again.
+pub const STREAM_QUEUE_LOW_BYTES: usize = 64 * 1024;
+/// Frames that may wait to be written to one connection.
+pub const STREAM_QUEUE_FRAMES: usize = 64;
+/// Bytes of an MSRP frame's head, from `MSRP` to the empty line.
+pub const MSRP_HEAD_BYTES: usize = DATAGRAM_FRAME_BYTES;
+/// Header fields of an MSRP frame.
+pub const MSRP_HEADERS: usize = 32;
+/// MSRP transactions of one worker that wait for a response.
+pub const MSRP_TRANSACTIONS: usize = 65_536;
+
+const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
+const _: () = assert!(STREAM_FRAMES * STREAM_FRAME_BYTES >= 8 * STREAM_QUEUE_HIGH_BYTES);
+const _: () = assert!(DATAGRAM_FRAMES >= 4 * RX_BATCH);
+const _: () = assert!(DATAGRAM_FRAME_BYTES <= STREAM_FRAME_BYTES);

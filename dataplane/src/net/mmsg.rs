@@ -1,0 +1,1 @@
+//! The mmsg backend.

@@ -1,0 +1,192 @@
+//! Sockets: one trait, three ways to serve it.
+//!
+//! | backend | what it is |
+//! |---|---|
+//! | [`uring`] | io_uring: multishot receive into provided buffers, registered files |
+//! | [`mmsg`] | epoll, recvmmsg and sendmmsg; TCP by readiness |
+//! | [`sim`] | in memory, for the simulated world |
+//!
+//! All three give the same answers; a suite runs the same scenes over each.
+
+pub mod mmsg;
+pub mod sim;
+pub mod sys;
+pub mod uring;
+
+pub use sys::EventFd;
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::frame::{Frame, Pool};
+
+/// A socket of a backend. Used again after [`Backend::close`], but never while anything of the
+/// old one can still be received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub u32);
+
+/// The owner's own mark of a socket, handed back with everything received from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token(pub u64);
+
+/// What to open.
+#[derive(Debug, Clone, Copy)]
+pub enum SocketSpec {
+    /// A UDP socket bound to an address; port 0 lets the kernel pick.
+    Datagram {
+        /// Where to bind.
+        local: SocketAddr,
+    },
+    /// A TCP listener.
+    Listen {
+        /// Where to bind.
+        local: SocketAddr,
+    },
+    /// A TCP connection to make; its success or failure is received.
+    Connect {
+        /// The local address.
+        local: IpAddr,
+        /// The far end.
+        remote: SocketAddr,
+    },
+}
+
+/// What was received.
+#[derive(Debug)]
+pub enum RxItem {
+    /// A datagram, at most 1,984 octets; longer ones are dropped by the backend and counted in
+    /// [`RxBatch::truncated`].
+    Datagram {
+        /// The socket's mark.
+        token: Token,
+        /// Who sent it.
+        from: SocketAddr,
+        /// Its bytes; the receiver owns the frame.
+        frame: Frame,
+    },
+    /// Bytes of a connection, at least one.
+    Bytes {
+        /// The connection.
+        socket: SocketId,
+        /// Its mark.
+        token: Token,
+        /// The bytes; the receiver owns the frame.
+        frame: Frame,
+    },
+    /// A connection was accepted; it is read once [`Backend::adopt`] was called.
+    Accepted {
+        /// The listener's mark.
+        token: Token,
+        /// The new connection.
+        socket: SocketId,
+        /// Its far end.
+        peer: SocketAddr,
+    },
+    /// A connection that was to be made is made, and is read from now on.
+    Connected {
+        /// The connection.
+        socket: SocketId,
+        /// Its mark.
+        token: Token,
+    },
+    /// A connection ended, or could not be made: the far side closed it or it broke. Nothing more
+    /// comes from it; the owner still has to close it.
+    Closed {
+        /// The connection.
+        socket: SocketId,
+        /// Its mark.
+        token: Token,
+    },
+    /// What waits to be written to a connection fell below the low mark after it was above the
+    /// high one. (`limits::STREAM_QUEUE_LOW_BYTES`, `_HIGH_BYTES`)
+    Drained {
+        /// The connection.
+        socket: SocketId,
+        /// Its mark.
+        token: Token,
+    },
+}
+
+/// What one [`Backend::receive`] brought.
+#[derive(Debug, Default)]
+pub struct RxBatch {
+    /// The items, in the order they came; per socket that order is exact.
+    pub items: Vec<RxItem>,
+    /// Datagrams that did not fit a frame and were dropped.
+    pub truncated: u64,
+    /// Times that something waited and no frame was free.
+    pub starved: u64,
+}
+
+/// Something to send.
+#[derive(Debug)]
+pub enum TxItem {
+    /// A datagram.
+    Datagram {
+        /// From which socket.
+        socket: SocketId,
+        /// To whom.
+        to: SocketAddr,
+        /// Its bytes; goes back to the pool.
+        frame: Frame,
+    },
+    /// Bytes for a connection; they are written in order and completely, or the connection ends.
+    Bytes {
+        /// To which connection.
+        socket: SocketId,
+        /// The bytes; goes back to the pool once the kernel has them all.
+        frame: Frame,
+    },
+}
+
+/// What one [`Backend::send`] is to send.
+#[derive(Debug, Default)]
+pub struct TxBatch {
+    /// The items, in order; empty after a send.
+    pub items: Vec<TxItem>,
+    /// Datagrams that the kernel refused, since the batch was made.
+    pub failed: u64,
+}
+
+/// A way to talk to the kernel, owned and used by one worker thread.
+pub trait Backend {
+    /// Opens a socket and says where it is bound (unspecified port 0 for a connection not made yet).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said; `AddrInUse` lets the caller try another port.
+    fn open(&mut self, spec: &SocketSpec, token: Token) -> io::Result<(SocketId, SocketAddr)>;
+
+    /// Gives an accepted connection its mark and begins to read it.
+    fn adopt(&mut self, socket: SocketId, token: Token);
+
+    /// Changes a socket's mark. What was received before keeps the old one.
+    fn set_token(&mut self, socket: SocketId, token: Token);
+
+    /// Closes a socket; its port is free when this returns. What waits to be written is dropped
+    /// and its frames go back to the pool. Nothing is received from it any more.
+    fn close(&mut self, socket: SocketId, pool: &mut Pool);
+
+    /// Stops reading a connection; at most one more frame of it is received after this.
+    fn pause(&mut self, socket: SocketId);
+
+    /// Reads a paused connection again.
+    fn resume(&mut self, socket: SocketId);
+
+    /// Octets that wait to be written to a connection.
+    fn queued(&self, socket: SocketId) -> usize;
+
+    /// Receives what is there, at most `limits::RX_BATCH` items; never blocks.
+    fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize;
+
+    /// Sends a batch and empties it; never blocks. Says how many items were taken: all of them.
+    fn send(&mut self, tx: &mut TxBatch, pool: &mut Pool) -> usize;
+
+    /// Sleeps until something can be received, the worker's bell rings, or the time is up.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel said.
+    fn wait(&mut self, at_most: Duration) -> io::Result<()>;
+}

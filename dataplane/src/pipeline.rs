@@ -1,0 +1,1 @@
+//! The packet path on one screen: parse, look up, rewrite, egress.

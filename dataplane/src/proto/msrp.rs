@@ -1,0 +1,1 @@
+//! MSRP between two legs (RFC 4975).

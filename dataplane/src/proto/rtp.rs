@@ -1,0 +1,1 @@
+//! RTP between two legs: sources, directions, silence.

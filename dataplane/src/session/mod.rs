@@ -1,0 +1,1 @@
+//! Legs, streams, sessions, and the tables they live in.

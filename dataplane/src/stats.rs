@@ -1,0 +1,175 @@
+//! One worker's counters, and why a packet was dropped.
+//!
+//! Inside the worker they are plain numbers; housekeeping publishes them for control to read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+/// Why a packet or a piece of a stream was dropped; `as usize` is its counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum DropReason {
+    /// It came to a socket whose leg is gone.
+    NoLeg,
+    /// It came from an address that is not the leg's.
+    Source,
+    /// It is neither RTP nor RTCP.
+    NotRtp,
+    /// The stream's direction doesn't let it pass.
+    Direction,
+    /// The far leg's address is not known yet.
+    NoRemote,
+    /// The stream is frozen: it is being released.
+    Frozen,
+    /// No frame was free.
+    PoolFull,
+    /// The kernel refused to send it.
+    SendFailed,
+    /// It is not MSRP, or breaks its grammar.
+    NotMsrp,
+    /// It is for a session that this connection isn't bound to.
+    NotBound,
+}
+
+impl DropReason {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 10] = [
+        Self::NoLeg,
+        Self::Source,
+        Self::NotRtp,
+        Self::Direction,
+        Self::NoRemote,
+        Self::Frozen,
+        Self::PoolFull,
+        Self::SendFailed,
+        Self::NotMsrp,
+        Self::NotBound,
+    ];
+
+    /// Its name as a metric's label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NoLeg => "no_leg",
+            Self::Source => "source",
+            Self::NotRtp => "not_rtp",
+            Self::Direction => "direction",
+            Self::NoRemote => "no_remote",
+            Self::Frozen => "frozen",
+            Self::PoolFull => "pool_full",
+            Self::SendFailed => "send_failed",
+            Self::NotMsrp => "not_msrp",
+            Self::NotBound => "not_bound",
+        }
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// One worker's counters; all only grow, but those that say "now".
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Stats {
+            $($(#[$doc])* pub $name: u64,)*
+            /// Dropped, by [`DropReason`].
+            pub drops: [u64; DropReason::ALL.len()],
+        }
+
+        /// What a worker last published.
+        #[derive(Debug, Default)]
+        pub struct Published {
+            $($name: AtomicU64,)*
+            drops: [AtomicU64; DropReason::ALL.len()],
+        }
+
+        impl Published {
+            /// Publishes a worker's counters.
+            pub fn store(&self, stats: &Stats) {
+                $(self.$name.store(stats.$name, Ordering::Relaxed);)*
+                for (to, from) in self.drops.iter().zip(stats.drops) {
+                    to.store(from, Ordering::Relaxed);
+                }
+            }
+
+            /// Reads what was published last.
+            #[must_use]
+            pub fn load(&self) -> Stats {
+                let mut drops = [0; DropReason::ALL.len()];
+                for (to, from) in drops.iter_mut().zip(&self.drops) {
+                    *to = from.load(Ordering::Relaxed);
+                }
+                Stats { $($name: self.$name.load(Ordering::Relaxed),)* drops }
+            }
+        }
+
+        impl Stats {
+            /// Every counter but the drops, with its name.
+            #[must_use]
+            pub fn named(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams received.
+    datagrams_in,
+    /// Datagrams sent.
+    datagrams_out,
+    /// Octets of datagrams received.
+    datagram_bytes_in,
+    /// Octets of datagrams sent.
+    datagram_bytes_out,
+    /// Octets of connections received.
+    stream_bytes_in,
+    /// Octets of connections handed to the kernel.
+    stream_bytes_out,
+    /// MSRP SENDs that were answered with 200 on behalf of the far side.
+    msrp_acknowledged,
+    /// Of those: answered with 200 by the far side, or not to be answered.
+    msrp_delivered,
+    /// Of those: reported to their sender as failed.
+    msrp_reported,
+    /// MSRP transactions open now.
+    msrp_open,
+    /// Sessions now.
+    sessions,
+    /// Sockets now.
+    sockets,
+    /// Ports of the pool that are free now.
+    ports_free,
+    /// Ports of the pool in all.
+    ports_total,
+    /// Orders refused as no port was left.
+    full_ports,
+    /// Orders refused as no session could be added.
+    full_sessions,
+    /// Times that no frame was free.
+    full_pool,
+    /// MSRP transactions that found no place in the table.
+    full_transactions,
+    /// Datagram frames free now.
+    frames_free,
+    /// Stream frames free now.
+    stream_frames_free,
+    /// Orders that wait now.
+    orders_waiting,
+    /// Cycles of the worker.
+    cycles,
+    /// Cycles that slept.
+    sleeps,
+}
+
+impl Stats {
+    /// Counts a drop.
+    pub fn drop(&mut self, why: DropReason) {
+        if let Some(count) = self.drops.get_mut(why as usize) {
+            *count += 1;
+        }
+    }
+}
+
+/// Where one worker publishes and control reads.
+pub type Board = Arc<CachePadded<Published>>;

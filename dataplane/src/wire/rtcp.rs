@@ -1,0 +1,1 @@
+//! RTCP headers (RFC 3550 §6).

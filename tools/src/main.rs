@@ -1,0 +1,3 @@
+//! `cargo x <task>`: tasks for the people who work on the relay.
+
+fn main() {}
