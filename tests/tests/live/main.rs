@@ -5,4 +5,10 @@
     reason = "live tests run on the real clock and on real threads"
 )]
 
+mod calls;
+mod closing;
+mod failures;
+mod operation;
+mod scene;
 mod servers;
+mod standard;

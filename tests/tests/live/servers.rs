@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use tests::live::baresip::{Baresip, Part, likeness};
 use tests::live::judge::{self, Capture};
 use tests::live::kamailio::Core;
 use tests::live::needs;
 use tests::live::ports::Ports;
 use tests::live::sipp::{Plan, Transport};
-use tests::live::wav;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -93,41 +91,8 @@ fn two_baresips_hear_each_other_through_the_core_without_the_relay() {
         return;
     }
     let mut ports = Ports::take();
-    let local = |port: u16| std::net::SocketAddr::from(([127, 0, 0, 1], port));
-    let (alice, bob) = (local(ports.pair()), local(ports.pair()));
-    let (from, to) = (ports.row(10), ports.row(10));
-    let device = format!("sip:bob@{bob}");
-    let core = Core::start(&mut ports, None, &[("bob", &device)]);
-    let audio = wav::tone(8000 * 12);
-    let (one, two) = audio.split_at(8000 * 6);
-    let listens = Part {
-        user: "bob",
-        sip: bob,
-        media: to,
-        proxy: None,
-        calls: None,
-        seconds: 8,
-    };
-    let server = Baresip::start(&listens, two);
-    assert!(server.is_ready(LONG));
-    let callee = format!("sip:bob@{}", core.sip);
-    let calls = Part {
-        user: "alice",
-        sip: alice,
-        media: from,
-        proxy: Some(core.sip),
-        calls: Some(&callee),
-        seconds: 5,
-    };
-    let (sent_by_alice, heard_by_alice) = Baresip::start(&calls, one).finish(LONG);
-    let (sent_by_bob, heard_by_bob) = server.finish(LONG);
-    assert!(
-        heard_by_bob.len() > 8000 * 3,
-        "only {} samples",
-        heard_by_bob.len()
-    );
-    let there = likeness(&sent_by_alice, &heard_by_bob);
-    let back = likeness(&sent_by_bob, &heard_by_alice);
+    let bob = std::net::SocketAddr::from(([127, 0, 0, 1], ports.pair()));
+    let core = Core::start(&mut ports, None, &[("bob", &format!("sip:bob@{bob}"))]);
+    let (there, back) = crate::standard::baresip_call(&core, &mut ports, bob);
     assert!(there > 0.95 && back > 0.95, "there {there}, back {back}");
-    assert!(likeness(&sent_by_bob, &heard_by_bob) < 0.5);
 }
