@@ -8,7 +8,9 @@ pub mod kamailio;
 pub mod ports;
 pub mod process;
 pub mod relay;
+pub mod scene;
 pub mod sipp;
+pub mod soak;
 pub mod wav;
 
 use std::path::PathBuf;
