@@ -73,7 +73,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn workspace() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().map_or(tests.clone(), PathBuf::from)
+    tests.parent().map_or_else(|| tests.clone(), PathBuf::from)
 }
 
 /// Asks every 10 ms until `holds` says yes or `at_most` is over.
