@@ -25,9 +25,8 @@ fn a_refused_call_leaves_nothing() {
     }
 }
 
-#[test]
-fn a_cancelled_call_leaves_nothing() {
-    let mut scene = Scene::direct(|_| {});
+/// Alice cancels while Bob rings; Bob answers INVITE and CANCEL in one order or the other.
+fn cancel(scene: &mut Scene, invite_first: bool) {
     let offer = scene.offer().audio(scene.ports.pair()).text();
     let call = scene.alice.invite(&scene.target, &offer);
     let heard = scene.bob.incoming();
@@ -36,11 +35,30 @@ fn a_cancelled_call_leaves_nothing() {
     call.cancel(&mut scene.alice);
     assert_eq!(scene.alice.response("CANCEL").code(), Some(200));
     let cancel = scene.bob.request("CANCEL");
-    scene.bob.answer(&cancel, 200, &[], "");
-    heard.answer(&mut scene.bob, 487, "");
+    if invite_first {
+        heard.answer(&mut scene.bob, 487, "");
+        scene.bob.answer(&cancel, 200, &[], "");
+    } else {
+        scene.bob.answer(&cancel, 200, &[], "");
+        heard.answer(&mut scene.bob, 487, "");
+    }
     assert_eq!(call.failed(&mut scene.alice).code(), Some(487));
     scene.bob.request("ACK");
     scene.relay.assert_empty();
+}
+
+#[test]
+fn a_cancelled_call_leaves_nothing() {
+    let mut scene = Scene::direct(|_| {});
+    cancel(&mut scene, false);
+    cancel(&mut scene, true);
+}
+
+#[test]
+fn a_cancelled_call_through_kamailio_leaves_nothing() {
+    if needs("live::failures", &["kamailio"]) {
+        cancel(&mut Scene::through_core(|_| {}), false);
+    }
 }
 
 #[test]
