@@ -1,5 +1,7 @@
 //! The rules of the house, held against the sources.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
