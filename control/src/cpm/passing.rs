@@ -60,6 +60,23 @@ fn makes_dialog(request: &Message) -> bool {
     matches!(request.method(), Some(Invite | Update | Subscribe | Notify | Refer))
 }
 
+/// Says which service a request is for where only `P-Asserted-Service` does (S11-04): an
+/// Accept-Contact with the service's ICSI, which is what clients and their core look at.
+pub fn name_the_service(headers: &mut Headers) {
+    let says = |name: &str| headers.get_named(name).is_some_and(|value| value.contains("icsi"));
+    if says("Accept-Contact") {
+        return;
+    }
+    let Some(service) = headers.get_named("P-Asserted-Service").filter(|value| value.contains("icsi"))
+    else {
+        return;
+    };
+    // RFC 3840 §9: inside a feature tag's value the URN's colons are percent-encoded.
+    let tag = service.trim().replace(':', "%3A");
+    let value = format!("*;+g.3gpp.icsi-ref=\"{tag}\"");
+    headers.push_named("Accept-Contact", value);
+}
+
 /// The relay's own Contact on a leg, with the far side's feature tags: they describe the client
 /// at the far end, which is who this leg talks to (RFC 3840 §9).
 #[must_use]

@@ -11,7 +11,6 @@ use dataplane::api::{SessionId, Side, StreamSet};
 use super::orders::After;
 use super::session::{DialogKey, Session, Stage};
 use super::{ByeAck, Engine, Output, Purpose};
-use crate::cdr::EndReason;
 use crate::cpm::passing;
 use crate::sip::{ClientKey, Dialog, Message, Method, Name, ServerKey, Text};
 
@@ -22,8 +21,10 @@ pub enum Why {
     Bye(Side),
     /// Side A gave up before the answer.
     Cancelled,
-    /// The INVITE was refused, by side B or by the relay.
+    /// The INVITE was refused, or got no answer.
     Refused,
+    /// An offer or an answer could not be taken.
+    NotAcceptable,
     /// It rang too long.
     RangTooLong,
     /// No port was left.
@@ -43,25 +44,6 @@ pub enum Why {
 }
 
 impl Why {
-    /// How the record says it.
-    #[must_use]
-    pub fn end_reason(self) -> EndReason {
-        match self {
-            Self::Bye(Side::A) => EndReason::ByeA,
-            Self::Bye(Side::B) => EndReason::ByeB,
-            Self::Cancelled => EndReason::Cancelled,
-            Self::Refused => EndReason::Refused,
-            Self::RangTooLong => EndReason::RangTooLong,
-            Self::NoPort => EndReason::NoPort,
-            Self::Expired => EndReason::Expired,
-            Self::AckMissing => EndReason::AckMissing,
-            Self::FarGone => EndReason::FarGone,
-            Self::Silence => EndReason::Silence,
-            Self::WorkerLost => EndReason::WorkerLost,
-            Self::Drained => EndReason::Drained,
-        }
-    }
-
     /// The Reason header of a BYE that no side sent (RFC 3326).
     fn reason(self) -> &'static str {
         match self {
@@ -71,7 +53,12 @@ impl Why {
             Self::Silence => "SIP;cause=408;text=\"No media\"",
             Self::WorkerLost => "SIP;cause=500;text=\"Media lost\"",
             Self::Drained => "SIP;cause=503;text=\"Shutting down\"",
-            Self::Bye(_) | Self::Cancelled | Self::Refused | Self::RangTooLong | Self::NoPort => {
+            Self::Bye(_)
+            | Self::Cancelled
+            | Self::Refused
+            | Self::NotAcceptable
+            | Self::RangTooLong
+            | Self::NoPort => {
                 "SIP;cause=488;text=\"Not acceptable\""
             }
         }

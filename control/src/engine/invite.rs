@@ -130,6 +130,7 @@ impl Engine {
             deadline: None,
             expires: None,
             answer_given: None,
+            reported: Vec::new(),
             silent: [StreamSet::default(); 2],
         }))
     }
@@ -139,7 +140,7 @@ impl Engine {
         let Some(sdp) = body::sdp(request) else {
             return match self.settings.late_offer {
                 LateOffer::Relay => Ok(Vec::new()),
-                LateOffer::Refuse => Err(Refused::new(488, 399, "an SDP offer is needed in the INVITE")),
+                LateOffer::Refuse => Err(Refused::not_acceptable(399, "an SDP offer is needed in the INVITE")),
             };
         };
         let mut proposal = session.media.offer(Side::A, &sdp, &self.settings.streams)?;
@@ -413,7 +414,7 @@ impl Engine {
         };
         let Some(sdp) = sdp else {
             if session.answer_given.is_none() {
-                return Err(Refused::new(488, 399, "the answer has no SDP"));
+                return Err(Refused::not_acceptable(399, "the answer has no SDP"));
             }
             // The 18x had it: not reliable, but the only answer there is.
             let gone = exchange.proposal.commit(&mut session.media);
@@ -549,7 +550,7 @@ fn reasons(message: &Message) -> Vec<Text> {
 /// 488 with the Warning that says why (RFC 3261 §20.43).
 pub(super) fn not_acceptable(request: &Message, refused: &Refused) -> Message {
     let mut response = Message::response(request, refused.code, "Not Acceptable Here");
-    response.headers.push(Name::Warning, refused.warning());
+    response.headers.push(Name::Warning, refused.warning.clone());
     response
 }
 

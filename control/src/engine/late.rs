@@ -109,7 +109,7 @@ impl Engine {
                 if let Some(relayed) = &late.relayed {
                     self.reply(server, &relayed.request, 488, "Not Acceptable Here");
                 }
-                self.close(session, None, Why::Refused);
+                self.close(session, None, Why::NotAcceptable);
             }
         }
     }
@@ -128,7 +128,7 @@ impl Engine {
         let answered = body::sdp(ack).and_then(|sdp| exchange.proposal.answer(&sdp).ok());
         let Some(answered) = answered else {
             self.send_ack(session, offerer, seq, None);
-            self.close(session, None, Why::Refused);
+            self.close(session, None, Why::NotAcceptable);
             return;
         };
         let gone = exchange.proposal.commit(&mut session.media);

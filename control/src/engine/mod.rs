@@ -25,7 +25,7 @@ mod settings;
 mod views;
 
 pub use settings::{ByeAck, LateOffer, Settings};
-pub use views::{LegView, SessionView, StreamView, View};
+pub use views::Census;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -118,6 +118,8 @@ pub struct Engine {
     next_mark: u64,
     workers: Vec<orders::WorkerLoad>,
     counters: Counters,
+    /// Reports that were asked for and have not come.
+    reports_due: usize,
     draining: bool,
 }
 
@@ -144,6 +146,7 @@ impl Engine {
             next_mark: 1,
             workers: vec![orders::WorkerLoad::default(); workers],
             counters: Counters::default(),
+            reports_due: 0,
             draining: false,
         }
     }

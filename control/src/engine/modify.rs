@@ -1,7 +1,7 @@
 //! Offers inside a session (re-INVITE, UPDATE, PRACK), and requests that are only passed on.
 
 use bytes::Bytes;
-use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
+use dataplane::api::{Act, Refusal, SessionId, Side};
 
 use super::closing::Why;
 use super::invite::{not_acceptable, push_release, union};
@@ -36,7 +36,7 @@ impl Engine {
         self.note_target(session, side, &request);
         let Some(sdp) = body::sdp(&request) else {
             if is_invite && self.settings.late_offer == LateOffer::Refuse {
-                let refused = Refused::new(488, 399, "an SDP offer is needed in the INVITE");
+                let refused = Refused::not_acceptable(399, "an SDP offer is needed in the INVITE");
                 let response = not_acceptable(&request, &refused);
                 self.refuse(key, response);
             } else {
@@ -297,7 +297,7 @@ impl Engine {
         }
         let Some(mut exchange) = session.exchange.take() else { return };
         let answered = body::sdp(&response)
-            .ok_or_else(|| Refused::new(488, 399, "the answer has no SDP"))
+            .ok_or_else(|| Refused::not_acceptable(399, "the answer has no SDP"))
             .and_then(|sdp| exchange.proposal.answer(&sdp));
         match answered {
             Err(refused) => {
@@ -425,13 +425,6 @@ impl Engine {
             ack.set_body("application/sdp", sdp);
         }
         self.tx.send_ack(ack, flow);
-    }
-
-    /// Releases streams of a session without waiting.
-    pub(super) fn drop_streams(&mut self, session: &Session, streams: StreamSet) {
-        if !streams.is_empty() {
-            self.order_release(session, streams, After::Nothing);
-        }
     }
 }
 

@@ -106,7 +106,7 @@ impl Engine {
                 self.send_ack(session, offerer, seq, Some(sdp));
             }
             After::Closed => self.on_media_released(session),
-            After::Reported => self.on_reported(session, &acts),
+            After::Reported => self.on_reported(session, acts),
             After::Nothing => {}
         }
     }

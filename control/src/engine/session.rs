@@ -52,6 +52,8 @@ pub(super) struct Session {
     pub expires: Option<Instant>,
     /// The last SDP given to side A in answer to the INVITE, for a 2xx that repeats it.
     pub answer_given: Option<Bytes>,
+    /// What the streams did when the worker was last asked.
+    pub reported: Vec<StreamFacts>,
     /// Streams that are silent now, per side.
     pub silent: [StreamSet; 2],
 }
