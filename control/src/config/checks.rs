@@ -71,7 +71,7 @@ fn unknown(text: &str, span: Range<usize>, name: &str, known: &DeTable<'_>) -> C
         .iter()
         .map(|known| (distance(name, known), *known))
         .min()
-        .filter(|(distance, _)| *distance <= name.len().max(3) / 2);
+        .filter(|(distance, _)| *distance <= name.len().max(4) / 2);
     let mut complaint = Complaint::at(text, &span);
     complaint.came = format!("{name}, which is unknown here");
     complaint.expected = format!("one of {}", names.join(", "));
@@ -216,9 +216,15 @@ fn check_sip(config: &Config) -> Result<(), Failed> {
         fail("sip", "listen", came, "at least one address")
     })?;
     for (index, listen) in sip.listen.iter().enumerate() {
-        let twice = listen.address.port() != 0 && sip.listen.iter().take(index).any(|l| l == listen);
+        let twice =
+            listen.address.port() != 0 && sip.listen.iter().take(index).any(|l| l == listen);
         require(!twice, || {
-            fail("sip", "listen", format!("{listen} twice"), "each address once")
+            fail(
+                "sip",
+                "listen",
+                format!("{listen} twice"),
+                "each address once",
+            )
         })?;
         require(!listen.address.ip().is_unspecified(), || {
             let expected = "an address of this machine that others can send to";
@@ -351,7 +357,8 @@ fn check_operation(config: &Config) -> Result<(), Failed> {
     if let Some(address) = config.admin.listen {
         let allowed = config.admin.allow_remote || address.ip().is_loopback();
         require(allowed, || {
-            let expected = "a loopback address such as 127.0.0.1:8060, or admin.allow_remote = true";
+            let expected =
+                "a loopback address such as 127.0.0.1:8060, or admin.allow_remote = true";
             fail("admin", "listen", address.to_string(), expected)
         })?;
     }
