@@ -23,7 +23,7 @@ const OF_ONE_LEG: &[Name] = &[
 /// Adds to `to` every header field of `from` that travels end to end, in order and as it came.
 pub fn pass(from: &Headers, to: &mut Headers) {
     for header in from.iter().filter(|header| !OF_ONE_LEG.contains(&header.name())) {
-        to.push_header(header.clone());
+        to.push_line(header.clone());
     }
 }
 
@@ -39,14 +39,10 @@ pub fn response_to(request: &Message, tag: &str, from_far: &Message, contact: &s
     }
     if makes_dialog(request) {
         if (300..400).contains(&code) {
-            for contact in from_far.headers.all(Name::Contact) {
-                response.headers.push(Name::Contact, contact);
-            }
+            response.headers.copy_from(&from_far.headers, &[Name::Contact]);
         } else if code < 300 {
-            for route in request.headers.all(Name::RecordRoute) {
-                response.headers.push(Name::RecordRoute, route);
-            }
-            response.headers.push(Name::Contact, contact);
+            response.headers.copy_from(&request.headers, &[Name::RecordRoute]);
+            response.headers.push(Name::Contact, contact.to_owned());
         }
     }
     pass(&from_far.headers, &mut response.headers);

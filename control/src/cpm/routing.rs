@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::sip::uri::Scheme;
 use crate::sip::{Message, Name, NameAddr, Protocol, Uri};
 
 /// A next hop, before its host is an address.
@@ -34,20 +35,19 @@ impl Hop {
     /// [`NoHop`].
     pub fn of(uri: &str) -> Result<Self, NoHop> {
         let uri = Uri::parse(uri).map_err(|_| NoHop::Malformed)?;
-        if uri.scheme.eq_ignore_ascii_case("sips") {
-            return Err(NoHop::Transport);
+        match uri.scheme {
+            Scheme::Sip => {}
+            Scheme::Sips => return Err(NoHop::Transport),
+            Scheme::Tel | Scheme::Other => return Err(NoHop::Scheme),
         }
-        if !uri.scheme.eq_ignore_ascii_case("sip") {
-            return Err(NoHop::Scheme);
-        }
-        let protocol = match uri.param("transport") {
+        let protocol = match uri.get_param("transport") {
             None => Protocol::Udp,
             Some(name) if name.eq_ignore_ascii_case("udp") => Protocol::Udp,
             Some(name) if name.eq_ignore_ascii_case("tcp") => Protocol::Tcp,
             Some(_) => return Err(NoHop::Transport),
         };
         // RFC 3261 §16.6: maddr overrides the host.
-        let host = uri.param("maddr").unwrap_or(uri.host);
+        let host = uri.get_param("maddr").unwrap_or(uri.host);
         let host = host.trim_start_matches('[').trim_end_matches(']');
         if host.is_empty() {
             return Err(NoHop::Malformed);

@@ -48,7 +48,7 @@ impl Engine {
                 return;
             }
         };
-        self.tx.trying(self.now, key);
+        self.tx.trying(key);
         self.counters.sessions_begun += 1;
         self.invites.insert(key, session.id);
         let a = session.leg(Side::A);

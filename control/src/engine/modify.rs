@@ -98,7 +98,7 @@ impl Engine {
         }
         let method = request.method().cloned().unwrap_or(Method::Options);
         if method == Method::Invite {
-            self.tx.trying(self.now, server);
+            self.tx.trying(server);
             self.track_invite(session, server);
         }
         session.relayed.push(Relayed { from, server, request, method, client: None });
@@ -430,12 +430,14 @@ impl Engine {
 
 /// The dialog on the other side that a request of `from` belongs to.
 fn far_dialog<'a>(session: &'a mut Session, from: Side, request: &Message) -> Option<&'a mut Dialog> {
-    if let (Side::A, Stage::Inviting(invite)) = (from, &mut session.stage) {
-        let tag = request.to_tag()?;
-        let fork = invite.forks.iter_mut().find(|fork| *fork.tag_to_a == *tag)?;
-        return Some(&mut fork.dialog);
+    match (from, &mut session.stage) {
+        (Side::A, Stage::Inviting(invite)) => {
+            let tag = request.to_tag()?;
+            let fork = invite.forks.iter_mut().find(|fork| *fork.tag_to_a == *tag)?;
+            Some(&mut fork.dialog)
+        }
+        _ => session.legs[from.other().index()].dialog.as_mut(),
     }
-    session.leg_mut(from.other()).dialog.as_mut()
 }
 
 /// A RAck value with the CSeq number of the INVITE on the other leg (RFC 3262 §7.2).

@@ -117,7 +117,7 @@ impl Engine {
             self.record_route(&mut forward, from, to);
         }
         if is_invite {
-            self.tx.trying(self.now, key);
+            self.tx.trying(key);
         }
         match self.tx.request(self.now, forward, to) {
             Err(_) => self.unavailable(key, &request),

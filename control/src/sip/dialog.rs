@@ -171,6 +171,13 @@ impl Dialog {
         }
     }
 
+    /// Gives our side another tag: an early dialog of another fork became the dialog.
+    pub fn set_local_tag(&mut self, tag: &str) {
+        let address = self.local.as_str().rsplit_once(";tag=").map_or(self.local.as_str(), |(a, _)| a);
+        self.local = Text::from(format!("{address};tag={tag}"));
+        self.local_tag = tag.to_owned().into();
+    }
+
     /// Takes the Contact of a target refresh request or its 2xx (RFC 3261 §12.2) as the target.
     pub fn refresh_target(&mut self, message: &Message) {
         if let Ok(target) = contact(message) {

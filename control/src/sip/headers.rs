@@ -193,7 +193,8 @@ impl Headers {
         }
     }
 
-    pub(super) fn push_line(&mut self, header: Header) {
+    /// Adds a line as it is.
+    pub fn push_line(&mut self, header: Header) {
         self.lines.push(header);
     }
 

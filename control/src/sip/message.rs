@@ -254,6 +254,15 @@ impl Message {
         }
     }
 
+    /// The reason phrase of a response; empty for a request.
+    #[must_use]
+    pub fn reason(&self) -> Text {
+        match &self.start {
+            StartLine::Request { .. } => Text::default(),
+            StartLine::Response { reason, .. } => reason.clone(),
+        }
+    }
+
     /// Whether it is a request.
     #[must_use]
     pub fn is_request(&self) -> bool {

@@ -41,7 +41,7 @@ use crate::limits::{SIP_RETRY_AFTER_S, SIP_TRANSACTIONS};
 pub struct ServerKey(u64);
 
 /// A client transaction; never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientKey(u64);
 
 /// Who repeats a 2xx to INVITE until its ACK comes.
@@ -496,6 +496,12 @@ impl Transactions {
     #[must_use]
     pub fn invite_of(&self, key: ClientKey) -> Option<&Message> {
         self.clients.get(key.0).map(|client| &client.request)
+    }
+
+    /// Where the request was sent, while its transaction lasts.
+    #[must_use]
+    pub fn flow_of(&self, key: ClientKey) -> Option<Flow> {
+        self.clients.get(key.0).map(|client| client.flow)
     }
 
     /// How many transactions there are, of both kinds.
