@@ -23,6 +23,8 @@ mod requests;
 mod session;
 mod settings;
 mod views;
+#[cfg(test)]
+mod tests;
 
 pub use settings::{ByeAck, LateOffer, Settings};
 pub use views::Census;
