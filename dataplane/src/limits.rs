@@ -18,12 +18,41 @@ pub const TX_BATCH: usize = 256;
 pub const STREAMS_PER_SESSION: usize = 8;
 /// Sessions of one worker.
 pub const SESSIONS_PER_WORKER: usize = 16_384;
+/// Streams of one worker; those that are being released count until they are gone.
+pub const STREAMS_PER_WORKER: usize = 32_768;
 /// Sockets of one worker: two legs with RTP and RTCP each, for every session.
 pub const SOCKETS_PER_WORKER: usize = 65_536;
 /// Orders that may wait for a worker.
 pub const ORDER_RING: usize = 4096;
 /// News that may wait for control; a full ring is waited for, as news is never lost.
 pub const NEWS_RING: usize = 8192;
+/// Orders that a worker takes in one cycle; more would hold up the packets behind them.
+pub const ORDERS_PER_CYCLE: usize = 8;
+/// Orders of one worker that wait for a drain.
+pub const DRAINS_PER_WORKER: usize = 4096;
+/// Milliseconds between two looks at the queues that a drain waits for.
+pub const DRAIN_CHECK_MS: u64 = 5;
+/// Acts of one order.
+pub const ACTS_PER_ORDER: usize = 64;
+/// Ports tried for one leg when others have taken them.
+pub const PORT_TRIES: usize = 16;
+/// Frames of one connection that wait for its far side: one in flight when reading stops, one to
+/// spare.
+pub const HELD_FRAMES: usize = 2;
+/// MSRP connections of one worker.
+pub const MSRP_CONNECTIONS: usize = 32_768;
+/// Paused MSRP connections looked at again in one cycle.
+pub const MSRP_RESUMES_PER_CYCLE: usize = 64;
+/// Seconds that the far side of a lost connection has to take what waits for it.
+pub const LINGER_S: u64 = 30;
+/// Milliseconds between two housekeepings.
+pub const HOUSEKEEPING_MS: u64 = 100;
+/// Housekeepings in which every stream is looked at once.
+pub const SWEEP_TICKS: usize = 4;
+/// Items in one batch from which on a worker counts as loaded, and looks again before it sleeps.
+pub const LOADED_ITEMS: usize = 8;
+/// Empty cycles of a loaded worker before it sleeps.
+pub const SPIN_CYCLES: u32 = 64;
 /// Bytes that may wait to be written to one connection before its source is no longer read.
 pub const STREAM_QUEUE_HIGH_BYTES: usize = 128 * 1024;
 /// Bytes below which the source of a connection is read again.
@@ -41,3 +70,6 @@ const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(STREAM_FRAMES * STREAM_FRAME_BYTES >= 8 * STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(DATAGRAM_FRAMES >= 4 * RX_BATCH);
 const _: () = assert!(DATAGRAM_FRAME_BYTES <= STREAM_FRAME_BYTES);
+const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
+const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
+const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
