@@ -39,6 +39,8 @@ pub const PORT_TRIES: usize = 16;
 /// Frames of one connection that wait for its far side: one in flight when reading stops, one to
 /// spare.
 pub const HELD_FRAMES: usize = 2;
+/// Seconds that a response to an MSRP request may take (RFC 4975 §7.1.1).
+pub const MSRP_TRANSACTION_S: u64 = 30;
 /// Paused MSRP connections looked at again in one cycle.
 pub const MSRP_RESUMES_PER_CYCLE: usize = 64;
 /// Seconds that the far side of a lost connection has to take what waits for it.

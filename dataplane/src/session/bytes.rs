@@ -90,6 +90,21 @@ impl BytesLeg {
         expected && self.connection == Connection::Idle
     }
 
+    /// The connection that a newly named far end makes wrong: one made to another address, or one
+    /// that somebody else made.
+    #[must_use]
+    pub fn stale_under(&self, address: SocketAddr, setup: MsrpSetup) -> Option<Socket> {
+        let made = matches!(self.remote, Some((_, MsrpSetup::Active)));
+        let wrong = match (setup, self.peer) {
+            (MsrpSetup::Active, _) if made => {
+                self.remote.is_some_and(|(named, _)| named != address)
+            }
+            (MsrpSetup::Active, _) => false,
+            (MsrpSetup::Passive, peer) => peer.is_some_and(|peer| peer.ip() != address.ip()),
+        };
+        self.socket().filter(|_| wrong)
+    }
+
     /// The socket that bytes for this side are written to.
     #[must_use]
     pub fn sink(&self) -> Option<Socket> {

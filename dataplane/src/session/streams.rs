@@ -66,14 +66,6 @@ impl Stream {
             Media::Rtp(_) | Media::Msrp(_) => None,
         }
     }
-
-    /// The MSRP legs, the named side's first.
-    pub fn msrp_mut(&mut self, side: Side) -> Option<(&mut MsrpLeg, &mut MsrpLeg)> {
-        match &mut self.media {
-            Media::Msrp(legs) => Some(pair_mut(legs, side)),
-            Media::Rtp(_) | Media::Bytes(_) => None,
-        }
-    }
 }
 
 #[derive(Debug)]

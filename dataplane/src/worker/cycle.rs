@@ -124,7 +124,7 @@ impl<B: Backend> Worker<B> {
         self.flush();
         let items = self.receive(now);
         self.flush();
-        self.hold_back(now);
+        self.hold_back();
         self.handle_timeouts(now);
         self.flush();
         orders + items
@@ -176,7 +176,7 @@ impl<B: Backend> Worker<B> {
                 self.free_stream(now, slot);
             }
         }
-        self.close_all_msrp(now);
+        self.close_all_msrp();
         self.publish(now);
     }
 
@@ -250,7 +250,7 @@ impl<B: Backend> Worker<B> {
     fn take_closed(&mut self, now: Instant, token: Token) {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
-            Some(Owner::MsrpConnection(slot)) => self.msrp_lost(now, slot),
+            Some(Owner::MsrpConnection(slot)) => self.msrp_lost(slot),
             Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
         }
     }
@@ -265,9 +265,9 @@ impl<B: Backend> Worker<B> {
     }
 
     /// After a batch: sources whose sink has enough are no longer read, others are read again.
-    fn hold_back(&mut self, now: Instant) {
+    fn hold_back(&mut self) {
         self.bytes_hold_back();
-        self.msrp_hold_back(now);
+        self.msrp_hold_back();
     }
 
     fn handle_timeouts(&mut self, now: Instant) {

@@ -61,7 +61,7 @@ impl<B: Backend> Worker<B> {
                 .map(Media::Bytes),
             [LegSpec::Msrp { .. }, LegSpec::Msrp { .. }] => self
                 .open_both(opening, plan, Self::open_msrp, Self::undo_msrp)
-                .map(|legs| self.join_msrp(opening.slot, legs)),
+                .map(|legs| self.join_msrp(legs)),
             [LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp { .. }, _] => {
                 Err(Refusal::Unknown)
             }

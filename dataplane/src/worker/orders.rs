@@ -1,9 +1,10 @@
 //! Orders: looked through first, then done; all of it or nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::{
-    Act, Event, LegSpec, Order, Outcome, Refusal, Remote, Side, StreamFacts, StreamId, StreamPlan,
+    Act, Direction, LegSpec, Order, Outcome, Refusal, Remote, Side, StreamFacts, StreamId, StreamPlan,
+    StreamSet,
 };
 use crate::limits::{
     ACTS_PER_ORDER, DRAINS_PER_WORKER, ORDERS_PER_CYCLE, STREAMS_PER_SESSION,
@@ -12,10 +13,10 @@ use crate::net::Backend;
 use crate::session::{Media, SessionRef, SlotRef, Streams, leg_mut};
 
 use super::Worker;
-use super::release::Drain;
+use super::release::{Drain, Draining};
 
-/// The slots of the streams that an order opened, in the order of its acts.
-type Opened = [Option<SlotRef>; STREAMS_PER_SESSION];
+/// The slots of some streams of a session.
+type Slots = [Option<SlotRef>; STREAMS_PER_SESSION];
 
 impl<B: Backend> Worker<B> {
     /// Takes orders, as long as their news has room, and says how many.
@@ -36,15 +37,6 @@ impl<B: Backend> Worker<B> {
         self.link.room() > 0 && self.drains.len() < DRAINS_PER_WORKER
     }
 
-    /// Sends an order home; keeps it while there is no room.
-    pub(super) fn send_home(&mut self, order: Box<Order>) {
-        if let Err(full) = self.link.tell(Event::Done(order))
-            && let Event::Done(order) = full.0
-        {
-            self.drains.push(Drain::done(order));
-        }
-    }
-
     fn take_order(&mut self, now: Instant, mut order: Box<Order>) {
         match self.start(now, &mut order) {
             Ok((session, opened)) => self.do_acts(now, order, (session, opened)),
@@ -55,7 +47,7 @@ impl<B: Backend> Worker<B> {
                     Refusal::Unknown | Refusal::Socket => {}
                 }
                 order.outcome = Outcome::Refused(refusal);
-                self.send_home(order);
+                self.send_home(order, now);
             }
         }
     }
@@ -65,7 +57,7 @@ impl<B: Backend> Worker<B> {
         &mut self,
         now: Instant,
         order: &mut Order,
-    ) -> Result<(SessionRef, Opened), Refusal> {
+    ) -> Result<(SessionRef, Slots), Refusal> {
         let known = self.sessions.find(order.session);
         self.expected(known).check(order)?;
         let opened = self.open_all(now, order)?;
@@ -74,7 +66,7 @@ impl<B: Backend> Worker<B> {
             None => self.sessions.add(order.session),
         };
         session.map(|session| (session, opened)).ok_or_else(|| {
-            self.undo_open(now, order, &opened);
+            self.undo_open(order, &opened);
             Refusal::Full
         })
     }
@@ -93,8 +85,8 @@ impl<B: Backend> Worker<B> {
         expected
     }
 
-    fn open_all(&mut self, now: Instant, order: &mut Order) -> Result<Opened, Refusal> {
-        let mut opened = Opened::default();
+    fn open_all(&mut self, now: Instant, order: &mut Order) -> Result<Slots, Refusal> {
+        let mut opened = Slots::default();
         let session = order.session;
         let mut at = 0;
         let mut failed = None;
@@ -103,7 +95,7 @@ impl<B: Backend> Worker<B> {
             match (self.open_stream(now, session, plan), opened.get_mut(at)) {
                 (Ok(slot), Some(place)) => *place = Some(slot),
                 (Ok(slot), None) => {
-                    self.free_stream(now, slot);
+                    self.discard_stream(slot);
                     failed = Some(Refusal::Full);
                 }
                 (Err(refusal), _) => failed = Some(refusal),
@@ -116,15 +108,15 @@ impl<B: Backend> Worker<B> {
         match failed {
             None => Ok(opened),
             Some(refusal) => {
-                self.undo_open(now, order, &opened);
+                self.undo_open(order, &opened);
                 Err(refusal)
             }
         }
     }
 
-    fn undo_open(&mut self, now: Instant, order: &mut Order, opened: &Opened) {
+    fn undo_open(&mut self, order: &mut Order, opened: &Slots) {
         for slot in opened.iter().flatten() {
-            self.discard_stream(now, *slot);
+            self.discard_stream(*slot);
         }
         for act in &mut order.acts {
             if let Act::Open(plan) = act {
@@ -134,13 +126,13 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Does the acts one after the other; nothing of them can fail any more.
-    fn do_acts(&mut self, now: Instant, mut order: Box<Order>, start: (SessionRef, Opened)) {
+    fn do_acts(&mut self, now: Instant, mut order: Box<Order>, start: (SessionRef, Slots)) {
         let (session, opened) = start;
         let mut opened = opened.into_iter().flatten();
-        let mut drain = Drain::new(now);
+        let (mut until, mut waiting) = (now, Vec::new());
         let mut returned = std::mem::take(&mut order.returned);
-        for (number, act) in order.acts.iter_mut().enumerate() {
-            match act {
+        for (act, todo) in order.acts.iter_mut().enumerate() {
+            match todo {
                 Act::Open(plan) => self.attach(session, plan.stream, opened.next()),
                 Act::Connect {
                     stream,
@@ -157,18 +149,14 @@ impl<B: Backend> Worker<B> {
                     drain_ms,
                     facts,
                 } => {
-                    drain.extend(now, *drain_ms);
-                    for (stream, slot) in self.slots_of(session) {
-                        if !streams.contains(stream) {
-                            continue;
-                        }
-                        self.detach(session, stream);
+                    until = until.max(now + Duration::from_millis(u64::from(*drain_ms)));
+                    for slot in self.detach(session, *streams).into_iter().flatten() {
                         match self.release(now, slot, *drain_ms) {
                             Some((fact, plan)) => {
                                 facts.push(fact);
                                 returned.push(plan);
                             }
-                            None => drain.add(number, slot),
+                            None => waiting.push(Draining { act, slot }),
                         }
                     }
                 }
@@ -178,10 +166,10 @@ impl<B: Backend> Worker<B> {
         order.returned = returned;
         self.end_if_empty(session);
         order.outcome = Outcome::Done;
-        if drain.is_empty() {
-            self.send_home(order);
+        if waiting.is_empty() {
+            self.send_home(order, now);
         } else {
-            self.drains.push(drain.with(order));
+            self.drains.push(Drain::new(order, until, waiting));
         }
     }
 
@@ -193,10 +181,17 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn detach(&mut self, session: SessionRef, stream: StreamId) {
-        if let Some(session) = self.sessions.session_mut(session) {
-            session.remove(stream);
+    /// Takes streams out of a session; they are found by their slots only from now on.
+    fn detach(&mut self, session: SessionRef, set: StreamSet) -> Slots {
+        let mut slots = Slots::default();
+        let found = self.slots_of(session).filter(|(id, _)| set.contains(*id));
+        for (place, (stream, slot)) in slots.iter_mut().zip(found) {
+            *place = Some(slot);
+            if let Some(session) = self.sessions.session_mut(session) {
+                session.remove(stream);
+            }
         }
+        slots
     }
 
     fn end_if_empty(&mut self, session: SessionRef) {
@@ -234,7 +229,7 @@ impl<B: Backend> Worker<B> {
         now: Instant,
         leg: (SlotRef, Side),
         remote: &Remote,
-        direction: crate::api::Direction,
+        direction: Direction,
     ) {
         let (slot, side) = leg;
         match remote {
@@ -247,7 +242,7 @@ impl<B: Backend> Worker<B> {
             Remote::Bytes { address, setup } => {
                 self.connect_bytes(now, leg, (*address, *setup));
             }
-            Remote::Msrp(remote) => self.connect_msrp(now, leg, remote, direction),
+            Remote::Msrp(remote) => self.connect_msrp(leg, remote, direction),
         }
     }
 }
