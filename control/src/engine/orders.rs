@@ -131,7 +131,8 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_worker_restarted(&mut self, worker: usize) {
+    /// A worker that was lost is there again.
+    pub fn handle_worker_restarted(&mut self, worker: usize) {
         if let Some(load) = self.workers.get_mut(worker) {
             load.is_lost = false;
         }
