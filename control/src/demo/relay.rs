@@ -49,10 +49,19 @@ impl Relay {
         config.media.port_last = config.media.port_first + (PORTS - 1);
         config.admin.listen = Some(admin);
         config.cdr.file = Some(records.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(DemoError::doing("a runtime for the relay"))?;
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::Builder::new()
             .name("demo-relay".to_owned())
-            .spawn(move || run(config, stopped))
+            .spawn(move || {
+                runtime.block_on(run_until(config, async {
+                    // When the sender is gone the demo is over, too.
+                    let _ = stopped.await;
+                }))
+            })
             .map_err(DemoError::doing("a thread"))?;
         let relay = Self {
             sip,
@@ -108,18 +117,6 @@ impl Relay {
             Err(_) => Err(DemoError::Relay("its thread panicked".to_owned())),
         }
     }
-}
-
-fn run(config: Config, stopped: oneshot::Receiver<()>) -> Result<(), RunError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime needs no more than a few descriptors, and the demo has just begun");
-    let shutdown = async {
-        // When the sender is gone the demo is over, too.
-        let _ = stopped.await;
-    };
-    runtime.block_on(run_until(config, shutdown))
 }
 
 fn free_datagram_address() -> Result<SocketAddr, DemoError> {
