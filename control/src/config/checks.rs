@@ -303,7 +303,7 @@ fn check_ports(config: &Config) -> Result<(), Failed> {
         fail("media", "workers", media.workers.to_string(), &expected)
     })?;
     let first = media.port_first;
-    require(first >= 1024 && first % 2 == 0, || {
+    require(first >= 1024 && first.is_multiple_of(2), || {
         let expected = "an even port from 1024 on";
         fail("media", "port_first", first.to_string(), expected)
     })?;
