@@ -98,7 +98,9 @@ impl<B: Backend> Worker<B> {
     pub(super) fn bytes_drained(&mut self, now: Instant, slot: SlotRef, side: Side) {
         match self.bytes_leg(slot, side).map(|leg| leg.connection) {
             Some(Connection::Open { .. }) => self.set_reading(slot, side.other(), true),
-            Some(Connection::Ending { .. }) => self.finish_ending(now, slot, side),
+            Some(Connection::Ending { .. }) => {
+                self.finish_ending(now, slot, side);
+            }
             Some(Connection::Idle | Connection::Connecting { .. }) | None => {}
         }
     }

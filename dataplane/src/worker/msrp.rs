@@ -320,7 +320,9 @@ impl<B: Backend> Worker<B> {
         while let Some(key) = self.msrp.relay.expired(now) {
             match self.msrp.conns.slot_of(key) {
                 Some(slot) => self.close_conn(slot),
-                None => self.forget_at_relay(key),
+                None => {
+                    self.forget_at_relay(key);
+                }
             }
         }
         self.resume_some(usize::MAX);

@@ -76,7 +76,7 @@ fn start_one(config: &Config, number: usize, control_bell: &Doorbell) -> io::Res
         board: board.clone(),
         say,
     };
-    let name = ["worker-", itoa(number).as_ref()].concat();
+    let name = format!("worker-{number}");
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn(move || birth.live())?;
