@@ -17,13 +17,7 @@ use crate::stats::DropReason;
 use super::Worker;
 
 impl<B: Backend> Worker<B> {
-    pub(super) fn bytes_received(
-        &mut self,
-        now: Instant,
-        slot: SlotRef,
-        side: Side,
-        frame: Frame,
-    ) {
+    pub(super) fn bytes_received(&mut self, now: Instant, slot: SlotRef, side: Side, frame: Frame) {
         match self.path(now).splice(slot, side, frame) {
             Passed::On(slot, sink) => self.touched.push((slot, sink)),
             Passed::Held(slot, side) => self.set_reading(slot, side, false),

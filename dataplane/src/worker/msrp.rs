@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::api::{
-    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, Refusal,
-    Side,
+    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, Refusal, Side,
 };
 use crate::frame::Frame;
 use crate::limits::{

@@ -186,7 +186,10 @@ fn work<B: Backend>(mut worker: Worker<B>) {
     worker.shut_down(clock());
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock, once a cycle")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock, once a cycle"
+)]
 fn clock() -> Instant {
     Instant::now()
 }
