@@ -114,15 +114,15 @@ mod tests {
 
     #[test]
     fn the_workers_share_every_pair_once() {
-        let config = config(10_001, 10_023, 3);
+        let three = config(10_001, 10_023, 3);
         let mut all: Vec<u16> = (0..3)
-            .flat_map(|number| Ports::new(&config, number).free)
+            .flat_map(|number| Ports::new(&three, number).free)
             .map(PortPair::even)
             .collect();
         all.sort_unstable();
         let want: Vec<u16> = (10_002..10_024).step_by(2).collect();
         assert_eq!(all, want);
-        assert_eq!(Ports::new(&super::tests::config(65_534, 65_535, 1), 0).pairs, 1);
+        assert_eq!(Ports::new(&config(65_534, 65_535, 1), 0).pairs, 1);
     }
 
     #[test]

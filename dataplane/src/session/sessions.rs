@@ -227,7 +227,9 @@ mod tests {
         for _ in 0..20_000 {
             let id = SessionId(random.random_range(0..200));
             if random.random_bool(0.5) {
-                if table.find(id).is_none() && let Some(at) = table.add(id) {
+                if table.find(id).is_none()
+                    && let Some(at) = table.add(id)
+                {
                     model.insert(id, at);
                 }
             } else if let Some(at) = model.remove(&id) {

@@ -166,7 +166,8 @@ impl Streams {
         if first >= STREAMS_PER_WORKER {
             return;
         }
-        self.chunks.push((0..CHUNK).map(|_| Slot::empty()).collect());
+        self.chunks
+            .push((0..CHUNK).map(|_| Slot::empty()).collect());
         let new = (first..first + CHUNK).rev();
         self.free
             .extend(new.filter_map(|index| u32::try_from(index).ok()));

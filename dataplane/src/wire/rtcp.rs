@@ -54,7 +54,9 @@ mod tests {
         assert!(is_valid(&RECEIVER_REPORT));
         assert!(is_valid(&[RECEIVER_REPORT, RECEIVER_REPORT].concat()));
         assert_eq!(packet_type(&RECEIVER_REPORT), Some(201));
-        assert!(!is_valid(&[RECEIVER_REPORT.as_slice(), &[1, 2, 3]].concat()));
+        assert!(!is_valid(
+            &[RECEIVER_REPORT.as_slice(), &[1, 2, 3]].concat()
+        ));
         assert!(!is_valid(&RECEIVER_REPORT[..7]), "longer than the datagram");
         assert!(!is_valid(&[0x40, 201, 0, 0]), "version 1");
         assert!(!is_valid(&[0x80, 8, 0, 0]), "a payload type of RTP");

@@ -128,7 +128,9 @@ const CSRC_COUNT: u8 = 0b0000_1111;
 mod tests {
     use super::*;
 
-    const PLAIN: [u8; 16] = [0x80, 8, 0x12, 0x34, 0, 0, 0, 9, 1, 2, 3, 4, 0xd5, 0xd5, 0xd5, 2];
+    const PLAIN: [u8; 16] = [
+        0x80, 8, 0x12, 0x34, 0, 0, 0, 9, 1, 2, 3, 4, 0xd5, 0xd5, 0xd5, 2,
+    ];
 
     #[test]
     fn a_plain_header_is_read() {
@@ -145,10 +147,18 @@ mod tests {
         assert_eq!(Header::parse(&with(0x40)), None, "version 1");
         assert_eq!(Header::parse(&with(0xc0)), None, "version 3");
         assert_eq!(Header::parse(&with(0x82)), None, "two CSRCs in four octets");
-        assert_eq!(Header::parse(&with(0x90)), None, "an extension past the end");
+        assert_eq!(
+            Header::parse(&with(0x90)),
+            None,
+            "an extension past the end"
+        );
         let padded = with(0xa0);
         assert!(Header::parse(&padded).is_some());
-        assert_eq!(Header::parse(&padded[..12]), None, "padding without payload");
+        assert_eq!(
+            Header::parse(&padded[..12]),
+            None,
+            "padding without payload"
+        );
     }
 
     #[test]

@@ -17,13 +17,7 @@ use crate::stats::DropReason;
 use super::Worker;
 
 impl<B: Backend> Worker<B> {
-    pub(super) fn bytes_received(
-        &mut self,
-        now: Instant,
-        slot: SlotRef,
-        side: Side,
-        frame: Frame,
-    ) {
+    pub(super) fn bytes_received(&mut self, now: Instant, slot: SlotRef, side: Side, frame: Frame) {
         match self.path(now).splice(slot, side, frame) {
             Passed::On(slot, sink) => self.touched.push((slot, sink)),
             Passed::Held(slot, side) => self.set_reading(slot, side, false),
@@ -98,7 +92,9 @@ impl<B: Backend> Worker<B> {
     pub(super) fn bytes_drained(&mut self, now: Instant, slot: SlotRef, side: Side) {
         match self.bytes_leg(slot, side).map(|leg| leg.connection) {
             Some(Connection::Open { .. }) => self.set_reading(slot, side.other(), true),
-            Some(Connection::Ending { .. }) => self.finish_ending(now, slot, side),
+            Some(Connection::Ending { .. }) => {
+                self.finish_ending(now, slot, side);
+            }
             Some(Connection::Idle | Connection::Connecting { .. }) | None => {}
         }
     }

@@ -181,7 +181,10 @@ impl<B: Backend> Egress for Out<'_, B> {
     }
 
     fn is_full(&self, to: ConnectionKey) -> bool {
-        let conn = self.conns.slot_of(to).and_then(|slot| self.conns.find(slot));
+        let conn = self
+            .conns
+            .slot_of(to)
+            .and_then(|slot| self.conns.find(slot));
         conn.is_some_and(|conn| {
             let waiting = self.backend.queued(conn.socket) + conn.unsent_in(self.conns.batch);
             waiting > STREAM_QUEUE_HIGH_BYTES

@@ -9,7 +9,8 @@ mod orders;
 mod release;
 mod start;
 
-
-
 pub use cycle::{Setup, Worker};
 pub use start::{Handle, start};
+
+#[cfg(test)]
+mod tests;

@@ -11,8 +11,7 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::api::{
-    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, Refusal,
-    Side,
+    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, Refusal, Side,
 };
 use crate::frame::Frame;
 use crate::limits::{
@@ -320,7 +319,9 @@ impl<B: Backend> Worker<B> {
         while let Some(key) = self.msrp.relay.expired(now) {
             match self.msrp.conns.slot_of(key) {
                 Some(slot) => self.close_conn(slot),
-                None => self.forget_at_relay(key),
+                None => {
+                    self.forget_at_relay(key);
+                }
             }
         }
         self.resume_some(usize::MAX);

@@ -62,9 +62,10 @@ impl<B: Backend> Worker<B> {
             [LegSpec::Msrp { .. }, LegSpec::Msrp { .. }] => self
                 .open_both(opening, plan, Self::open_msrp, Self::undo_msrp)
                 .map(|legs| self.join_msrp(legs)),
-            [LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp { .. }, _] => {
-                Err(Refusal::Unknown)
-            }
+            [
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp { .. },
+                _,
+            ] => Err(Refusal::Unknown),
         }
     }
 

@@ -3,12 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::api::{
-    Act, Direction, LegSpec, Order, Outcome, Refusal, Remote, Side, StreamFacts, StreamId, StreamPlan,
-    StreamSet,
+    Act, Direction, LegSpec, Order, Outcome, Refusal, Remote, Side, StreamFacts, StreamId,
+    StreamPlan, StreamSet,
 };
-use crate::limits::{
-    ACTS_PER_ORDER, DRAINS_PER_WORKER, ORDERS_PER_CYCLE, STREAMS_PER_SESSION,
-};
+use crate::limits::{ACTS_PER_ORDER, DRAINS_PER_WORKER, ORDERS_PER_CYCLE, STREAMS_PER_SESSION};
 use crate::net::Backend;
 use crate::session::{Media, SessionRef, SlotRef, Streams, leg_mut};
 
@@ -53,11 +51,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Does what may fail: finds or makes the session and binds what is to be opened.
-    fn start(
-        &mut self,
-        now: Instant,
-        order: &mut Order,
-    ) -> Result<(SessionRef, Slots), Refusal> {
+    fn start(&mut self, now: Instant, order: &mut Order) -> Result<(SessionRef, Slots), Refusal> {
         let known = self.sessions.find(order.session);
         self.expected(known).check(order)?;
         let opened = self.open_all(now, order)?;
@@ -270,7 +264,10 @@ impl Kind {
             [LegSpec::Rtp { .. }, LegSpec::Rtp { .. }] => Some(Self::Rtp),
             [LegSpec::Bytes { .. }, LegSpec::Bytes { .. }] => Some(Self::Bytes),
             [LegSpec::Msrp { .. }, LegSpec::Msrp { .. }] => Some(Self::Msrp),
-            [LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp { .. }, _] => None,
+            [
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp { .. },
+                _,
+            ] => None,
         }
     }
 

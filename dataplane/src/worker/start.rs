@@ -76,7 +76,7 @@ fn start_one(config: &Config, number: usize, control_bell: &Doorbell) -> io::Res
         board: board.clone(),
         say,
     };
-    let name = ["worker-", itoa(number).as_ref()].concat();
+    let name = format!("worker-{number}");
     let thread = std::thread::Builder::new()
         .name(name)
         .spawn(move || birth.live())?;
@@ -186,7 +186,10 @@ fn work<B: Backend>(mut worker: Worker<B>) {
     worker.shut_down(clock());
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the clock, once a cycle")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the clock, once a cycle"
+)]
 fn clock() -> Instant {
     Instant::now()
 }

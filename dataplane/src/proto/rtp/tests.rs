@@ -135,7 +135,11 @@ fn a_jump_counts_only_once_two_packets_agree() {
 fn silence_is_found_once_and_so_is_its_end() {
     let now = start();
     let mut silence = Silence::default();
-    assert_eq!(silence.look(now + ms(9000), ms(100)), None, "not listened to");
+    assert_eq!(
+        silence.look(now + ms(9000), ms(100)),
+        None,
+        "not listened to"
+    );
     silence.listen(now, true);
     assert_eq!(silence.look(now + ms(99), ms(100)), None);
     assert_eq!(silence.look(now + ms(100), ms(100)), Some(Change::Silent));
