@@ -25,7 +25,8 @@ Examples:
   midpath run --config midpath.toml    run with it
   curl -s 127.0.0.1:8060/health        how it is; also /sessions and /metrics
 
-SIGTERM or SIGINT stops it: new sessions are refused and the ones there are released.
+SIGTERM or SIGINT stops it: new sessions are refused, those there are may end (sip.drain_s_max);
+a second signal ends it at once.
 RUST_LOG overrides log.level, for instance RUST_LOG=debug.";
 
 /// A media relay for CPM and RCS sessions: it speaks SIP and relays RTP and MSRP.
@@ -101,32 +102,8 @@ fn relay(file: Option<&Path>) -> Done {
         None => Config::default(),
     };
     listen_to_logs(&config.log.level)?;
-    say(&greeting(&config))?;
     block_on(run::run(config))??;
     Ok(())
-}
-
-/// Where it listens, and how to try it.
-fn greeting(config: &Config) -> String {
-    let sip: Vec<String> = config.sip.listen.iter().map(ToString::to_string).collect();
-    let media: Vec<String> = (config.media.addresses.iter())
-        .map(ToString::to_string)
-        .collect();
-    let mut text = format!(
-        "Midpath {}\n  SIP      {}\n  media    {}, RTP ports {} to {}, {} worker(s), backend {:?}\n",
-        env!("CARGO_PKG_VERSION"),
-        sip.join(", "),
-        media.join(", "),
-        config.media.port_first,
-        config.media.port_last,
-        config.media.workers,
-        config.media.backend,
-    );
-    if let Some(admin) = config.admin.listen {
-        text.push_str(&format!("  admin    curl -s http://{admin}/health\n"));
-    }
-    text.push_str("  try it   midpath demo\n");
-    text
 }
 
 fn check(file: &Path) -> Done {

@@ -102,6 +102,9 @@ pub struct Sip {
     pub late_offer: LateOffer,
     /// Sessions at a time.
     pub sessions_max: usize,
+    /// How long a relay that is told to stop waits for its sessions before it ends them with BYE.
+    #[serde(rename = "drain_s_max", deserialize_with = "types::seconds")]
+    pub drain_max: Duration,
     /// The Retry-After of a refusal for lack of room.
     #[serde(rename = "retry_after_s", deserialize_with = "types::seconds")]
     pub retry_after: Duration,
@@ -127,6 +130,7 @@ impl Default for Sip {
             bye_far_deadline: Duration::from_secs(4),
             late_offer: LateOffer::Refuse,
             sessions_max: 10_000,
+            drain_max: Duration::from_secs(60),
             retry_after: Duration::from_secs(5),
             user_agent: None,
         }
@@ -168,6 +172,7 @@ impl Default for Policy {
                 StreamKind::Video,
                 StreamKind::Message,
                 StreamKind::Application,
+                StreamKind::Other,
             ],
         }
     }

@@ -7,7 +7,6 @@ pub use setup::{Ready, RunError};
 
 use std::future::Future;
 use std::net::IpAddr;
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use dataplane::api::Doorbell;
@@ -395,8 +394,7 @@ fn wall_clock() -> SystemTime {
 }
 
 fn watch(bell: &Doorbell) -> std::io::Result<AsyncFd<Doorbell>> {
-    debug_assert!(bell.as_raw_fd() >= 0);
-    AsyncFd::with_interest(bell.clone(), Interest::READABLE)
+    AsyncFd::register_with_interest(bell.clone(), Interest::READABLE)
 }
 
 /// How long the workers' reports are waited for before what is known is shown.

@@ -218,15 +218,12 @@ fn settings(config: &Config, listens: &[Listen]) -> Settings {
 }
 
 fn streams(kinds: &[StreamKind]) -> media::Policy {
-    // What the embedded default allows is every stream that CPM knows; a line of another kind is
-    // no reason to leave the proxy role, so "other" counts as allowed along with all four.
-    let all = [StreamKind::Audio, StreamKind::Video, StreamKind::Message, StreamKind::Application];
     media::Policy {
         audio: kinds.contains(&StreamKind::Audio),
         video: kinds.contains(&StreamKind::Video),
         message: kinds.contains(&StreamKind::Message),
         application: kinds.contains(&StreamKind::Application),
-        other: kinds.contains(&StreamKind::Other) || all.iter().all(|kind| kinds.contains(kind)),
+        other: kinds.contains(&StreamKind::Other),
     }
 }
 
@@ -287,5 +284,5 @@ pub(super) fn announce(ready: &Ready) {
         ));
     }
     // A closed standard output is no reason not to relay.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+    let _ = io::stdout().write_all(text.as_bytes());
 }

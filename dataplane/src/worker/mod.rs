@@ -10,7 +10,7 @@ mod release;
 mod start;
 
 pub use cycle::{Setup, Worker};
-pub use start::{Handle, start};
+pub use start::{Handle, start, start_one};
 
 #[cfg(test)]
 mod tests;

@@ -65,7 +65,12 @@ struct Started {
     backend: BackendKind,
 }
 
-fn start_one(config: &Config, number: usize, control_bell: &Doorbell) -> io::Result<Handle> {
+/// Starts one worker: at first, or in the place of one that has ended.
+///
+/// # Errors
+///
+/// As for [`start`].
+pub fn start_one(config: &Config, number: usize, control_bell: &Doorbell) -> io::Result<Handle> {
     let (link, worker_end) = ring_pair(control_bell)?;
     let board = Board::default();
     let (say, hear) = mpsc::sync_channel(1);
