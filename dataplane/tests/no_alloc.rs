@@ -1,6 +1,7 @@
 //! The packet path takes no memory: a worker over real sockets, and an allocator that counts.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::disallowed_methods,
     reason = "a test fails by panicking and has a clock of its own"
 )]

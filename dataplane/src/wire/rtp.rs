@@ -125,6 +125,7 @@ const EXTENSION: u8 = 0b0001_0000;
 const CSRC_COUNT: u8 = 0b0000_1111;
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
     use super::*;
 

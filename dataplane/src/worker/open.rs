@@ -73,7 +73,7 @@ impl<B: Backend> Worker<B> {
         &mut self,
         opening: Opening,
         plan: &mut StreamPlan,
-        open: fn(&mut Self, Opening, Side, &LegSpec) -> Result<(L, LegLocal), Refusal>,
+        open: OpenLeg<Self, L>,
         undo: fn(&mut Self, L),
     ) -> Result<[L; 2], Refusal> {
         let [spec_a, spec_b] = &plan.legs;
@@ -204,6 +204,9 @@ impl<B: Backend> Worker<B> {
         Ok(bound)
     }
 }
+
+/// Opens one leg and says what was bound.
+type OpenLeg<W, L> = fn(&mut W, Opening, Side, &LegSpec) -> Result<(L, LegLocal), Refusal>;
 
 /// A socket and where it is bound.
 type Bound = (SocketId, SocketAddr);

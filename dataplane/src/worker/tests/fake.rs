@@ -307,18 +307,18 @@ impl World {
     }
 
     /// Orders and waits for the answer.
-    pub fn order(&mut self, session: u64, acts: Vec<Act>) -> Box<Order> {
+    pub fn order(&mut self, session: u64, acts: Vec<Act>) -> Order {
         self.send(session, acts);
         self.cycle();
         self.done().pop().expect("the order comes back")
     }
 
     /// The orders that came back since this was asked last.
-    pub fn done(&mut self) -> Vec<Box<Order>> {
+    pub fn done(&mut self) -> Vec<Order> {
         let mut done = Vec::new();
         for event in std::mem::take(&mut self.news) {
             match event {
-                Event::Done(order) => done.push(order),
+                Event::Done(order) => done.push(*order),
                 other => self.news.push(other),
             }
         }
