@@ -112,8 +112,15 @@ impl Hop<'_> {
     }
 }
 
+/// A line's whole path and its first hop; only MSRP without TLS.
+pub(super) fn msrp_path(line: &MediaDescription) -> Result<(&str, Hop<'_>), Why> {
+    let path = line.attribute("path").ok_or(Why::Path)?.trim();
+    let hop = first_hop(path).filter(|hop| !hop.tls).ok_or(Why::Path)?;
+    Ok((path, hop))
+}
+
 /// The first URI of a path, which is the one to connect to; `None` unless every URI is sound.
-pub(super) fn first_hop(path: &str) -> Option<Hop<'_>> {
+fn first_hop(path: &str) -> Option<Hop<'_>> {
     let mut hops = path.split(' ').map(hop);
     let first = hops.next()??;
     hops.all(|hop| hop.is_some()).then_some(first)
