@@ -8,7 +8,7 @@ use dataplane::limits::STREAMS_PER_SESSION;
 use super::far::{self, Why};
 use super::stream::{Make, Stream};
 use super::{Cema, Ledger, Media, Policy, Refused, Settings, Slot};
-use crate::sdp::{MediaDescription, Proto, Sdp};
+use crate::sdp::{Connection, MediaDescription, Proto, Sdp};
 
 /// One m-line of a proposal.
 #[derive(Debug)]
@@ -117,10 +117,13 @@ pub(super) fn drafts(
     }
 }
 
-/// In which family the author of a description speaks: that of its first stream in use.
+/// In which family the author of a description speaks: that of its first stream in use that
+/// isn't held in the old way.
 pub(super) fn speaks_v6(sdp: &Sdp) -> Option<bool> {
-    let mut in_use = sdp.media().iter().filter(|line| line.port() != 0);
-    in_use.find_map(|line| Some(sdp.connection(line)?.is_v6))
+    let in_use = sdp.media().iter().filter(|line| line.port() != 0);
+    let mut connections = in_use.filter_map(|line| sdp.connection(line));
+    let is_said = |connection: &Connection| !connection.ip.is_some_and(|ip| ip.is_unspecified());
+    connections.find(is_said).map(|connection| connection.is_v6)
 }
 
 struct Drafter<'a> {
@@ -146,22 +149,36 @@ impl Drafter<'_> {
             return Err(Why::Barred);
         }
         let make = self.make(line, known)?;
-        let local_ip = self.local_ip(line, make)?;
-        let near = self.from.index();
-        let known = known.filter(|known| {
-            known.kind == line.kind()
-                && known.make.continues(make)
-                && known.local_ip[near].is_ipv6() == local_ip[near].is_ipv6()
-        });
+        let known = known.filter(|known| known.kind == line.kind() && known.make.continues(make));
+        let is_held = matches!(make, Make::Rtp { .. }) && far::holds(self.offer, line);
         let (stream, stage) = match known {
-            Some(known) => (known.clone(), Stage::Kept),
-            None => (self.plan(line, make, local_ip, in_use)?, Stage::Planned),
+            // The old hold names no address, so it tells nothing about the family either.
+            Some(known) if is_held => (known.clone(), Stage::Kept),
+            _ => self.keep_or_plan(line, make, known, in_use)?,
         };
         Ok(Fate::Offered(Box::new(Offered {
             stream,
             stage,
             is_accepted: false,
         })))
+    }
+
+    /// The stream that goes on, unless its client has changed its family; else a new one.
+    fn keep_or_plan(
+        &self,
+        line: &MediaDescription,
+        make: Make,
+        known: Option<&Stream>,
+        in_use: &mut StreamSet,
+    ) -> Result<(Stream, Stage), Why> {
+        let local_ip = self.local_ip(line, make)?;
+        let near = self.from.index();
+        match known {
+            Some(known) if known.local_ip[near].is_ipv6() == local_ip[near].is_ipv6() => {
+                Ok((known.clone(), Stage::Kept))
+            }
+            _ => Ok((self.plan(line, make, local_ip, in_use)?, Stage::Planned)),
+        }
     }
 
     /// A new stream.

@@ -74,7 +74,8 @@ fn rtcp_address(value: &str, default: IpAddr) -> Option<SocketAddr> {
         None => default,
     };
     // One socket can't reach another family.
-    (ip.is_ipv6() == default.is_ipv6() && !ip.is_multicast()).then(|| SocketAddr::new(ip, port))
+    let is_usable = ip.is_ipv6() == default.is_ipv6() && !ip.is_multicast() && !ip.is_unspecified();
+    is_usable.then(|| SocketAddr::new(ip, port))
 }
 
 /// The direction of a line; the old `c=IN IP4 0.0.0.0` wants to receive nothing (RFC 3264 §8.4).
