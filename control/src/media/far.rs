@@ -74,7 +74,8 @@ fn rtcp_address(value: &str, default: IpAddr) -> Option<SocketAddr> {
         None => default,
     };
     // One socket can't reach another family.
-    (ip.is_ipv6() == default.is_ipv6() && !ip.is_multicast()).then(|| SocketAddr::new(ip, port))
+    let is_usable = ip.is_ipv6() == default.is_ipv6() && !ip.is_multicast() && !ip.is_unspecified();
+    is_usable.then(|| SocketAddr::new(ip, port))
 }
 
 /// The direction of a line; the old `c=IN IP4 0.0.0.0` wants to receive nothing (RFC 3264 §8.4).
@@ -112,8 +113,15 @@ impl Hop<'_> {
     }
 }
 
+/// A line's whole path and its first hop; only MSRP without TLS.
+pub(super) fn msrp_path(line: &MediaDescription) -> Result<(&str, Hop<'_>), Why> {
+    let path = line.attribute("path").ok_or(Why::Path)?.trim();
+    let hop = first_hop(path).filter(|hop| !hop.tls).ok_or(Why::Path)?;
+    Ok((path, hop))
+}
+
 /// The first URI of a path, which is the one to connect to; `None` unless every URI is sound.
-pub(super) fn first_hop(path: &str) -> Option<Hop<'_>> {
+fn first_hop(path: &str) -> Option<Hop<'_>> {
     let mut hops = path.split(' ').map(hop);
     let first = hops.next()??;
     hops.all(|hop| hop.is_some()).then_some(first)

@@ -121,10 +121,7 @@ impl End<'_> {
     }
 
     fn msrp(&self, stream: &Stream, setup: MsrpSetup) -> Result<FarEnd, Why> {
-        let path = self.line.attribute("path").ok_or(Why::Path)?;
-        let hop = far::first_hop(path)
-            .filter(|hop| !hop.tls)
-            .ok_or(Why::Path)?;
+        let (path, hop) = far::msrp_path(self.line)?;
         let is_v6 = self.is_v6(stream);
         let address = match setup {
             MsrpSetup::Active => far::path_address(self.sdp, self.line, &hop, is_v6),

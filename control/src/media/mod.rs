@@ -11,6 +11,7 @@
 //!               └─▶ commit ─▶ streams to release          or abandon ─▶ streams to release
 //! ```
 
+mod draft;
 mod far;
 mod join;
 mod proposal;
@@ -241,7 +242,7 @@ impl Media {
     ///
     /// 488 when the description can't be read, or when every stream that it offers is refused.
     pub fn offer(&self, from: Side, sdp: &[u8], policy: &Policy) -> Result<Proposal, Refused> {
-        Proposal::draft(self, from, sdp, policy)
+        Proposal::new(self, from, sdp, *policy)
     }
 
     /// Its streams: those in use in the order of their m-lines, then those that ended, of which

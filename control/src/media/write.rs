@@ -102,13 +102,14 @@ fn write_rtcp(line: &mut MediaDescription, rtp: SocketAddr, rtcp: SocketAddr, ro
     };
     let rtcp = if is_muxed { rtp } else { rtcp };
     let is_next = rtp.port().checked_add(1) == Some(rtcp.port());
-    let Some(written) = line.attribute("rtcp").map(str::to_owned) else {
+    if !line.has("rtcp") {
         if !is_next && !is_muxed {
             let port = rtcp.port().to_string();
             line.lines_mut().set_attribute("rtcp", Some(&port));
         }
         return;
-    };
+    }
+    let written = line.attribute("rtcp").unwrap_or_default();
     let has_address = written.split_ascii_whitespace().nth(1).is_some();
     let value = if has_address {
         let family = if rtcp.is_ipv6() { "IP6" } else { "IP4" };

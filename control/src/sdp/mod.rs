@@ -104,7 +104,7 @@ impl Sdp {
         let text = Bytes::copy_from_slice(bytes);
         let mut lines = line::split(&text);
         match lines.next() {
-            Some(first) if matches!(first, Ok(ref first) if first.is_version_0()) => {}
+            Some(Ok(ref first)) if first.is_version_0() => {}
             _ => return Err(SdpError::Version),
         }
         let mut sdp = Self {
@@ -172,14 +172,24 @@ impl Sdp {
         &self.media
     }
 
-    /// Its media descriptions, in order, to be changed.
-    pub fn media_mut(&mut self) -> &mut Vec<MediaDescription> {
-        &mut self.media
+    /// The same description with other media.
+    #[must_use]
+    pub fn with_media(&self, media: Vec<MediaDescription>) -> Self {
+        Self {
+            session: self.session.clone(),
+            origin: self.origin.clone(),
+            media,
+        }
     }
 
     /// Its lines above the first m-line but `v=` and `o=`.
     pub(crate) fn session(&self) -> &Lines {
         &self.session
+    }
+
+    /// Its media descriptions, to be changed.
+    pub(crate) fn media_mut(&mut self) -> &mut [MediaDescription] {
+        &mut self.media
     }
 
     /// See [`Self::session`].
