@@ -46,7 +46,10 @@ impl Core {
         let sip = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
         let text = std::fs::read_to_string(workspace().join("tests/kamailio/core.cfg"))
             .expect("core.cfg is there")
-            .replace("@RELAY@", &relay.map_or_else(String::new, |relay| relay.to_string()))
+            .replace(
+                "@RELAY@",
+                &relay.map_or_else(String::new, |relay| relay.to_string()),
+            )
             .replace("@CORE@", &sip.to_string())
             .replace("@CHILDREN@", &children.to_string())
             .replace("@USERS@", &devices(users));
@@ -56,11 +59,18 @@ impl Core {
         std::fs::create_dir_all(&run).expect("the folder can be written");
         let program = find("kamailio").expect("kamailio is installed");
         let mut command = Command::new(program);
-        command.arg("-f").arg(&file).args(["-DD", "-E", "-m", "64", "-M", "8"]);
+        command
+            .arg("-f")
+            .arg(&file)
+            .args(["-DD", "-E", "-m", "64", "-M", "8"]);
         command.arg("-w").arg(folder.path()).arg("-Y").arg(&run);
         command.arg("-P").arg(folder.path().join("kamailio.pid"));
         let process = Process::start("kamailio", folder.path(), &mut command);
-        let core = Self { process, sip, _folder: folder };
+        let core = Self {
+            process,
+            sip,
+            _folder: folder,
+        };
         let up = eventually(Duration::from_secs(10), || core.answers());
         assert!(up, "kamailio doesn't answer:\n{}", core.process.output());
         core
@@ -81,7 +91,9 @@ impl Core {
     fn answers(&self) -> bool {
         let mut probe = Agent::udp("probe", self.sip);
         let _sent = probe.ask_options(&format!("sip:{}", self.sip));
-        let answer = probe.within(Duration::from_millis(300), |message| message.code() == Some(200));
+        let answer = probe.within(Duration::from_millis(300), |message| {
+            message.code() == Some(200)
+        });
         answer.is_some()
     }
 }

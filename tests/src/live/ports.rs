@@ -76,10 +76,19 @@ impl Ports {
     ///
     /// The first half of the block is used up.
     pub fn pair(&mut self) -> u16 {
+        self.row(2)
+    }
+
+    /// Hands out `count` ports in a row, the first one even.
+    ///
+    /// # Panics
+    ///
+    /// The first half of the block is used up.
+    pub fn row(&mut self, count: u16) -> u16 {
         loop {
             let port = self.one();
-            if port.is_multiple_of(2) && is_free(port + 1) {
-                self.next = port + 2;
+            if port.is_multiple_of(2) && (port + 1..port + count).all(is_free) {
+                self.next = port + count;
                 return port;
             }
         }

@@ -26,6 +26,15 @@ impl Settings {
         self
     }
 
+    /// The value of `section.key` as TOML writes it; empty when it wasn't set.
+    #[must_use]
+    pub fn value(&self, section: &str, key: &str) -> &str {
+        self.0
+            .get(section)
+            .and_then(|keys| keys.get(key))
+            .map_or("", String::as_str)
+    }
+
     /// Never stays in the media path: a proxy for every session.
     pub fn proxy(&mut self) -> &mut Self {
         for reason in [

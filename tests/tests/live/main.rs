@@ -1,0 +1,14 @@
+//! Live tests: the relay's own process, real sockets, real servers. One module per subject.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "live tests run on the real clock and on real threads"
+)]
+
+mod calls;
+mod closing;
+mod failures;
+mod operation;
+mod scene;
+mod servers;
+mod standard;

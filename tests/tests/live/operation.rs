@@ -1,0 +1,142 @@
+//! Starting, checking, draining; memory while a big message passes.
+
+use std::time::{Duration, Instant};
+
+use tests::live::process::Folder;
+use tests::live::relay::{self, Relay};
+use tests::peers::msrp::Outgoing;
+
+use crate::scene::{Chat, LONG, Scene};
+
+#[test]
+fn check_explains_an_error_with_its_line() {
+    let folder = Folder::new("check");
+    let file = folder.path().join("midpath.toml");
+    std::fs::write(&file, "[sip]\nrole = \"originating\"\nt1_ms = \"soon\"\n").unwrap();
+    let (status, text) = relay::run(&["check", &file.to_string_lossy()]);
+    assert!(!status.success());
+    assert!(text.contains('3') && text.contains("t1_ms"), "{text}");
+    std::fs::write(&file, "[sip]\nt1_ms = 400\n").unwrap();
+    let (status, text) = relay::run(&["check", &file.to_string_lossy()]);
+    assert!(status.success(), "{text}");
+}
+
+#[test]
+fn check_names_the_line_of_an_unknown_setting() {
+    let folder = Folder::new("check");
+    let file = folder.path().join("midpath.toml");
+    std::fs::write(&file, "[media]\nworkers = 1\n\nworker = 2\n").unwrap();
+    let (status, text) = relay::run(&["check", &file.to_string_lossy()]);
+    assert!(!status.success());
+    assert!(text.contains("worker") && text.contains('4'), "{text}");
+}
+
+#[test]
+fn the_printed_settings_are_a_valid_file() {
+    let folder = Folder::new("check");
+    let (status, text) = relay::run(&["config"]);
+    assert!(status.success());
+    let file = folder.path().join("midpath.toml");
+    std::fs::write(&file, text).unwrap();
+    let (status, text) = relay::run(&["check", &file.to_string_lossy()]);
+    assert!(status.success(), "{text}");
+}
+
+#[test]
+fn sigterm_ends_an_idle_relay_with_status_0() {
+    let status = Relay::start().stop();
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
+
+#[test]
+fn a_draining_relay_finishes_its_calls_and_takes_no_more() {
+    let mut scene = Scene::direct(|_| {});
+    let (mut joined, a, b) = scene.audio_call();
+    assert!(a.hears(5, LONG) && b.hears(5, LONG));
+    scene.relay.process().signal("TERM");
+    let draining = tests::live::eventually(LONG, || {
+        scene
+            .relay
+            .health()
+            .is_some_and(|(status, _)| status == 503)
+    });
+    assert!(draining, "/health doesn't say that it drains");
+    let call = scene
+        .alice
+        .invite(&scene.target, &scene.offer().audio(9000).text());
+    assert_eq!(call.failed(&mut scene.alice).code(), Some(503));
+    let so_far = b.record().heard.len();
+    assert!(b.hears(so_far + 25, LONG), "the call doesn't go on");
+    scene.alice_hangs_up(&mut joined);
+    let status = scene.relay.process_mut().wait(Duration::from_secs(20));
+    assert!(status.is_some_and(|status| status.success()), "{status:?}");
+}
+
+#[test]
+fn a_second_sigterm_ends_the_relay_at_once() {
+    let mut scene = Scene::direct(|_| {});
+    let (_joined, a, _b) = scene.audio_call();
+    assert!(a.hears(5, LONG));
+    scene.relay.process().signal("TERM");
+    let gone = scene.relay.process_mut().wait(Duration::from_millis(500));
+    assert!(gone.is_none(), "it doesn't wait for its call: {gone:?}");
+    scene.relay.process().signal("TERM");
+    assert!(
+        scene
+            .relay
+            .process_mut()
+            .wait(Duration::from_secs(5))
+            .is_some()
+    );
+}
+
+/// A message of `bytes` in one chunk to a reader that takes `pace` bytes a second: the memory that
+/// the relay needed for it, in KiB.
+fn memory_for(bytes: u64, pace: u64) -> u64 {
+    let mut scene = Scene::direct(|_| {});
+    let (mut joined, chat) = Chat::call(&mut scene, None, Some(pace));
+    // The first bytes pay for what is allocated once.
+    chat.alice
+        .send(&Outgoing::file(1_000_000, 1, u64::MAX))
+        .unwrap();
+    assert_eq!(chat.bob.messages(1, LONG).len(), 1);
+    let before = scene.relay.process().resident_kib();
+    let begin = Instant::now();
+    let most = std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            chat.alice
+                .send(&Outgoing::file(bytes, 2, u64::MAX))
+                .unwrap()
+        });
+        let mut most = before;
+        while chat.bob.body_bytes() < bytes + 1_000_000 && begin.elapsed() < LONG * 4 {
+            most = most.max(scene.relay.process().resident_kib());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        sender.join().unwrap();
+        most
+    });
+    let messages = chat.bob.messages(2, LONG);
+    assert!(
+        messages
+            .iter()
+            .all(tests::peers::msrp::Received::is_identical),
+        "{messages:?}"
+    );
+    assert!(chat.alice.is_answered(LONG));
+    chat.assert_clean();
+    scene.alice_hangs_up(&mut joined);
+    scene.relay.assert_empty();
+    println!(
+        "{bytes} bytes in {:?}: {before} KiB before, {most} KiB at most",
+        begin.elapsed()
+    );
+    most - before
+}
+
+#[test]
+fn a_big_message_passes_a_slow_reader_in_constant_memory() {
+    // 256 MiB at 64 MiB/s; `cargo x soak msrp` sends 1 GiB.
+    let needed = memory_for(256 << 20, 64 << 20);
+    assert!(needed < 8 * 1024, "the relay needed {needed} KiB more");
+}
