@@ -113,7 +113,7 @@ fn greeting(config: &Config) -> String {
         .map(ToString::to_string)
         .collect();
     let mut text = format!(
-        "Midpath {}\n  SIP      {}\n  media    {}, RTP ports {} to {}, {} worker(s), backend {:?}\n",
+        "Midpath {}\n  SIP      {}\n  media    {}, RTP ports {} to {}, {} worker(s), backend {}\n",
         env!("CARGO_PKG_VERSION"),
         sip.join(", "),
         media.join(", "),
