@@ -1,5 +1,33 @@
 //! Every maximum of the control plane.
 
+/// Bytes of one session description; a larger one is refused.
+pub const SDP_BYTES: usize = 64 * 1024;
+/// Lines of one session description.
+pub const SDP_LINES: usize = 1024;
+/// Media descriptions (m-lines) of one session description, refused ones included.
+pub const SDP_MEDIA: usize = 32;
+/// Streams that ended and are still remembered for a session's record.
+pub const ENDED_STREAMS: usize = 32;
+
+const _: () = assert!(SDP_MEDIA < SDP_LINES);
+
+// Engine
+
+/// Early dialogs of one INVITE that are told apart; responses of more are passed on as the first's.
+pub const FORKS_PER_SESSION: usize = 16;
+/// Requests of one session that wait for the other side's response.
+pub const RELAYED_PER_SESSION: usize = 16;
+/// Requests that wait for a host name's address.
+pub const PARKED_REQUESTS: usize = 1024;
+/// Host names that are remembered.
+pub const KNOWN_NAMES: usize = 4096;
+/// Transactions that are proxied at a time.
+pub const PROXIED_TRANSACTIONS: usize = 100_000;
+/// Sessions whose streams one look at the admin door reports in full.
+pub const REPORTED_SESSIONS: usize = 1024;
+/// Packets, pieces of news or outputs handled before the loop looks at everything else.
+pub const LOOP_BATCH: usize = 256;
+
 /// Worker threads.
 pub const WORKERS: usize = 64;
 /// Ports that one RTP stream takes: RTP and RTCP on two legs.
@@ -18,3 +46,27 @@ pub const CDR_WAITING: usize = 4096;
 // A connection asks one question, so a place for each is enough.
 const _: () = assert!(ADMIN_QUESTIONS >= ADMIN_CONNECTIONS);
 const _: () = assert!(ADMIN_ANSWER_SECONDS < ADMIN_CONNECTION_SECONDS);
+
+// SIP
+
+/// Bytes of one SIP message, head and body.
+pub const SIP_MESSAGE_BYTES: usize = 64 * 1024;
+/// Header lines of one SIP message.
+pub const SIP_HEADERS: usize = 256;
+/// Server transactions, and as many client transactions: 8000 calls/s, two transactions each
+/// that stay for 32 s on UDP, and room to spare.
+pub const SIP_TRANSACTIONS: usize = 1 << 20;
+/// Seconds after which a refused client may come back.
+pub const SIP_RETRY_AFTER_S: u64 = 5;
+/// Packets that may wait for the SIP layer.
+pub const SIP_INCOMING: usize = 16_384;
+/// TCP connections, both ways.
+pub const SIP_CONNECTIONS: usize = 16_384;
+/// Messages that may wait to be written to one TCP connection.
+pub const SIP_CONNECTION_QUEUE: usize = 256;
+/// Seconds after which a TCP connection without traffic is closed.
+pub const SIP_CONNECTION_IDLE_S: u64 = 600;
+/// Seconds to wait for a TCP connection to open.
+pub const SIP_CONNECT_S: u64 = 10;
+/// Bytes asked from the kernel for each UDP socket's buffers.
+pub const SIP_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -1,0 +1,6 @@
+//! Scenes over a backend in memory: control orders at one end, clients send at the other.
+
+mod bytes;
+mod fake;
+mod orders;
+mod rtp;

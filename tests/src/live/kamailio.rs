@@ -1,0 +1,93 @@
+//! Kamailio as the SIP/IP core between the clients and the relay.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::live::ports::Ports;
+use crate::live::process::{Folder, Process};
+use crate::live::{eventually, find, workspace};
+use crate::peers::sip::Agent;
+
+/// A running core.
+#[derive(Debug)]
+pub struct Core {
+    process: Process,
+    /// Where it speaks SIP, UDP and TCP.
+    pub sip: SocketAddr,
+    _folder: Folder,
+}
+
+impl Core {
+    /// Starts a core that leads each first request through `relay` (`None`: it's a plain stateful
+    /// proxy) and on to the `users`' devices.
+    ///
+    /// # Panics
+    ///
+    /// It doesn't answer OPTIONS within 10 s.
+    #[must_use]
+    pub fn start(ports: &mut Ports, relay: Option<SocketAddr>, users: &[(&str, &str)]) -> Self {
+        Self::start_with(ports, relay, users, 2)
+    }
+
+    /// Starts a core with `children` processes per socket.
+    ///
+    /// # Panics
+    ///
+    /// It doesn't answer OPTIONS within 10 s.
+    #[must_use]
+    pub fn start_with(
+        ports: &mut Ports,
+        relay: Option<SocketAddr>,
+        users: &[(&str, &str)],
+        children: u32,
+    ) -> Self {
+        let folder = Folder::new("core");
+        let sip = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
+        let text = std::fs::read_to_string(workspace().join("tests/kamailio/core.cfg"))
+            .expect("core.cfg is there")
+            .replace("@RELAY@", &relay.map_or_else(String::new, |relay| relay.to_string()))
+            .replace("@CORE@", &sip.to_string())
+            .replace("@CHILDREN@", &children.to_string())
+            .replace("@USERS@", &devices(users));
+        let file = folder.path().join("core.cfg");
+        std::fs::write(&file, text).expect("the folder can be written");
+        let run = folder.path().join("run");
+        std::fs::create_dir_all(&run).expect("the folder can be written");
+        let program = find("kamailio").expect("kamailio is installed");
+        let mut command = Command::new(program);
+        command.arg("-f").arg(&file).args(["-DD", "-E", "-m", "64", "-M", "8"]);
+        command.arg("-w").arg(folder.path()).arg("-Y").arg(&run);
+        command.arg("-P").arg(folder.path().join("kamailio.pid"));
+        let process = Process::start("kamailio", folder.path(), &mut command);
+        let core = Self { process, sip, _folder: folder };
+        let up = eventually(Duration::from_secs(10), || core.answers());
+        assert!(up, "kamailio doesn't answer:\n{}", core.process.output());
+        core
+    }
+
+    /// Its URI for a Route header field.
+    #[must_use]
+    pub fn route(&self) -> String {
+        format!("<sip:{};lr>", self.sip)
+    }
+
+    /// The main process; the others are its children.
+    #[must_use]
+    pub const fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn answers(&self) -> bool {
+        let mut probe = Agent::udp("probe", self.sip);
+        let _sent = probe.ask_options(&format!("sip:{}", self.sip));
+        let answer = probe.within(Duration::from_millis(300), |message| message.code() == Some(200));
+        answer.is_some()
+    }
+}
+
+/// One line of configuration per user: who is asked for, and where the device is.
+fn devices(users: &[(&str, &str)]) -> String {
+    let line = |(user, uri): &(&str, &str)| format!("\tif ($rU == \"{user}\") $ru = \"{uri}\";\n");
+    users.iter().map(line).collect()
+}

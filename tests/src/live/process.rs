@@ -1,0 +1,190 @@
+//! One child process: its output in files, its end guaranteed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::live::eventually;
+
+/// A child process that ends when this value is dropped.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    name: String,
+    folder: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` with its output in `folder/name.out` and `folder/name.err`.
+    ///
+    /// # Panics
+    ///
+    /// The program can't be started.
+    pub fn start(name: &str, folder: &Path, command: &mut Command) -> Self {
+        let create = |kind: &str| {
+            File::create(folder.join(format!("{name}.{kind}"))).expect("the folder can be written")
+        };
+        let child = command
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(create("out"))
+            .stderr(create("err"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("can't start {name}: {error}"));
+        Self {
+            child,
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+        }
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the end; `None` when it still runs after `at_most`.
+    pub fn wait(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        let mut status = None;
+        eventually(at_most, || {
+            status = self.child.try_wait().unwrap_or(None);
+            status.is_some()
+        });
+        status
+    }
+
+    /// Asks the process to end (SIGTERM) and waits for it.
+    pub fn terminate(&mut self, at_most: Duration) -> Option<ExitStatus> {
+        self.signal("TERM");
+        self.wait(at_most)
+    }
+
+    /// Sends a signal by name ("TERM", "INT", "USR1").
+    pub fn signal(&self, name: &str) {
+        let _gone = Command::new("kill")
+            .args([format!("-{name}"), self.id().to_string()])
+            .stderr(Stdio::null())
+            .status();
+    }
+
+    /// What the process wrote so far, both outputs.
+    #[must_use]
+    pub fn output(&self) -> String {
+        let read = |kind: &str| {
+            let file = self.folder.join(format!("{}.{kind}", self.name));
+            String::from_utf8_lossy(&std::fs::read(file).unwrap_or_default()).into_owned()
+        };
+        format!("{}{}", read("out"), read("err"))
+    }
+
+    /// Memory resident now, in KiB (`VmRSS`); 0 when the process is gone.
+    #[must_use]
+    pub fn resident_kib(&self) -> u64 {
+        status_kib(self.id(), "VmRSS:")
+    }
+
+    /// The most memory that was ever resident, in KiB (`VmHWM`); 0 when the process is gone.
+    #[must_use]
+    pub fn resident_peak_kib(&self) -> u64 {
+        status_kib(self.id(), "VmHWM:")
+    }
+
+    /// CPU time used by this process and its children that run now, in seconds.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> f64 {
+        let mut all = vec![self.id()];
+        all.extend(children(self.id()));
+        all.into_iter().map(cpu_seconds).sum()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.child.try_wait().is_ok_and(|status| status.is_some()) {
+            return;
+        }
+        let grandchildren = children(self.id());
+        if self.terminate(Duration::from_secs(2)).is_none() {
+            let _gone = self.child.kill();
+            let _reaped = self.child.wait();
+        }
+        for id in grandchildren {
+            let _gone = Command::new("kill")
+                .args(["-KILL", &id.to_string()])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+fn status_kib(id: u32, key: &str) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix(key))
+        .and_then(|rest| rest.split_whitespace().next())
+        .and_then(|number| number.parse().ok())
+        .unwrap_or(0)
+}
+
+/// User and system time of one process in seconds, by /proc/ID/stat (100 ticks a second on Linux).
+fn cpu_seconds(id: u32) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    // The command name may hold spaces: count fields from its closing bracket.
+    let after = text.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u32 = after
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u32>().ok())
+        .sum();
+    f64::from(ticks) / 100.0
+}
+
+/// The processes whose parent is `id`.
+fn children(id: u32) -> Vec<u32> {
+    let text =
+        std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|number| number.parse().ok())
+        .collect()
+}
+
+/// A private folder that goes with this value, unless the test fails.
+#[derive(Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Creates a new folder in the temp folder.
+    ///
+    /// # Panics
+    ///
+    /// The temp folder can't be written.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path =
+            std::env::temp_dir().join(format!("midpath-{name}-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("the temp folder can be written");
+        Self(path)
+    }
+
+    /// Where the folder is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what the processes wrote stays in {}", self.0.display());
+        } else {
+            let _gone = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
