@@ -43,6 +43,8 @@ pub const ADMIN_ANSWER_SECONDS: u64 = 2;
 /// Session records that may wait for the disk; more go to the log.
 pub const CDR_WAITING: usize = 4096;
 
+// A connection asks one question, so a place for each is enough.
+const _: () = assert!(ADMIN_QUESTIONS >= ADMIN_CONNECTIONS);
 const _: () = assert!(ADMIN_ANSWER_SECONDS < ADMIN_CONNECTION_SECONDS);
 
 // SIP

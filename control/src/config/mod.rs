@@ -155,7 +155,7 @@ pub struct Policy {
     pub several_devices: bool,
     /// Sessions may have to be intercepted.
     pub interception: bool,
-    /// Streams that a session may have; a missing kind is a reason to stay, too.
+    /// Streams that a session may have; a stream of another kind is a reason to stay, too.
     pub streams: Vec<StreamKind>,
 }
 

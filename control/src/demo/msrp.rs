@@ -367,3 +367,30 @@ fn find(bytes: &[u8], what: &[u8], from: usize) -> Option<usize> {
         .position(|seen| seen == what)
         .map(|at| at + from)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::next_frame;
+
+    #[test]
+    fn a_body_that_looks_like_its_end_is_read_whole() {
+        let body = "a\r\n-------tid1X\r\n-------tid2$\r\n\r\nb";
+        let frame = format!("MSRP tid1 SEND\r\nTo-Path: x\r\n\r\n{body}\r\n-------tid1+\r\n");
+        let bytes = format!("{frame}MSRP next");
+        let (read, octets) = next_frame(bytes.as_bytes()).unwrap();
+        assert_eq!((read.id, read.word, read.flag), ("tid1", "SEND", b'+'));
+        assert_eq!(read.body, Some(body.as_bytes()));
+        assert_eq!(read.header("to-path"), "x");
+        assert_eq!(octets, frame.len());
+    }
+
+    #[test]
+    fn a_frame_is_read_only_when_it_is_whole() {
+        let frame = b"MSRP tid1 200 OK\r\nTo-Path: x\r\nFrom-Path: y\r\n-------tid1$\r\n";
+        for length in 0..frame.len() {
+            assert!(next_frame(&frame[..length]).is_none(), "{length}");
+        }
+        let (read, _) = next_frame(frame).unwrap();
+        assert_eq!((read.word, read.body), ("200 OK", None));
+    }
+}

@@ -327,3 +327,48 @@ fn respond(request: &Message, code: &str, tag: &str, (extra, body): (&str, &str)
     ));
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, UdpSocket};
+    use std::thread;
+
+    use super::{Caller, Message, receive, respond, send, uris};
+
+    #[test]
+    fn routes_are_read_in_short_and_long_headers() {
+        let text = b"SIP/2.0 200 OK\r\nRecord-Route: <sip:a;lr>, <sip:b;lr>\r\n\
+                     record-route: \"x\" <sip:c;lr>;p=1\r\nm: <sip:bob@127.0.0.1>\r\n\r\n";
+        let message = Message::read(text).unwrap();
+        let routes = uris(message.all("record-route"));
+        assert_eq!(routes, ["sip:a;lr", "sip:b;lr", "sip:c;lr"]);
+        assert_eq!(message.header("contact"), "<sip:bob@127.0.0.1>");
+        assert_eq!(message.code(), Some(200));
+    }
+
+    #[test]
+    fn a_request_is_sent_again_until_it_is_heard() {
+        let (here, there) = (socket(), socket());
+        let to = there.local_addr().unwrap();
+        let far_end = move || {
+            let (first, _) = heard(&there);
+            let (again, from) = heard(&there);
+            assert_eq!(first.header("via"), again.header("via"));
+            let contact = "Contact: <sip:bob@127.0.0.1:9>\r\n";
+            let response = respond(&again, "200 OK", "tag", (contact, "answer"));
+            send(&there, &response, from).unwrap();
+        };
+        let far_end = thread::Builder::new().spawn(far_end).unwrap();
+        let answer = Caller::new(here, to, None).unwrap().invite("offer");
+        far_end.join().unwrap();
+        assert_eq!(answer.unwrap(), "answer");
+    }
+
+    fn socket() -> UdpSocket {
+        UdpSocket::bind("127.0.0.1:0").unwrap()
+    }
+
+    fn heard(socket: &UdpSocket) -> (Message, SocketAddr) {
+        (0..100).find_map(|_| receive(socket).unwrap()).unwrap()
+    }
+}

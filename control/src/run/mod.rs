@@ -394,7 +394,7 @@ fn wall_clock() -> SystemTime {
 }
 
 fn watch(bell: &Doorbell) -> std::io::Result<AsyncFd<Doorbell>> {
-    AsyncFd::register_with_interest(bell.clone(), Interest::READABLE)
+    AsyncFd::register_with_interest(bell.clone(), Interest::READABLE).map_err(Into::into)
 }
 
 /// How long the workers' reports are waited for before what is known is shown.
