@@ -68,5 +68,7 @@ pub const SIP_CONNECTION_QUEUE: usize = 256;
 pub const SIP_CONNECTION_IDLE_S: u64 = 600;
 /// Seconds to wait for a TCP connection to open.
 pub const SIP_CONNECT_S: u64 = 10;
+/// Seconds that writing one message to a TCP connection may take before it is closed.
+pub const SIP_WRITE_S: u64 = 10;
 /// Bytes asked from the kernel for each UDP socket's buffers.
 pub const SIP_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

@@ -18,6 +18,9 @@ pub mod transaction;
 pub mod uri;
 pub mod via;
 
+#[cfg(test)]
+mod tests;
+
 pub use dialog::Dialog;
 pub use headers::{Header, Headers};
 pub use message::{Message, Method, StartLine};

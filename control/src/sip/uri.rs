@@ -180,6 +180,14 @@ impl<'a> Params<'a> {
 
     /// All of them: name, value without its quotes (escapes in it are kept).
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.items().map(|item| {
+            let (name, value) = item.split_once('=').unwrap_or((item, ""));
+            (name.trim(), unquoted(value.trim()))
+        })
+    }
+
+    /// All of them as they are written.
+    pub(super) fn items(self) -> impl Iterator<Item = &'a str> {
         let mut rest = Some(self.0);
         std::iter::from_fn(move || {
             let text = rest?;
@@ -188,10 +196,9 @@ impl<'a> Params<'a> {
                 None => (text, None),
             };
             rest = next;
-            let (name, value) = item.split_once('=').unwrap_or((item, ""));
-            Some((name.trim(), unquoted(value.trim())))
+            Some(item.trim())
         })
-        .filter(|(name, _)| !name.is_empty())
+        .filter(|item| !item.is_empty())
     }
 
     /// The text of them all, without the first `;`.

@@ -92,16 +92,12 @@ pub(super) fn with_source(value: &str, source: std::net::SocketAddr) -> Option<S
     }
     let end = value.len().saturating_sub(via.params.as_str().len());
     let mut out = value.get(..end)?.trim_end_matches([';', ' ']).to_owned();
-    for (name, param) in via.params.iter() {
+    for item in via.params.items() {
         // Only the server that receives the request says where it came from.
-        if name.eq_ignore_ascii_case("rport") || name.eq_ignore_ascii_case("received") {
-            continue;
-        }
-        out.push(';');
-        out.push_str(name);
-        if !param.is_empty() {
-            out.push('=');
-            out.push_str(param);
+        let name = item.split('=').next().unwrap_or("").trim();
+        if !name.eq_ignore_ascii_case("rport") && !name.eq_ignore_ascii_case("received") {
+            out.push(';');
+            out.push_str(item);
         }
     }
     out.push_str(";received=");

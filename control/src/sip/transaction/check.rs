@@ -21,6 +21,9 @@ const SINGLE: [Name; 8] = [
 /// Whether a request has what all requests must have.
 pub(super) fn request(request: &Message) -> Result<(), ParseError> {
     addressed(request)?;
+    for via in request.headers.values(Name::Via).skip(1) {
+        Via::parse(via)?;
+    }
     for name in SINGLE {
         if request.headers.all(name).nth(1).is_some() {
             return Err(ParseError::Repeated(name));

@@ -156,33 +156,8 @@ impl Client {
                 }
                 Fate::Stay
             }
-            Invite::Calling { .. } | Invite::Proceeding { .. } if code < 300 => {
-                self.state = State::Invite(Invite::Accepted);
-                self.end_after(now, out.timers.transaction(), out);
-                self.tell(
-                    TxEvent::Response {
-                        key: self.key,
-                        response,
-                    },
-                    out,
-                );
-                Fate::Stay
-            }
             Invite::Calling { .. } | Invite::Proceeding { .. } => {
-                let ack = out.send(self.flow, &ack_of(&self.request, &response));
-                self.tell(
-                    TxEvent::Response {
-                        key: self.key,
-                        response,
-                    },
-                    out,
-                );
-                if self.flow.protocol.is_reliable() {
-                    return Fate::End;
-                }
-                self.state = State::Invite(Invite::Completed { ack });
-                self.end_after(now, out.timers.transaction(), out);
-                Fate::Stay
+                self.invite_final(now, code, response, out)
             }
             Invite::Completed { ack } => {
                 if code >= 300 {
@@ -204,6 +179,35 @@ impl Client {
                 Fate::Stay
             }
         }
+    }
+
+    fn invite_final(&mut self, now: Instant, code: u16, response: Message, out: &mut Out) -> Fate {
+        if code < 300 {
+            self.state = State::Invite(Invite::Accepted);
+            self.end_after(now, out.timers.transaction(), out);
+            self.tell(
+                TxEvent::Response {
+                    key: self.key,
+                    response,
+                },
+                out,
+            );
+            return Fate::Stay;
+        }
+        let ack = out.send(self.flow, &ack_of(&self.request, &response));
+        self.tell(
+            TxEvent::Response {
+                key: self.key,
+                response,
+            },
+            out,
+        );
+        if self.flow.protocol.is_reliable() {
+            return Fate::End;
+        }
+        self.state = State::Invite(Invite::Completed { ack });
+        self.end_after(now, out.timers.transaction(), out);
+        Fate::Stay
     }
 
     fn other_response(

@@ -168,7 +168,7 @@ impl Server {
                 Fate::Stay
             }
             State::Invite(Invite::Proceeding { .. }) => {
-                self.respond_final(now, code, response, repeat, out)
+                self.respond_final(now, response, repeat, out)
             }
             // RFC 6026 §7.1: repeats, and the 2xx of other forks.
             State::Invite(Invite::Accepted { .. }) if (200..300).contains(&code) => {
@@ -194,7 +194,6 @@ impl Server {
     fn respond_final(
         &mut self,
         now: Instant,
-        code: u16,
         response: &Message,
         repeat: Repeat,
         out: &mut Out,
@@ -202,7 +201,7 @@ impl Server {
         let bytes = out.send(self.reply, response);
         let interval = out.timers.t1;
         let owner = Owner::Server(self.key.0);
-        let accepted = code < 300;
+        let accepted = response.code().is_some_and(|code| code < 300);
         // A 2xx is repeated end to end over any transport; another final only where it may be lost.
         let resends = if accepted {
             repeat == Repeat::Ours
