@@ -111,6 +111,22 @@ fn an_rtcp_address_is_used_and_replaced() {
 }
 
 #[test]
+fn an_rtcp_address_that_names_nothing_is_passed_over() {
+    for value in [
+        "9 IN IP4 0.0.0.0",
+        "0",
+        "x",
+        "9 IN IP6 2001:db8::1",
+        "9 IN IP4 233.252.0.1",
+    ] {
+        let offer = format!("{OFFER}a=rtcp:{value}");
+        let (_, done) = Relay::new().exchange(Side::A, &offer, ANSWER);
+        let (_, rtcp) = rtp_remote(&done.answered.acts, 0, Side::A);
+        assert_eq!(rtcp, "192.0.2.10:30001", "{value}");
+    }
+}
+
+#[test]
 fn multiplexed_rtcp_is_agreed_only_when_both_sides_want_it() {
     let mux = |text: &str| format!("{text}a=rtcp-mux");
 
@@ -120,6 +136,10 @@ fn multiplexed_rtcp_is_agreed_only_when_both_sides_want_it() {
     let acts = &done.answered.acts;
     assert_eq!(rtp_remote(acts, 0, Side::A).1, "192.0.2.10:30000");
     assert_eq!(rtp_remote(acts, 0, Side::B).1, "203.0.113.20:50000");
+
+    let named = format!("{}\na=rtcp:50000", mux(ANSWER));
+    let (_, done) = Relay::new().exchange(Side::A, &mux(OFFER), &named);
+    assert!(done.answer.contains("a=rtcp:20000\r\n"), "{}", done.answer);
 
     let (_, done) = Relay::new().exchange(Side::A, &mux(OFFER), ANSWER);
     assert!(!done.answer.contains("rtcp-mux"));
@@ -312,6 +332,23 @@ fn each_side_is_spoken_to_in_its_own_family() {
     assert!(!far.contains("IP4"), "{far}");
     // A changed its family, so its audio needs a fresh stream beside the new video.
     assert_eq!(proposal.abandon().0, 0b110);
+}
+
+#[test]
+fn a_line_of_another_family_than_its_session_gets_an_address_of_its_own() {
+    let mut relay = Relay::new();
+    relay.exchange(Side::B, ANSWER, OFFER);
+    let offer = format!("{OFFER}m=video 30002 RTP/AVP 96\nc=IN IP6 2001:db8::10");
+    let answer = format!("{ANSWER}m=video 50002 RTP/AVP 96");
+
+    let (far, done) = relay.exchange(Side::A, &offer, &answer);
+
+    assert!(!far.contains("IP6"), "{far}");
+    let expected = crlf(
+        "m=video 20004 RTP/AVP 96
+        c=IN IP6 2001:db8:ffff::1",
+    );
+    assert!(done.answer.ends_with(&expected), "{}", done.answer);
 }
 
 #[test]
