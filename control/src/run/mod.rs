@@ -393,8 +393,12 @@ fn wall_clock() -> SystemTime {
     SystemTime::now()
 }
 
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe; the bell owns its descriptor and is owned by the AsyncFd"
+)]
 fn watch(bell: &Doorbell) -> std::io::Result<AsyncFd<Doorbell>> {
-    AsyncFd::register_with_interest(bell.clone(), Interest::READABLE).map_err(Into::into)
+    AsyncFd::with_interest(bell.clone(), Interest::READABLE)
 }
 
 /// How long the workers' reports are waited for before what is known is shown.
