@@ -2,5 +2,7 @@
 
 mod bytes;
 mod fake;
+mod msrp;
 mod orders;
 mod rtp;
+mod start;
