@@ -3,12 +3,15 @@
 use std::collections::VecDeque;
 
 use crate::frame::{Class, Frame, Pool};
-use crate::limits::{STREAM_QUEUE_FRAMES, STREAM_QUEUE_HIGH_BYTES, STREAM_QUEUE_LOW_BYTES};
+use crate::limits::{
+    STREAM_FRAME_BYTES, STREAM_QUEUE_FRAMES, STREAM_QUEUE_HIGH_BYTES, STREAM_QUEUE_LOW_BYTES,
+};
 
 /// Frames in the order they are to be written, at most [`STREAM_QUEUE_FRAMES`].
 ///
-/// Little frames are copied together: two neighbours always hold more than one stream frame could,
-/// so that the limit in frames is reached long after the high mark in octets, whatever the sizes.
+/// Little frames are copied together, and from the middle of the queue on into stream frames: two
+/// neighbours there hold more than one stream frame could, so that the limit in frames is reached
+/// long after the high mark in octets, whatever the sizes.
 pub(super) struct WriteQueue {
     frames: VecDeque<Frame>,
     bytes: usize,
@@ -46,7 +49,11 @@ impl WriteQueue {
         match self.join_tail(frame, pool) {
             Ok(()) => {}
             Err(frame) if self.frames.len() < STREAM_QUEUE_FRAMES => {
-                let frame = roomy(frame, pool);
+                let frame = if self.frames.len() < STREAM_QUEUE_FRAMES / 2 {
+                    frame
+                } else {
+                    roomy(frame, pool)
+                };
                 self.frames.push_back(frame);
             }
             Err(frame) => return Err(frame),
@@ -115,6 +122,8 @@ impl WriteQueue {
     }
 }
 
+const _: () = assert!(STREAM_QUEUE_FRAMES / 4 * STREAM_FRAME_BYTES > STREAM_QUEUE_HIGH_BYTES);
+
 /// A frame with the same bytes and room for more, where the pool has one.
 fn roomy(frame: Frame, pool: &mut Pool) -> Frame {
     if frame.class() == Class::Stream {
@@ -139,7 +148,7 @@ mod tests {
 
     fn pool() -> Pool {
         Pool::new(PoolSize {
-            datagrams: 4,
+            datagrams: 64,
             streams: 80,
         })
     }
@@ -154,13 +163,13 @@ mod tests {
     fn many_tiny_frames_do_not_fill_the_queue() {
         let mut pool = pool();
         let mut queue = WriteQueue::new();
-        for _ in 0..10_000 {
+        for _ in 0..20_000 {
             let tiny = frame(&mut pool, Class::Datagram, b"0123456789");
             queue.push(tiny, &mut pool).unwrap();
         }
-        assert_eq!(queue.bytes(), 100_000);
-        assert_eq!(pool.free(Class::Datagram), 4);
+        assert_eq!(queue.bytes(), 200_000);
         queue.clear(&mut pool);
+        assert_eq!(pool.free(Class::Datagram), 64);
         assert_eq!(pool.free(Class::Stream), 80);
     }
 

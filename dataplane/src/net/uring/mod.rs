@@ -82,7 +82,8 @@ struct Outbox {
 impl Uring {
     /// Makes one for the calling thread, which `bell` wakes: a descriptor that is readable when it
     /// rings. It lends frames of `pool` to the kernel, so that same pool has to be given to every
-    /// later call and to outlive the last one.
+    /// later call and to outlive the last one. It can have as many sockets open as the process may
+    /// have descriptors now; see [`sys::raise_descriptor_limit`].
     ///
     /// # Errors
     ///

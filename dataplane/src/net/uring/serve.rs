@@ -205,7 +205,9 @@ impl Uring {
         stream.writing = false;
         match usize::try_from(completion.result) {
             Ok(count) => {
-                if stream.queue.written(count, pool) {
+                let drained = stream.queue.written(count, pool);
+                // Nothing more is told of a connection that ended.
+                if drained && stream.state != State::Ended {
                     rx.items.push(RxItem::Drained {
                         socket: id,
                         token: *token,
