@@ -107,7 +107,7 @@ impl Chat {
     }
 
     /// What the worker wrote to a connection since this was asked last.
-    fn written(&mut self, socket: SocketId) -> std::borrow::Cow<'static, str> {
+    fn written(&self, socket: SocketId) -> std::borrow::Cow<'static, str> {
         let mut net = self.world.net.borrow_mut();
         let sock = net.sockets.get_mut(&socket.0).unwrap();
         let bytes = std::mem::take(&mut sock.written);
