@@ -23,6 +23,8 @@ pub struct Sock {
     pub local: SocketAddr,
     pub token: Token,
     pub paused: bool,
+    pub is_listener: bool,
+    is_datagram: bool,
     /// Pieces to be read.
     pub incoming: VecDeque<Vec<u8>>,
     /// Bytes that the far end hasn't taken.
@@ -55,6 +57,8 @@ impl Net {
             local,
             token,
             paused: false,
+            is_listener: false,
+            is_datagram: false,
             incoming: VecDeque::new(),
             queue: 0,
             window: usize::MAX,
@@ -85,6 +89,16 @@ impl Net {
         } else {
             RxItem::Closed { socket, token }
         });
+    }
+
+    /// Whether it is a connection that the worker knows.
+    pub fn is_connection(&self, socket: SocketId) -> bool {
+        let sock = &self.sockets[&socket.0];
+        !sock.is_listener && !sock.is_datagram && sock.token != Token(0)
+    }
+
+    pub fn push(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.datagrams.push_back((to, from, bytes.to_vec()));
     }
 
     pub fn feed(&mut self, socket: SocketId, bytes: &[u8]) {
@@ -129,7 +143,10 @@ impl Backend for Fake {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         let socket = net.add(local, token);
-        net.sockets.get_mut(&socket.0).unwrap().remote = remote;
+        let sock = net.sockets.get_mut(&socket.0).unwrap();
+        sock.remote = remote;
+        sock.is_listener = matches!(spec, SocketSpec::Listen { .. });
+        sock.is_datagram = matches!(spec, SocketSpec::Datagram { .. });
         Ok((socket, local))
     }
 
@@ -332,10 +349,7 @@ impl World {
         to: SocketAddr,
         bytes: &[u8],
     ) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
-        self.net
-            .borrow_mut()
-            .datagrams
-            .push_back((to, from, bytes.to_vec()));
+        self.net.borrow_mut().push(from, to, bytes);
         self.cycle();
         std::mem::take(&mut self.net.borrow_mut().sent)
     }

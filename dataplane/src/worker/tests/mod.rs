@@ -4,5 +4,6 @@ mod bytes;
 mod fake;
 mod msrp;
 mod orders;
+mod random;
 mod rtp;
 mod start;
