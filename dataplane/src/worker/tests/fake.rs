@@ -17,14 +17,21 @@ use crate::net::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch,
 use crate::stats::Board;
 use crate::worker::{Setup, Worker};
 
+/// What a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Datagram,
+    Listener,
+    Connection,
+}
+
 /// One socket of the fake.
 #[derive(Debug)]
 pub struct Sock {
     pub local: SocketAddr,
     pub token: Token,
     pub paused: bool,
-    pub is_listener: bool,
-    is_datagram: bool,
+    pub kind: Kind,
     /// Pieces to be read.
     pub incoming: VecDeque<Vec<u8>>,
     /// Bytes that the far end hasn't taken.
@@ -57,8 +64,7 @@ impl Net {
             local,
             token,
             paused: false,
-            is_listener: false,
-            is_datagram: false,
+            kind: Kind::Connection,
             incoming: VecDeque::new(),
             queue: 0,
             window: usize::MAX,
@@ -94,7 +100,7 @@ impl Net {
     /// Whether it is a connection that the worker knows.
     pub fn is_connection(&self, socket: SocketId) -> bool {
         let sock = &self.sockets[&socket.0];
-        !sock.is_listener && !sock.is_datagram && sock.token != Token(0)
+        sock.kind == Kind::Connection && sock.token != Token(0)
     }
 
     pub fn push(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
@@ -145,8 +151,11 @@ impl Backend for Fake {
         let socket = net.add(local, token);
         let sock = net.sockets.get_mut(&socket.0).unwrap();
         sock.remote = remote;
-        sock.is_listener = matches!(spec, SocketSpec::Listen { .. });
-        sock.is_datagram = matches!(spec, SocketSpec::Datagram { .. });
+        sock.kind = match spec {
+            SocketSpec::Datagram { .. } => Kind::Datagram,
+            SocketSpec::Listen { .. } => Kind::Listener,
+            SocketSpec::Connect { .. } => Kind::Connection,
+        };
         Ok((socket, local))
     }
 

@@ -10,7 +10,7 @@ use crate::api::{
 use crate::frame::Class;
 use crate::net::SocketId;
 
-use super::fake::{LEARN, LOCAL, World, address, config, open, release, rtp, rtp_spec};
+use super::fake::{Kind, LEARN, LOCAL, World, address, config, open, release, rtp, rtp_spec};
 
 const CLIENT: &str = "192.0.2.1:4000";
 
@@ -70,19 +70,19 @@ fn act(random: &mut StdRng) -> Act {
 /// Something happens at a socket: a packet, a connection, bytes, an end.
 fn happen(world: &World, random: &mut StdRng) {
     let mut net = world.net.borrow_mut();
-    let all: Vec<(u32, std::net::SocketAddr, bool)> = net
+    let all: Vec<(u32, std::net::SocketAddr, Kind)> = net
         .sockets
         .iter()
-        .map(|(id, sock)| (*id, sock.local, sock.is_listener))
+        .map(|(id, sock)| (*id, sock.local, sock.kind))
         .collect();
-    let (id, local, is_listener) = all[random.random_range(0..all.len())];
+    let (id, local, kind) = all[random.random_range(0..all.len())];
     let bytes = rtp(random.random(), random.random_range(0..3));
     match random.random_range(0..5) {
-        0 if is_listener => {
+        0 if kind == Kind::Listener => {
             net.accept(local, address(CLIENT));
         }
-        1 if !is_listener && net.is_connection(SocketId(id)) => net.feed(SocketId(id), &bytes),
-        2 if !is_listener && net.is_connection(SocketId(id)) => {
+        1 if net.is_connection(SocketId(id)) => net.feed(SocketId(id), &bytes),
+        2 if net.is_connection(SocketId(id)) => {
             net.made(SocketId(id), random.random());
         }
         _ => net.push(address(CLIENT), local, &bytes),
