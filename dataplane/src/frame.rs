@@ -118,7 +118,7 @@ impl Arena {
     }
 
     #[cfg(not(debug_assertions))]
-    fn mark(&mut self, _: u32, _: bool) {}
+    fn mark(&self, _: u32, _: bool) {}
 
     fn range(&self, index: u32) -> std::ops::Range<usize> {
         let from = index as usize * self.frame_bytes;

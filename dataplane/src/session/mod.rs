@@ -20,7 +20,7 @@ pub use bytes::{BytesLeg, Connection};
 pub use mark::{Mark, Owner, SlotRef};
 pub use msrp::MsrpLeg;
 pub use ports::{PortPair, Ports};
-pub use rtp::{RtpLeg, Send};
+pub use rtp::{RtpLeg, WayOut};
 pub use sessions::{Session, SessionRef, Sessions};
 pub use streams::{Media, Phase, Stream, Streams, leg_mut, pair_mut};
 

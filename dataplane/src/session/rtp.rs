@@ -13,7 +13,7 @@ use super::{PortPair, Socket};
 
 /// Where a packet is to go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Send {
+pub struct WayOut {
     /// The socket it leaves from.
     pub socket: Socket,
     /// The far end.
@@ -112,7 +112,7 @@ impl RtpLeg {
     ///
     /// Why it is dropped: a direction doesn't let it pass, or the far end isn't known. RTCP goes
     /// on during hold (RFC 3264 §8.4).
-    pub fn route(&self, packet: &Packet, to: &Self) -> Result<Send, DropReason> {
+    pub fn route(&self, packet: &Packet, to: &Self) -> Result<WayOut, DropReason> {
         match packet {
             Packet::Rtp(_) if !(self.direction.may_send && to.direction.may_receive) => {
                 Err(DropReason::Direction)
@@ -159,7 +159,7 @@ impl RtpLeg {
         }
     }
 
-    fn way_out(&self, component: Component) -> Result<Send, DropReason> {
+    fn way_out(&self, component: Component) -> Result<WayOut, DropReason> {
         let [rtp, rtcp] = &self.sockets;
         let [rtp_source, rtcp_source] = &self.sources;
         let (socket, source) = match component {
@@ -167,7 +167,7 @@ impl RtpLeg {
             Component::Rtcp => (rtcp, rtcp_source),
         };
         match (*socket, source.target()) {
-            (Some(socket), Some(to)) => Ok(Send { socket, to }),
+            (Some(socket), Some(to)) => Ok(WayOut { socket, to }),
             (None, _) | (_, None) => Err(DropReason::NoRemote),
         }
     }

@@ -17,6 +17,8 @@ pub(super) struct Conn {
     pub(super) peer: SocketAddr,
     pub(super) state: State,
     pub(super) reading: bool,
+    /// Whether bytes for it were lost; it is written to no more and closed after the batch.
+    pub(super) is_broken: bool,
     /// The frame that small writes are gathered in.
     pub(super) building: Option<Frame>,
     /// Octets written since the batch numbered `batch` began.
@@ -150,7 +152,8 @@ impl<B: Backend> Egress for Out<'_, B> {
             ..
         } = &mut *self.conns;
         let place = slots.get_mut(slot.index as usize);
-        let Some(conn) = place.and_then(|place| place.1.as_mut()) else {
+        let conn = place.and_then(|place| place.1.as_mut());
+        let Some(conn) = conn.filter(|conn| !conn.is_broken) else {
             return;
         };
         conn.count(*batch, bytes.len());
@@ -163,6 +166,7 @@ impl<B: Backend> Egress for Out<'_, B> {
                         frame
                     }
                     None => {
+                        conn.is_broken = true;
                         broken.push(slot);
                         return;
                     }
@@ -200,6 +204,7 @@ impl Conn {
             peer,
             state,
             reading: true,
+            is_broken: false,
             building: None,
             unsent: 0,
             batch: 0,

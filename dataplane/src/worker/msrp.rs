@@ -147,13 +147,13 @@ impl<B: Backend> Worker<B> {
         self.msrp.relay.remove_leg(leg.key);
         self.msrp.set_owner(leg.key, None);
         if let Some(slot) = leg.connecting {
-            self.close_conn(slot);
+            self.close_conn(slot, None);
         }
         if let Some(key) = connection
             && self.msrp.relay.bound_leg(key).is_none()
             && let Some(slot) = self.msrp.conns.slot_of(key)
         {
-            self.close_conn(slot);
+            self.close_conn(slot, None);
         }
     }
 
@@ -195,8 +195,9 @@ impl<B: Backend> Worker<B> {
         if remote.setup == MsrpSetup::Passive || there && !moved {
             return;
         }
-        if let Some(pending) = pending {
-            self.close_conn(pending);
+        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
+        for old in [pending, bound].into_iter().flatten() {
+            self.close_conn(old, Some(key));
         }
         let spec = SocketSpec::Connect {
             local: local_ip,
@@ -233,7 +234,7 @@ impl<B: Backend> Worker<B> {
             leg.key
         });
         let Some(leg) = leg else {
-            self.close_conn(slot);
+            self.close_conn(slot, None);
             return;
         };
         let (relay, mut out, _) = self.msrp_parts();
@@ -241,7 +242,7 @@ impl<B: Backend> Worker<B> {
         match relay.connected(now, leg, &mut out) {
             Some(key) => self.msrp.conns.name(key, slot),
             None => {
-                self.close_conn(slot);
+                self.close_conn(slot, None);
                 self.tell_lost(stream, side);
             }
         }
@@ -266,10 +267,8 @@ impl<B: Backend> Worker<B> {
         let blocked = relay.blocked(key, &out);
         self.msrp.scratch = scratch;
         match verdict {
-            Verdict::Close(why) => {
-                self.stats.drop(why);
-                self.close_conn(slot);
-            }
+            // The relay has counted why.
+            Verdict::Close(_) => self.close_conn(slot, None),
             Verdict::Continue if blocked => self.pause_conn(slot),
             Verdict::Continue => {}
         }
@@ -285,10 +284,10 @@ impl<B: Backend> Worker<B> {
                 if let Some(leg) = self.msrp_leg(stream, side) {
                     leg.connecting = None;
                 }
-                self.close_conn(slot);
+                self.close_conn(slot, None);
                 self.tell_lost(stream, side);
             }
-            State::Open(_) => self.close_conn(slot),
+            State::Open(_) => self.close_conn(slot, None),
         }
     }
 
@@ -312,18 +311,11 @@ impl<B: Backend> Worker<B> {
         let (relay, mut out, stats) = self.msrp_parts();
         if relay.poll_timeout().is_some_and(|at| at <= now) {
             relay.handle_timeout(now, &mut out, stats);
+            self.close_expired(now);
         }
     }
 
-    pub(super) fn msrp_housekeeping(&mut self, now: Instant) {
-        while let Some(key) = self.msrp.relay.expired(now) {
-            match self.msrp.conns.slot_of(key) {
-                Some(slot) => self.close_conn(slot),
-                None => {
-                    self.forget_at_relay(key);
-                }
-            }
-        }
+    pub(super) fn msrp_housekeeping(&mut self) {
         self.resume_some(usize::MAX);
         self.stats.stream_bytes_out += std::mem::take(&mut self.msrp.conns.bytes_out);
     }
@@ -331,10 +323,22 @@ impl<B: Backend> Worker<B> {
     /// Closes all connections and listeners.
     pub(super) fn close_all_msrp(&mut self) {
         for slot in self.msrp.conns.all() {
-            self.close_conn(slot);
+            self.close_conn(slot, None);
         }
         for (listener, _) in std::mem::take(&mut self.msrp.listeners) {
             self.close_socket(listener);
+        }
+    }
+
+    /// Closes what was bound to no leg for too long, or broke the protocol.
+    fn close_expired(&mut self, now: Instant) {
+        while let Some(key) = self.msrp.relay.expired(now) {
+            match self.msrp.conns.slot_of(key) {
+                Some(slot) => self.close_conn(slot, None),
+                None => {
+                    self.forget_at_relay(key);
+                }
+            }
         }
     }
 
@@ -368,8 +372,8 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Closes a connection, and tells of the legs that lose it by that.
-    fn close_conn(&mut self, slot: SlotRef) {
+    /// Closes a connection, and tells of the legs that lose it by that, but for one.
+    fn close_conn(&mut self, slot: SlotRef, but: Option<LegKey>) {
         self.flush();
         let legs = self.msrp.key_of(slot).map(|key| self.forget_at_relay(key));
         let Some(conn) = self.msrp.conns.remove(slot) else {
@@ -379,7 +383,7 @@ impl<B: Backend> Worker<B> {
             self.pool.give(frame);
         }
         self.close_socket(conn.socket);
-        for leg in legs.into_iter().flatten() {
+        for leg in legs.into_iter().flatten().filter(|leg| Some(*leg) != but) {
             if let Some((stream, side)) = self.msrp.owner_of(leg) {
                 self.tell_lost(stream, side);
             }

@@ -71,6 +71,25 @@ pub(super) fn a_batch_for_many_sockets_is_sent_in_order(make: Make) {
     assert_eq!(rig.tx.failed, 0);
 }
 
+pub(super) fn a_refused_datagram_is_counted_and_does_not_hold_up_the_others(make: Make) {
+    let mut rig = Rig::new(make);
+    let (socket, _) = rig.datagram(V4);
+    let (closed, _) = rig.datagram(V4);
+    rig.backend.close(closed, &mut rig.pool);
+    let (peer, peer_at) = peer(V4);
+    rig.say(socket, "127.0.0.1:0".parse().unwrap(), b"no such port");
+    rig.say(socket, peer_at, b"fine");
+    rig.say(closed, peer_at, b"no such socket");
+    rig.send();
+    let mut bytes = [0; 8];
+    let (count, _) = peer.recv_from(&mut bytes).unwrap();
+    assert_eq!(&bytes[..count], b"fine");
+    // One that the kernel refused may be told with the next batch.
+    rig.settle();
+    rig.send();
+    assert_eq!(rig.tx.failed, 2);
+}
+
 pub(super) fn a_datagram_that_does_not_fit_a_frame_is_dropped_and_counted(make: Make) {
     let mut rig = Rig::new(make);
     let (_, at) = rig.datagram(V4);

@@ -258,3 +258,28 @@ pub(super) fn a_connection_can_be_closed_while_it_is_made_or_before_it_is_adopte
     // The far end sees an end, or a reset as its bytes were not read.
     assert!(!matches!(far.read(&mut [0; 1]), Ok(1)));
 }
+
+pub(super) fn a_connection_is_read_again_after_a_famine(make: Make) {
+    let mut rig = Rig::with_pool(make, 64, 8);
+    let (_, mut far) = rig.pair();
+    let said: Vec<u8> = (0..400_000_u32).map(|n| (n % 251) as u8).collect();
+    far.set_nonblocking(true).unwrap();
+    let mut written = far.write(&said).unwrap();
+    // Nobody gives a frame back until there is none left.
+    rig.until(|rig| {
+        written += far.write(&said[written..]).unwrap_or(0);
+        (rig.rx.starved > 0).then_some(())
+    });
+    let mut heard = Vec::new();
+    rig.until(|rig| {
+        written += far.write(&said[written..]).unwrap_or(0);
+        for item in std::mem::take(&mut rig.rx.items) {
+            let RxItem::Bytes { frame, .. } = item else {
+                panic!("unexpected: {item:?}")
+            };
+            heard.extend(rig.bytes_of(frame));
+        }
+        (heard.len() == said.len()).then_some(())
+    });
+    assert!(heard == said, "the bytes differ");
+}

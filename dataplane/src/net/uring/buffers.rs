@@ -14,6 +14,7 @@ use io_uring::cqueue;
 use io_uring::types::BufRingEntry;
 
 use crate::frame::{Class, Frame, Pool};
+use crate::limits::RX_BATCH;
 
 use super::ring::Ring;
 
@@ -33,7 +34,7 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Registers a ring for half of the pool's frames of a class.
+    /// Registers a ring for at most half of the pool's frames of a class.
     pub(super) fn new(
         ring: &Ring,
         group: u16,
@@ -46,7 +47,11 @@ impl Buffers {
         if total < 2 || u16::try_from(total - 1).is_err() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let entries = 1_u16 << (total / 2).min(ENTRIES_MAX).ilog2();
+        let most = match class {
+            Class::Datagram => DATAGRAMS_LENT_MAX,
+            Class::Stream => STREAMS_LENT_MAX,
+        };
+        let entries = 1_u16 << (total / 2).min(most).ilog2();
         let memory = RingMemory::new(entries);
         ring.register_buffers(memory.base.as_ptr() as u64, entries, group)?;
         Ok(Self {
@@ -165,7 +170,10 @@ impl Drop for RingMemory {
     }
 }
 
-/// Frames lent at most: what a worker can receive in four cycles.
-const ENTRIES_MAX: usize = 1024;
-const _: () = assert!(ENTRIES_MAX >= 4 * crate::limits::RX_BATCH);
+/// Datagram frames lent at most: what two cycles can receive. All work is done in our own calls and
+/// the ring is refilled before each, so more would only wander through more memory.
+const DATAGRAMS_LENT_MAX: usize = 512;
+/// Stream frames lent at most: a connection reads one frame a cycle.
+const STREAMS_LENT_MAX: usize = 256;
+const _: () = assert!(DATAGRAMS_LENT_MAX >= 2 * RX_BATCH && STREAMS_LENT_MAX >= RX_BATCH);
 const PAGE_BYTES: usize = 4096;

@@ -426,6 +426,9 @@ impl Backend for Uring {
         self.datagrams.refill(pool);
         self.streams.refill(pool);
         self.arm_listed();
+        // What is not armed for want of a frame can't say whether something waits for it.
+        let famine = self.datagrams.is_empty() || self.streams.is_empty();
+        rx.starved += u64::from(famine && !self.arm.is_empty());
         for _ in 0..ROUNDS_PER_CYCLE {
             // A call that fails brings nothing; `wait` makes the same call and says why.
             let entered = self.ring.has_work() && self.ring.submit().is_ok();

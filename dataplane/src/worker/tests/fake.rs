@@ -17,12 +17,21 @@ use crate::net::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch,
 use crate::stats::Board;
 use crate::worker::{Setup, Worker};
 
+/// What a socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Datagram,
+    Listener,
+    Connection,
+}
+
 /// One socket of the fake.
 #[derive(Debug)]
 pub struct Sock {
     pub local: SocketAddr,
     pub token: Token,
     pub paused: bool,
+    pub kind: Kind,
     /// Pieces to be read.
     pub incoming: VecDeque<Vec<u8>>,
     /// Bytes that the far end hasn't taken.
@@ -55,6 +64,7 @@ impl Net {
             local,
             token,
             paused: false,
+            kind: Kind::Connection,
             incoming: VecDeque::new(),
             queue: 0,
             window: usize::MAX,
@@ -85,6 +95,16 @@ impl Net {
         } else {
             RxItem::Closed { socket, token }
         });
+    }
+
+    /// Whether it is a connection that the worker knows.
+    pub fn is_connection(&self, socket: SocketId) -> bool {
+        let sock = &self.sockets[&socket.0];
+        sock.kind == Kind::Connection && sock.token != Token(0)
+    }
+
+    pub fn push(&mut self, from: SocketAddr, to: SocketAddr, bytes: &[u8]) {
+        self.datagrams.push_back((to, from, bytes.to_vec()));
     }
 
     pub fn feed(&mut self, socket: SocketId, bytes: &[u8]) {
@@ -129,7 +149,13 @@ impl Backend for Fake {
             return Err(io::ErrorKind::AddrInUse.into());
         }
         let socket = net.add(local, token);
-        net.sockets.get_mut(&socket.0).unwrap().remote = remote;
+        let sock = net.sockets.get_mut(&socket.0).unwrap();
+        sock.remote = remote;
+        sock.kind = match spec {
+            SocketSpec::Datagram { .. } => Kind::Datagram,
+            SocketSpec::Listen { .. } => Kind::Listener,
+            SocketSpec::Connect { .. } => Kind::Connection,
+        };
         Ok((socket, local))
     }
 
@@ -332,10 +358,7 @@ impl World {
         to: SocketAddr,
         bytes: &[u8],
     ) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
-        self.net
-            .borrow_mut()
-            .datagrams
-            .push_back((to, from, bytes.to_vec()));
+        self.net.borrow_mut().push(from, to, bytes);
         self.cycle();
         std::mem::take(&mut self.net.borrow_mut().sent)
     }

@@ -2,5 +2,8 @@
 
 mod bytes;
 mod fake;
+mod msrp;
 mod orders;
+mod random;
 mod rtp;
+mod start;
