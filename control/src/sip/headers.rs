@@ -117,7 +117,9 @@ impl Header {
         if known != Name::Other {
             return Self::made(known, value);
         }
-        let name: String = name.chars().filter(|c| is_token_char(*c)).collect();
+        let name: String = name
+            .split(|c: char| !is_token(c.encode_utf8(&mut [0; 4])))
+            .collect();
         Self {
             name: known,
             line: Line::Made {
@@ -171,13 +173,28 @@ fn one_line(value: Text) -> Text {
     value
 }
 
-/// Whether the character may stand in a token (RFC 3261 §25.1).
-pub(super) fn is_token_char(c: char) -> bool {
-    c.is_ascii_alphanumeric()
-        || matches!(
-            c,
-            '-' | '.' | '!' | '%' | '*' | '_' | '+' | '`' | '\'' | '~'
-        )
+/// Whether it is a token (RFC 3261 §25.1).
+pub(super) fn is_token(text: &str) -> bool {
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| TOKEN.get(usize::from(byte)) == Some(&true))
+}
+
+static TOKEN: [bool; 256] = token_bytes();
+
+const fn token_bytes() -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte: u8 = 0;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric()
+            || matches!(
+                byte,
+                b'-' | b'.' | b'!' | b'%' | b'*' | b'_' | b'+' | b'`' | b'\'' | b'~'
+            );
+        byte += 1;
+    }
+    table
 }
 
 /// The header fields of a message in their order.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use bytes::Bytes;
 
-use super::headers::Headers;
+use super::headers::{Header, Headers, is_token};
 use super::name::Name;
 use super::parse::{self, ParseError};
 use super::text::Text;
@@ -183,11 +183,7 @@ impl Message {
     /// The message as bytes; Content-Length is added or put right, all else stays as received.
     #[must_use]
     pub fn encode(&self) -> Bytes {
-        let headers: usize = self
-            .headers
-            .iter()
-            .map(super::headers::Header::encoded_len)
-            .sum();
+        let headers: usize = self.headers.iter().map(Header::encoded_len).sum();
         let mut out = Vec::with_capacity(headers + self.body.len() + self.start_len() + 32);
         self.encode_start(&mut out);
         let mut length_written = false;
@@ -315,8 +311,7 @@ impl Message {
         }
         let number = number.parse().ok().filter(|number| *number < 1 << 31)?;
         let method = method.trim();
-        (!method.is_empty() && method.chars().all(super::headers::is_token_char))
-            .then_some((number, method))
+        is_token(method).then_some((number, method))
     }
 
     /// Gives To a tag, in place of the one it may have.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::headers::{Header, Headers, is_token_char};
+use super::headers::{Header, Headers, is_token, slice_of};
 use super::message::{Message, Method, StartLine};
 use super::name::Name;
 use super::text::Text;
@@ -94,12 +94,8 @@ pub(super) fn message(bytes: &Bytes) -> Result<Message, ParseError> {
     if bytes.len() > SIP_MESSAGE_BYTES {
         return Err(ParseError::TooLong { got: bytes.len() });
     }
-    let (skipped, head_len) = head_bounds(bytes)?;
-    let body_at = skipped + head_len + 2;
-    let head = bytes.get(skipped..skipped + head_len).unwrap_or(&[]);
-    let head = std::str::from_utf8(head).map_err(|error| ParseError::NotUtf8 {
-        at: skipped + error.valid_up_to(),
-    })?;
+    let (skipped, head) = head(bytes)?;
+    let body_at = skipped + head.len() + 2;
     let head = Text::from(Arc::<str>::from(head));
     let mut lines = Lines::new(&head);
     let (from, to) = lines.next().ok_or(ParseError::Empty)?;
@@ -127,8 +123,8 @@ pub(super) fn message(bytes: &Bytes) -> Result<Message, ParseError> {
     })
 }
 
-/// Line ends before the message, and the length of the head with the CRLF of its last line.
-fn head_bounds(bytes: &[u8]) -> Result<(usize, usize), ParseError> {
+/// How many bytes of line ends come first, and the head with the CRLF of its last line.
+fn head(bytes: &[u8]) -> Result<(usize, &str), ParseError> {
     let skipped = bytes
         .iter()
         .take_while(|byte| matches!(byte, b'\r' | b'\n'))
@@ -137,24 +133,29 @@ fn head_bounds(bytes: &[u8]) -> Result<(usize, usize), ParseError> {
     if rest.is_empty() {
         return Err(ParseError::Empty);
     }
-    let mut line_start = 0;
+    // A body may be anything; only what comes before it must be text.
+    let (text, open) = match std::str::from_utf8(rest) {
+        Ok(text) => (text, ParseError::HeadOpen),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let text = rest
+                .get(..at)
+                .and_then(|text| std::str::from_utf8(text).ok());
+            (text.unwrap_or(""), ParseError::NotUtf8 { at: skipped + at })
+        }
+    };
+    let mut at = 0;
     loop {
-        let line = rest.get(line_start..).unwrap_or(&[]);
-        let end = line
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or(ParseError::HeadOpen)?;
-        let before = end.checked_sub(1).ok_or(ParseError::LoneLineEnd)?;
-        if line.get(before) != Some(&b'\r') {
+        let line = text.get(at..).unwrap_or("");
+        let line = line.get(..line.find('\n').ok_or(open)?).unwrap_or("");
+        let content = line.strip_suffix('\r').ok_or(ParseError::LoneLineEnd)?;
+        if content.is_empty() {
+            return Ok((skipped, text.get(..at).unwrap_or("")));
+        }
+        if content.as_bytes().contains(&b'\r') {
             return Err(ParseError::LoneLineEnd);
         }
-        if before == 0 {
-            return Ok((skipped, line_start));
-        }
-        if line.get(..before).is_some_and(|text| text.contains(&b'\r')) {
-            return Err(ParseError::LoneLineEnd);
-        }
-        line_start += end + 1;
+        at += line.len() + 1;
     }
 }
 
@@ -182,11 +183,7 @@ impl Iterator for Lines<'_> {
             let rest = self.head.get(self.at..).unwrap_or("");
             self.at += rest.find('\n').map_or(rest.len(), |end| end + 1);
             // RFC 3261 §7.3.1: a line that starts with white space belongs to the one before.
-            if !self
-                .head
-                .get(self.at..)
-                .is_some_and(|next| next.starts_with([' ', '\t']))
-            {
+            if !matches!(self.head.as_bytes().get(self.at), Some(b' ' | b'\t')) {
                 return Some((start, self.at.saturating_sub(2)));
             }
         }
@@ -206,11 +203,11 @@ fn start_line(line: &Text) -> Result<StartLine, ParseError> {
         let code = status_code(code).ok_or(ParseError::StartLine)?;
         return Ok(StartLine::Response {
             code,
-            reason: super::headers::slice_of(line, reason),
+            reason: slice_of(line, reason),
         });
     }
     let (uri, version) = rest.split_once(' ').ok_or(ParseError::StartLine)?;
-    if first.is_empty() || !first.chars().all(is_token_char) || !is_request_uri(uri) {
+    if !is_token(first) || !is_request_uri(uri) {
         return Err(ParseError::StartLine);
     }
     if !version.eq_ignore_ascii_case("SIP/2.0") {
@@ -225,8 +222,8 @@ fn start_line(line: &Text) -> Result<StartLine, ParseError> {
         });
     }
     Ok(StartLine::Request {
-        method: Method::of(&super::headers::slice_of(line, first)),
-        uri: super::headers::slice_of(line, uri),
+        method: Method::of(&slice_of(line, first)),
+        uri: slice_of(line, uri),
     })
 }
 
@@ -251,19 +248,19 @@ fn is_request_uri(uri: &str) -> bool {
 
 fn header(line: Text) -> Option<Header> {
     let colon = line.find(':')?;
-    let name = line.get(..colon)?.trim_end_matches([' ', '\t', '\r', '\n']);
-    if name.is_empty() || !name.chars().all(is_token_char) {
+    let name = line.get(..colon)?.trim_ascii_end();
+    if !is_token(name) {
         return None;
     }
     let name_end = u32::try_from(name.len()).ok()?;
     let raw = line.get(colon + 1..)?;
-    if raw.contains('\n') {
+    if raw.as_bytes().contains(&b'\n') {
         let value = Text::from(unfold(raw));
         return Some(Header::folded(line, name_end, value));
     }
-    let blank = [' ', '\t'];
-    let start = line.len() - raw.trim_start_matches(blank).len();
-    let end = line.trim_end_matches(blank).len().max(start);
+    let value = raw.trim_ascii();
+    let start = line.len() - raw.trim_ascii_start().len();
+    let end = start + value.len();
     let value = (u32::try_from(start).ok()?, u32::try_from(end).ok()?);
     Some(Header::received(line, name_end, value))
 }
@@ -317,17 +314,12 @@ pub(super) fn salvage(bytes: &[u8]) -> Option<Message> {
     let (from, to) = lines.next()?;
     let first = head.slice(from..to);
     let mut words = first.split([' ', '\t']).filter(|word| !word.is_empty());
-    let method = words
-        .next()
-        .filter(|method| method.chars().all(is_token_char))?;
+    let method = words.next().filter(|method| is_token(method))?;
     let version = words.next_back()?;
     if !version.get(..4)?.eq_ignore_ascii_case("SIP/") {
         return None;
     }
-    let mut message = Message::request(
-        Method::of(&super::headers::slice_of(&first, method)),
-        "sip:invalid",
-    );
+    let mut message = Message::request(Method::of(&slice_of(&first, method)), "sip:invalid");
     for (from, to) in lines.take(SIP_HEADERS) {
         if let Some(header) = header(head.slice(from..to)) {
             message.headers.push_line(header);

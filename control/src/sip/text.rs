@@ -28,6 +28,12 @@ impl Text {
         end: 0,
     };
 
+    /// A copy of a string that doesn't live long enough to be shared.
+    #[must_use]
+    pub fn copied(text: &str) -> Self {
+        Self::shared(text.into())
+    }
+
     /// The text as a string slice.
     #[must_use]
     pub fn as_str(&self) -> &str {

@@ -345,8 +345,7 @@ impl Client {
         });
     }
 
-    /// The transport is gone; only who has heard nothing is hurt, as a response may come by
-    /// another connection (RFC 3261 §18.2.2).
+    /// The request could not be sent.
     pub(super) fn fail(&self, out: &mut Out) {
         out.counters.transport_failures += 1;
         self.tell(TxEvent::TransportFailed { key: self.key }, out);

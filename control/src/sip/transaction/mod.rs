@@ -377,7 +377,8 @@ impl Transactions {
         self.out.lanes.next()
     }
 
-    /// Ends the client transactions that were sent there and have heard nothing yet.
+    /// Ends the client transactions that were sent there and have heard nothing yet. Whoever has
+    /// heard a provisional response goes on, as more may come by another connection.
     pub fn handle_transport_error(&mut self, _now: Instant, flow: Flow) {
         let Some(keys) = self.by_remote.remove(&flow.remote) else {
             return;
@@ -454,7 +455,8 @@ impl Transactions {
         self.out.send(flow, &ack);
     }
 
-    /// Answers a request; nothing happens if it has a final response or is gone.
+    /// Answers a request; nothing happens if it has a final response or is gone. The user gives To
+    /// its tag. After a first 2xx to INVITE further ones, as from other forks, are sent once each.
     pub fn respond(&mut self, now: Instant, key: ServerKey, response: Message, repeat: Repeat) {
         let Some(server) = self.servers.get_mut(key.0) else {
             return;
