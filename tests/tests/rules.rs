@@ -8,7 +8,8 @@ const DATAPLANE: &[(&str, &[&str])] = &[
     ("limits", &[]),
     ("stats", &["limits"]),
     ("frame", &["limits"]),
-    ("api", &["limits", "stats"]),
+    // The pool's size is a setting; the link's wake-up is the kernel's event counter.
+    ("api", &["limits", "stats", "frame", "net"]),
     ("wire", &["limits"]),
     ("net", &["limits", "stats", "frame"]),
     ("proto", &["limits", "api", "wire", "stats", "frame"]),

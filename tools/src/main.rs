@@ -1,3 +1,90 @@
 //! `cargo x <task>`: tasks for the people who work on the relay.
 
-fn main() {}
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tasks measure real time and real processes"
+)]
+#![expect(clippy::print_stdout, reason = "a task talks to a terminal")]
+
+mod compare;
+mod load;
+mod soak;
+mod table;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks for the people who work on the relay.
+#[derive(Parser)]
+#[command(
+    name = "cargo x",
+    after_help = "Examples:\n  cargo x test\n  cargo x load sip --rate 500 --seconds 60\n  \
+                  cargo x compare sip --rounds 3\n  cargo x soak msrp --mebibytes 1024"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Checks and tests everything; installs the Debian packages that the live tests need when it
+    /// may, and names the suites that it skipped when it can't.
+    Test(test::Options),
+    /// The same as the runner of every change does it: a skipped suite is a failure.
+    Ci,
+    /// Loads the relay and reports what it took.
+    Load {
+        /// What to load it with.
+        #[command(subcommand)]
+        kind: Load,
+    },
+    /// Measures the relay beside another server, round by round.
+    Compare {
+        /// What to compare.
+        #[command(subcommand)]
+        kind: Compare,
+    },
+    /// Holds the relay under one strain for long.
+    Soak {
+        /// Which strain.
+        #[command(subcommand)]
+        kind: Soak,
+    },
+}
+
+#[derive(Subcommand)]
+enum Load {
+    /// Calls by SIPp through the relay as B2BUA: media opened and released for each.
+    Sip(load::Options),
+}
+
+#[derive(Subcommand)]
+enum Compare {
+    /// The same calls through the relay and through Kamailio as a stateful proxy.
+    Sip(compare::Options),
+}
+
+#[derive(Subcommand)]
+enum Soak {
+    /// One message of 1 GiB through a slow reader, in constant memory.
+    Msrp(soak::Options),
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().task {
+        Task::Test(options) => test::run(&options),
+        Task::Ci => test::ci(),
+        Task::Load {
+            kind: Load::Sip(options),
+        } => load::run(&options),
+        Task::Compare {
+            kind: Compare::Sip(options),
+        } => compare::run(&options),
+        Task::Soak {
+            kind: Soak::Msrp(options),
+        } => soak::run(&options),
+    }
+}

@@ -27,16 +27,13 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Captures what `filter` (pcap syntax) lets through; `None` when this user may not capture.
-    ///
-    /// # Panics
-    ///
-    /// dumpcap isn't installed.
+    /// Captures what `filter` (pcap syntax) lets through; `None` when dumpcap is missing or this user
+    /// may not capture.
     #[must_use]
     pub fn start(filter: &str) -> Option<Self> {
         let folder = Folder::new("capture");
         let file = folder.path().join("wire.pcapng");
-        let mut command = Command::new(find("dumpcap").expect("dumpcap is installed"));
+        let mut command = Command::new(find("dumpcap")?);
         command
             .args(["-q", "-i", "lo", "-B", "64", "-f", filter, "-w"])
             .arg(&file);

@@ -8,7 +8,9 @@ pub mod kamailio;
 pub mod ports;
 pub mod process;
 pub mod relay;
+pub mod scene;
 pub mod sipp;
+pub mod soak;
 pub mod wav;
 
 use std::path::PathBuf;
@@ -71,7 +73,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn workspace() -> PathBuf {
     let tests = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().map_or(tests.clone(), PathBuf::from)
+    tests.parent().map_or_else(|| tests.clone(), PathBuf::from)
 }
 
 /// Asks every 10 ms until `holds` says yes or `at_most` is over.

@@ -35,6 +35,12 @@ impl Settings {
             .map_or("", String::as_str)
     }
 
+    /// Media ports for a load: 2000 to 9999, which no other live test uses.
+    pub fn many_ports(&mut self) -> &mut Self {
+        self.set("media", "port_first", 2000)
+            .set("media", "port_last", 9999)
+    }
+
     /// Never stays in the media path: a proxy for every session.
     pub fn proxy(&mut self) -> &mut Self {
         for reason in [
@@ -117,6 +123,13 @@ impl Relay {
             .set("admin", "listen", format!(r#""{admin}""#))
             .set("log", "level", r#""info""#);
         change(&mut settings);
+        let port = |key: &str| {
+            settings
+                .value("media", key)
+                .parse()
+                .expect("a port is a number")
+        };
+        let media = (port("port_first"), port("port_last"));
         let file = folder.path().join("midpath.toml");
         std::fs::write(&file, settings.text()).expect("the folder can be written");
         let mut command = Command::new(binary());

@@ -173,7 +173,7 @@ impl Peer {
         let rtcp = self.rtcp.try_clone().expect("a socket can be cloned");
         let (shared, ssrc) = (Arc::clone(&self.shared), self.ssrc);
         self.threads.push(std::thread::spawn(move || {
-            talk(&socket, &rtcp, ssrc, &shared)
+            talk(&socket, &rtcp, ssrc, &shared);
         }));
     }
 

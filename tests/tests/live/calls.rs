@@ -9,7 +9,7 @@ use tests::peers::msrp::Outgoing;
 use tests::peers::rtp::gap_added;
 use tests::peers::sdp;
 
-use crate::scene::{Chat, LONG, Scene};
+use tests::live::scene::{Chat, LONG, Scene};
 
 const FILE: u64 = 10_000_000;
 
@@ -193,7 +193,7 @@ fn an_address_behind_a_nat_is_learnt_once() {
     let mut scene = Scene::direct(|_| {});
     let (mut a, mut b) = scene.voices();
     // Alice's SDP names a port that isn't the one she sends from.
-    let private = crate::scene::nobody(&mut scene).port();
+    let private = tests::live::scene::nobody(&mut scene).port();
     let offer = scene.offer().audio(private).text();
     let answer = scene.offer().audio(b.port()).text();
     let mut joined = scene.call(&offer, &answer);

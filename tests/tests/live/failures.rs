@@ -9,7 +9,7 @@ use tests::live::relay::Relay;
 use tests::live::sipp::Plan;
 use tests::peers::sip::{Agent, Message};
 
-use crate::scene::{LONG, Scene};
+use tests::live::scene::{LONG, Scene};
 
 #[test]
 fn a_refused_call_leaves_nothing() {
@@ -179,7 +179,9 @@ fn ten_thousand_refused_calls_leave_nothing() {
     if !needs("live::failures", &["sipp"]) {
         return;
     }
-    let relay = Relay::start();
+    let relay = Relay::start_with(|settings| {
+        settings.many_ports();
+    });
     let mut ports = tests::live::ports::Ports::take();
     let (uas, uac) = ((ports.one(), ports.row(12)), (ports.one(), ports.row(12)));
     let server = Plan::server("uas_refused", uas, 10_000)

@@ -9,6 +9,5 @@ mod calls;
 mod closing;
 mod failures;
 mod operation;
-mod scene;
 mod servers;
 mod standard;

@@ -1,12 +1,11 @@
 //! Starting, checking, draining; memory while a big message passes.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tests::live::process::Folder;
 use tests::live::relay::{self, Relay};
-use tests::peers::msrp::Outgoing;
-
-use crate::scene::{Chat, LONG, Scene};
+use tests::live::scene::{LONG, Scene};
+use tests::live::soak;
 
 #[test]
 fn check_explains_an_error_with_its_line() {
@@ -90,53 +89,11 @@ fn a_second_sigterm_ends_the_relay_at_once() {
     );
 }
 
-/// A message of `bytes` in one chunk to a reader that takes `pace` bytes a second: the memory that
-/// the relay needed for it, in KiB.
-fn memory_for(bytes: u64, pace: u64) -> u64 {
-    let mut scene = Scene::direct(|_| {});
-    let (mut joined, chat) = Chat::call(&mut scene, None, Some(pace));
-    // The first bytes pay for what is allocated once.
-    chat.alice
-        .send(&Outgoing::file(1_000_000, 1, u64::MAX))
-        .unwrap();
-    assert_eq!(chat.bob.messages(1, LONG).len(), 1);
-    let before = scene.relay.process().resident_kib();
-    let begin = Instant::now();
-    let most = std::thread::scope(|scope| {
-        let sender = scope.spawn(|| {
-            chat.alice
-                .send(&Outgoing::file(bytes, 2, u64::MAX))
-                .unwrap()
-        });
-        let mut most = before;
-        while chat.bob.body_bytes() < bytes + 1_000_000 && begin.elapsed() < LONG * 4 {
-            most = most.max(scene.relay.process().resident_kib());
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        sender.join().unwrap();
-        most
-    });
-    let messages = chat.bob.messages(2, LONG);
-    assert!(
-        messages
-            .iter()
-            .all(tests::peers::msrp::Received::is_identical),
-        "{messages:?}"
-    );
-    assert!(chat.alice.is_answered(LONG));
-    chat.assert_clean();
-    scene.alice_hangs_up(&mut joined);
-    scene.relay.assert_empty();
-    println!(
-        "{bytes} bytes in {:?}: {before} KiB before, {most} KiB at most",
-        begin.elapsed()
-    );
-    most - before
-}
-
 #[test]
 fn a_big_message_passes_a_slow_reader_in_constant_memory() {
     // 256 MiB at 64 MiB/s; `cargo x soak msrp` sends 1 GiB.
-    let needed = memory_for(256 << 20, 64 << 20);
+    let memory = soak::msrp(256 << 20, 64 << 20, |_, _| {});
+    println!("{memory:?}");
+    let needed = memory.most_kib - memory.before_kib;
     assert!(needed < 8 * 1024, "the relay needed {needed} KiB more");
 }

@@ -10,7 +10,7 @@ use tests::live::relay::Relay;
 use tests::live::sipp::{Plan, Transport};
 use tests::live::{needs, wav};
 
-use crate::scene::LONG;
+use tests::live::scene::LONG;
 
 /// SIPp calls SIPp by way of Kamailio, the relay, and Kamailio again.
 fn sipp(client: &'static str, server: &'static str, transport: Transport) {

@@ -289,10 +289,10 @@ fn sent_by(via: &str) -> Option<SocketAddr> {
     let sent: SocketAddr = via.split(' ').nth(1)?.split(';').next()?.parse().ok()?;
     let ip = parameter(via, "received")
         .and_then(|ip| ip.parse().ok())
-        .unwrap_or(sent.ip());
+        .unwrap_or_else(|| sent.ip());
     let port = parameter(via, "rport")
         .and_then(|port| port.parse().ok())
-        .unwrap_or(sent.port());
+        .unwrap_or_else(|| sent.port());
     Some(SocketAddr::new(ip, port))
 }
 

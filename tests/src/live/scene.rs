@@ -3,25 +3,30 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tests::live::kamailio::Core;
-use tests::live::ports::Ports;
-use tests::live::relay::{Relay, Settings};
-use tests::peers::msrp::{Listener, Pace, Peer};
-use tests::peers::rtp;
-use tests::peers::sdp::{self, Media, Writer};
-use tests::peers::sip::{Agent, Call};
+use crate::live::kamailio::Core;
+use crate::live::ports::Ports;
+use crate::live::relay::{Relay, Settings};
+use crate::peers::msrp::{Listener, Pace, Peer};
+use crate::peers::rtp;
+use crate::peers::sdp::{self, Media, Writer};
+use crate::peers::sip::{Agent, Call};
 
 /// For what must come but may take its time on a busy host.
 pub const LONG: Duration = Duration::from_secs(60);
 
 /// A relay with a client on each side.
+#[derive(Debug)]
 pub struct Scene {
+    /// The calling client.
     pub alice: Agent,
+    /// The called client.
     pub bob: Agent,
     /// What Alice calls.
     pub target: String,
-    pub _core: Option<Core>,
+    _core: Option<Core>,
+    /// The relay.
     pub relay: Relay,
+    /// Ports for the clients.
     pub ports: Ports,
 }
 
@@ -32,6 +37,7 @@ impl Scene {
     }
 
     /// The same beside a relay that runs.
+    #[must_use]
     pub fn beside(relay: Relay) -> Self {
         let route = format!("<sip:{};lr;orig>", relay.sip);
         let alice = Agent::udp("alice", relay.sip).via(&[route]);
@@ -41,7 +47,7 @@ impl Scene {
             alice,
             bob,
             target,
-            core: None,
+            _core: None,
             relay,
             ports: Ports::take(),
         }
@@ -60,13 +66,15 @@ impl Scene {
             alice,
             bob,
             target,
-            core: Some(core),
+            _core: Some(core),
             relay,
             ports,
         }
     }
 
-    pub fn ip(&self) -> IpAddr {
+    /// The address that all of them use.
+    #[must_use]
+    pub const fn ip(&self) -> IpAddr {
         self.relay.sip.ip()
     }
 
@@ -112,6 +120,7 @@ impl Scene {
     }
 
     /// An empty description of this scene's address.
+    #[must_use]
     pub fn offer(&self) -> Writer {
         Writer::new(self.ip())
     }
@@ -132,8 +141,11 @@ impl Scene {
 }
 
 /// A call that stands, and what each side was told of the other's media.
+#[derive(Debug)]
 pub struct Joined {
+    /// Alice's side.
     pub a: Call,
+    /// Bob's side.
     pub b: Call,
     /// The answer that Alice got.
     pub at_alice: Vec<Media>,
@@ -142,8 +154,11 @@ pub struct Joined {
 }
 
 /// The MSRP ends of both clients, bound to their sessions.
+#[derive(Debug)]
 pub struct Chat {
+    /// Alice's end.
     pub alice: Peer,
+    /// Bob's end.
     pub bob: Peer,
 }
 
@@ -176,6 +191,11 @@ impl Chat {
 }
 
 /// Connects to what the SDP says: the relay is passive towards clients.
+///
+/// # Panics
+///
+/// The relay isn't passive or doesn't answer the bind.
+#[must_use]
 pub fn join(own: &Listener, remote: &Media, pace: Pace) -> Peer {
     assert_ne!(
         remote.attribute("setup"),
