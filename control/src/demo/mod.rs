@@ -20,7 +20,7 @@ mod sdp;
 mod sip;
 
 pub use error::DemoError;
-pub use report::{Delay, File, Messages, Report, Voice};
+pub use report::{Added, Delay, File, Messages, Report, Voice};
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};

@@ -29,7 +29,7 @@ pub struct Report {
     /// The same between two sockets without a relay, at the same time.
     pub straight: Delay,
     /// What the relay adds: the difference of the two, figure by figure.
-    pub added: Delay,
+    pub added: Added,
     /// Chat, both directions together.
     pub chat: Messages,
     /// The file.
@@ -58,6 +58,15 @@ pub struct Delay {
     pub p99_us: f64,
     /// The slowest.
     pub max_us: f64,
+}
+
+/// The difference of two delays, in microseconds. Their slowest packets say nothing together.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Added {
+    /// Of the medians.
+    pub p50_us: f64,
+    /// Of the 99th percentiles.
+    pub p99_us: f64,
 }
 
 /// Chat messages.
@@ -189,11 +198,10 @@ impl Delay {
         }
     }
 
-    fn less(&self, other: &Self) -> Self {
-        Self {
+    fn less(&self, other: &Self) -> Added {
+        Added {
             p50_us: self.p50_us - other.p50_us,
             p99_us: self.p99_us - other.p99_us,
-            max_us: self.max_us - other.max_us,
         }
     }
 }
@@ -224,6 +232,12 @@ impl fmt::Display for Delay {
             out,
             "p50 {p50:7.1} µs   p99 {p99:7.1} µs   max {max:8.1} µs"
         )
+    }
+}
+
+impl fmt::Display for Added {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "p50 {:7.1} µs   p99 {:7.1} µs", self.p50_us, self.p99_us)
     }
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Report, scene};
+use super::{Report, Show, play, scene};
 
 #[test]
 fn the_clients_understand_each_other_without_a_relay() {
@@ -18,6 +18,19 @@ fn the_clients_understand_each_other_without_a_relay() {
     }
     assert!(report.chat.sent >= 20, "{:?}", report.chat);
     assert_eq!(report.file.received, 5 * 1024 * 1024);
+}
+
+#[test]
+fn a_call_through_the_relay_loses_nothing_and_leaves_a_record() {
+    let report = play(2, Show::Nothing).unwrap();
+    assert_eq!(report.failure(), None, "{report}");
+    let cdr = report.cdr.as_ref().unwrap();
+    assert_eq!(cdr["mode"], "b2bua");
+    assert_eq!(cdr["end"]["why"], "bye");
+    let voice = &cdr["streams"][0];
+    assert_eq!(voice["kind"], "audio");
+    assert_eq!(voice["a"]["packets"], report.voice[0].received);
+    assert_eq!(voice["b"]["packets"], report.voice[1].received);
 }
 
 #[test]
