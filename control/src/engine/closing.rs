@@ -88,8 +88,10 @@ impl Engine {
                 self.reply(key, &bye, 200, "OK");
                 self.give_up(session, Why::Cancelled, 487, &[]);
             }
+            // Only after its 2xx, which was lost then: the 2xx will come again and be ended.
             Stage::Opening(_) | Stage::Inviting(_) => {
-                self.reply(key, &bye, 481, "Call/Transaction Does Not Exist");
+                self.reply(key, &bye, 200, "OK");
+                self.give_up(session, Why::Bye(Side::B), 480, &[]);
             }
             // BYEs that cross: each gets its 200.
             Stage::Closing(_) | Stage::Failing | Stage::Cancelled { .. } | Stage::Ended => {

@@ -530,6 +530,7 @@ impl Engine {
 fn give_up_reason(code: u16) -> &'static str {
     match code {
         408 => "Request Timeout",
+        480 => "Temporarily Unavailable",
         487 => "Request Terminated",
         _ => "Service Unavailable",
     }

@@ -102,6 +102,8 @@ pub struct Phone {
     media_to: Option<SocketAddr>,
     /// The call is up.
     talks: bool,
+    /// The call is or was up.
+    was_up: bool,
     fate: Option<Fate>,
     /// RTP packets sent.
     pub spoken: u32,
@@ -157,6 +159,7 @@ impl Phone {
             sdp_version: 1,
             media_to: None,
             talks: false,
+            was_up: false,
             fate: None,
             spoken: 0,
             heard: Vec::new(),
@@ -268,6 +271,7 @@ impl Phone {
 
     fn begin_talk(&mut self, now: Instant) {
         self.talks = true;
+        self.was_up = true;
         let Script::Talk { reinvite, hangs_up } = self.script else {
             // The answer came though it was not wanted any more.
             self.todo.push((now + Duration::from_millis(10), Act::HangUp));
@@ -366,7 +370,7 @@ impl Phone {
                     self.begin_talk(now);
                 }
             }
-            "INVITE" if !self.talks => self.end(Fate::Refused(code)),
+            "INVITE" if !self.was_up => self.end(Fate::Refused(code)),
             "BYE" => self.end(Fate::Ended),
             _ => {}
         }
@@ -400,7 +404,10 @@ impl Phone {
             self.post(reply);
             return;
         }
+        let is_first = self.invite.as_deref().is_some_and(|first| header(first, "CSeq") == header(text, "CSeq"));
         match method.as_str() {
+            // It came again before it was answered.
+            "INVITE" if is_first && !self.is_caller => {}
             "INVITE" if self.invite.is_none() => self.on_call(now, text),
             "INVITE" if self.talks => self.on_change(now, text),
             "CANCEL" => {
@@ -456,7 +463,8 @@ impl Phone {
     fn reply_to_invite(&mut self, now: Instant, status: &str, sdp: &str) {
         let Some(invite) = self.invite.clone() else { return };
         let bytes = self.reply(&invite, status, sdp);
-        if status.starts_with('2') {
+        // Timer G, or RFC 3261 §13.3.1.4: a final response is repeated until its ACK.
+        if !status.starts_with('1') {
             self.repeat(now, bytes);
         }
     }
