@@ -271,8 +271,8 @@ fn facts_count_what_came_from_a_leg() {
     world.send(b, response(&sent, "200 OK"));
     let facts = world.relay.facts(leg);
     assert_eq!((facts.frames, facts.dropped), (2, 0));
-    let least = bind('a').len() + frame.len() - 60;
-    assert!(facts.bytes as usize >= least, "{facts:?}, {least}");
+    let least = (bind('a').len() + frame.len() - 60) as u64;
+    assert!(facts.bytes >= least, "{facts:?}, {least}");
 }
 
 #[test]
