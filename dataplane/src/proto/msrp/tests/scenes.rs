@@ -284,3 +284,14 @@ fn what_is_no_msrp_closes_the_connection() {
         Verdict::Close(_)
     ));
 }
+
+#[test]
+fn a_keep_alive_is_answered_only_where_all_responses_are_wanted() {
+    for (mode, answers) in [("yes", 1), ("partial", 0), ("no", 0)] {
+        let mut world = World::new();
+        let (a, _) = world.pair();
+        let header = format!("Failure-Report: {mode}\r\n-------");
+        world.send(a, bind('a').replacen("-------", &header, 1));
+        assert_eq!(world.read(a).len(), answers, "{mode}");
+    }
+}
