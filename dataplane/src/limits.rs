@@ -87,6 +87,8 @@ pub const MSRP_HEADS_KEPT: usize = 256;
 /// Octets of a connection that are kept while it waits for the far leg: what may still arrive
 /// after its reading was stopped.
 pub const MSRP_PARKED_BYTES: usize = 16 * STREAM_FRAME_BYTES;
+/// Octets of all of a worker's connections that are kept so, and of responses that wait.
+pub const MSRP_WAITING_BYTES: usize = 64 * 1024 * 1024;
 /// Octets of responses and reports that may wait for a chunk to end.
 pub const MSRP_PENDING_BYTES: usize = 64 * 1024;
 /// Octets of those, and of responses to a connection that doesn't read them, above which its
@@ -99,3 +101,6 @@ pub const MSRP_STOPPED: usize = 4;
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
 const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
 const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
+
+const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_PENDING_BYTES);
+const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);

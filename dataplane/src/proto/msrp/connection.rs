@@ -182,3 +182,6 @@ impl KeptHead {
         self.buffer.get(self.first..self.second).unwrap_or_default()
     }
 }
+
+// An idle connection must cost less than 4 KiB with all that belongs to it.
+const _: () = assert!(size_of::<Connection>() <= 1024);

@@ -34,7 +34,7 @@
 //!
 //! # What is counted
 //!
-//! `msrp_acknowledged = msrp_delivered + msrp_reported + msrp_open` holds after every call. A SEND
+//! `msrp_acknowledged = msrp_delivered + msrp_reported + msrp_open` always holds. A SEND
 //! counts as acknowledged once its last octet and its end line were handed over; one that had to be
 //! cut counts once for every piece. It is *open* until a response or its time's end; *delivered*
 //! when answered with 2xx, when its Failure-Report is `no`, or is `partial` and nothing came in
@@ -46,6 +46,7 @@ mod compose;
 mod connection;
 mod legs;
 mod relay;
+mod request;
 mod sink;
 mod transactions;
 
@@ -62,7 +63,7 @@ use self::transactions::Transactions;
 use crate::api::Direction;
 use crate::limits::{
     MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PARKED_BYTES, MSRP_PENDING_HIGH_BYTES,
-    MSRP_UNBOUND, MSRP_UNBOUND_MS,
+    MSRP_UNBOUND, MSRP_UNBOUND_MS, MSRP_WAITING_BYTES,
 };
 use crate::stats::{DropReason, Stats};
 use crate::wire::msrp::Shared;
@@ -161,6 +162,8 @@ pub struct Connections {
     broken: VecDeque<ConnectionKey>,
     /// Where frames are put together.
     scratch: Vec<u8>,
+    /// Octets that are kept for later on all connections.
+    waiting_octets: usize,
     /// Buffers for what waits, not in use.
     spare: Vec<Vec<u8>>,
 }
@@ -213,6 +216,7 @@ impl Connections {
             unbound: VecDeque::new(),
             broken: VecDeque::new(),
             scratch: Vec::with_capacity(SCRATCH_BYTES),
+            waiting_octets: 0,
             spare: Vec::new(),
         }
     }
@@ -258,15 +262,18 @@ impl Connections {
 
     /// Removes a leg. Its connection stays, and expires unless another leg is bound to it.
     ///
-    /// A chunk that is being relayed from or to it is given up with `#` when more of it comes.
+    /// A chunk that is being relayed from or to it is given up with `#` at the next call.
     pub fn remove_leg(&mut self, leg: LegKey) {
-        self.wake_source_of(leg);
         let Some(state) = self.legs.remove(leg) else {
             return;
         };
+        // Both sides' frames in flight are looked at again, at the next call that can write.
+        let far = state.peer.and_then(|peer| self.connection_of(peer));
+        self.wake(far);
         let Link::Bound(key) = state.link else {
             return;
         };
+        self.wake(Some(key));
         if let Some(connection) = self.connection_mut(key) {
             connection.legs.retain(|bound| *bound != leg);
             if connection.legs.is_empty() {
@@ -315,7 +322,8 @@ impl Connections {
     /// Forgets a connection and says whose it was.
     ///
     /// Chunks that were being written to it are answered with 481; SENDs that wait for a response
-    /// are reported; a chunk that was coming from it is given up with `#`.
+    /// are reported; a chunk that was coming from it is given up with `#`. The counters are told at
+    /// the next call that has them.
     pub fn closed(&mut self, connection: ConnectionKey, out: &mut impl Egress) -> BoundLegs {
         let legs = self.close(connection, out);
         self.run_ready(out);
@@ -326,6 +334,10 @@ impl Connections {
     ///
     /// What can't be forwarded yet is kept, up to `limits::MSRP_PARKED_BYTES`, so reading must stop
     /// while [`Self::blocked`] says so.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "time, bytes, where they go and what is counted: none can be left out"
+    )]
     pub fn receive(
         &mut self,
         now: Instant,
@@ -469,11 +481,23 @@ impl Connections {
         let Some(source) = peer.and_then(|peer| self.connection_of(peer)) else {
             return;
         };
-        if let Some(connection) = self.connection_mut(source)
-            && connection.wait == Wait::Leg(leg)
+        if self.connection(source).map(|state| state.wait) == Some(Wait::Leg(leg)) {
+            self.wake(Some(source));
+        }
+    }
+
+    /// Lets a connection go on, unless it stands in line before a sink.
+    fn wake(&mut self, key: Option<ConnectionKey>) {
+        let Some(key) = key else {
+            return;
+        };
+        if let Some(connection) = self.connection_mut(key)
+            && !matches!(connection.wait, Wait::Sink(_))
         {
             connection.wait = Wait::No;
-            self.ready.push_back(source);
+            if !self.ready.contains(&key) {
+                self.ready.push_back(key);
+            }
         }
     }
 
@@ -510,6 +534,7 @@ impl Connections {
         if bytes.is_empty() {
             return Ok(());
         }
+        let has_room = self.waiting_octets + bytes.len() <= MSRP_WAITING_BYTES;
         let spare = match self.connection(key) {
             Some(connection) if connection.parked.capacity() == 0 => self.spare.pop(),
             Some(_) | None => None,
@@ -520,15 +545,22 @@ impl Connections {
         if let Some(spare) = spare {
             connection.parked = spare;
         }
-        if connection.parked.len() + bytes.len() > MSRP_PARKED_BYTES {
+        if connection.parked.len() + bytes.len() > MSRP_PARKED_BYTES || !has_room {
             return Err(DropReason::PoolFull);
         }
         connection.parked.extend_from_slice(bytes);
+        self.waiting_octets += bytes.len();
         Ok(())
     }
 
+    /// What waited is taken up again, or given up.
+    fn no_longer_waits(&mut self, octets: usize) {
+        self.waiting_octets = self.waiting_octets.saturating_sub(octets);
+    }
+
     fn give_spare(&mut self, mut buffer: Vec<u8>) {
-        if buffer.capacity() > 0 && self.spare.len() < SPARE_KEPT {
+        let is_worth_it = (1..=SPARE_BYTES).contains(&buffer.capacity());
+        if is_worth_it && self.spare.len() < SPARE_KEPT {
             buffer.clear();
             self.spare.push(buffer);
         }
@@ -539,6 +571,8 @@ impl Connections {
 const SCRATCH_BYTES: usize = 4 * crate::limits::MSRP_HEAD_BYTES;
 /// Buffers for what waits that are kept for use again.
 const SPARE_KEPT: usize = 64;
+/// Octets of the longest of them.
+const SPARE_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -3,13 +3,14 @@
 use std::mem;
 
 use super::compose::{self, Start};
-use super::connection::{Answer, Connection, Forward, Incoming, KeptHead, Swallow, Wait};
-use super::legs::{LegRef, Link};
+use super::connection::{Connection, Forward, Incoming, KeptHead, Swallow, Wait};
+use super::legs::LegRef;
+use super::request::{Refused, Route};
 use super::transactions::{Kind, Opening, ShortText};
 use super::{ConnectionKey, Connections, Egress, LegKey};
 use crate::stats::DropReason;
 use crate::wire::msrp::{
-    ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Step, TransactionId, Uri,
+    ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Step, TransactionId,
 };
 
 /// What comes after a head.
@@ -18,34 +19,6 @@ pub(super) enum Flow {
     On,
     /// Nothing yet: it must be looked at again later.
     Wait,
-}
-
-/// Why a request isn't forwarded.
-#[derive(Debug, Clone, Copy)]
-struct Refused {
-    code: u16,
-    why: Option<DropReason>,
-}
-
-impl Refused {
-    fn new(code: u16, why: DropReason) -> Self {
-        Self {
-            code,
-            why: Some(why),
-        }
-    }
-
-    fn uncounted(code: u16) -> Self {
-        Self { code, why: None }
-    }
-}
-
-/// A request that may be forwarded, and where to.
-#[derive(Debug, Clone, Copy)]
-struct Route {
-    from: LegRef,
-    to: LegRef,
-    sink: ConnectionKey,
 }
 
 impl Connections {
@@ -75,6 +48,12 @@ impl Connections {
         parked: &[u8],
         out: &mut impl Egress,
     ) -> Result<(), DropReason> {
+        let is_relaying = self
+            .connection(key)
+            .is_some_and(|key| key.forward().is_some());
+        if is_relaying && !self.has_both_legs(key) {
+            self.give_up(key, 481, out);
+        }
         let Some(head) = head else {
             return self.read(key, parked, out);
         };
@@ -228,7 +207,7 @@ impl Connections {
             Method::Send if !body || head.message_id.is_none() => {
                 self.refuse(key, reference, head, Refused::uncounted(400))
             }
-            Method::Send => match self.may_send(leg, head).and(self.route(leg)) {
+            Method::Send => match self.may_send(leg, head).and_then(|()| self.route(leg)) {
                 Ok(Some(route)) => self.forward(key, head, route, out),
                 Ok(None) => self.wait_for_peer(key, leg),
                 Err(refused) => self.refuse(key, reference, head, refused),
@@ -243,73 +222,6 @@ impl Connections {
                 (Ok(None), _) => self.wait_for_peer(key, leg),
                 (Err(refused), _) => self.refuse(key, reference, head, refused),
             },
-        }
-    }
-
-    /// The leg that a request's To-Path names; binds it where it has no connection
-    /// (RFC 4975 §7.3, §5.4).
-    fn leg_for(
-        &mut self,
-        key: ConnectionKey,
-        head: &Head<'_>,
-        method: Method,
-    ) -> Result<LegKey, Refused> {
-        let uri = head.to_first();
-        let bound = self.connection(key).and_then(|state| {
-            let mut legs = state.legs.iter().copied();
-            legs.find(|leg| self.legs.get(*leg).is_some_and(|leg| leg.is_named_by(uri)))
-        });
-        if let Some(leg) = bound {
-            return Ok(leg);
-        }
-        let unknown = Refused::new(481, DropReason::NotBound);
-        let leg = Uri::parse(uri)
-            .and_then(|uri| self.legs.find(uri.session_id))
-            .ok_or(unknown)?;
-        let state = self.legs.get(leg).ok_or(unknown)?;
-        if !state.is_named_by(uri) || state.frozen || method == Method::Report {
-            return Err(unknown);
-        }
-        if matches!(state.link, Link::Bound(_)) {
-            return Err(Refused::new(506, DropReason::NotBound));
-        }
-        if !self.bind(key, leg) {
-            return Err(Refused::new(403, DropReason::NotBound));
-        }
-        Ok(leg)
-    }
-
-    /// Whether content may go from this leg to its peer.
-    fn may_send(&self, leg: LegKey, head: &Head<'_>) -> Result<(), Refused> {
-        let unknown = Refused::new(481, DropReason::NoRemote);
-        let from = self.legs.get(leg).ok_or(unknown)?;
-        let to = from
-            .peer
-            .and_then(|peer| self.legs.get(peer))
-            .ok_or(unknown)?;
-        if from.frozen || to.frozen {
-            return Err(Refused::new(481, DropReason::Frozen));
-        }
-        if !from.direction.may_send || !to.direction.may_receive {
-            return Err(Refused::new(403, DropReason::Direction));
-        }
-        if head.message_id.is_some_and(|id| from.is_stopped(id)) {
-            return Err(Refused::uncounted(413));
-        }
-        Ok(())
-    }
-
-    /// Where a request from this leg goes; `None`: it isn't known yet.
-    fn route(&self, leg: LegKey) -> Result<Option<Route>, Refused> {
-        let unknown = Refused::new(481, DropReason::NoRemote);
-        let from = self.legs.reference(leg).ok_or(unknown)?;
-        let peer = self.legs.get(leg).and_then(|leg| leg.peer).ok_or(unknown)?;
-        let to = self.legs.reference(peer).ok_or(unknown)?;
-        let state = self.legs.get(peer).ok_or(unknown)?;
-        match (state.link, &state.remote) {
-            (Link::Lost, _) => Err(unknown),
-            (Link::Bound(sink), Some(_)) => Ok(Some(Route { from, to, sink })),
-            (Link::Bound(_), None) | (Link::Awaited, _) => Ok(None),
         }
     }
 
@@ -563,56 +475,10 @@ impl Connections {
         }
     }
 
-    fn swallow(&mut self, key: ConnectionKey, swallow: Swallow) {
+    pub(super) fn swallow(&mut self, key: ConnectionKey, swallow: Swallow) {
         if let Some(state) = self.connection_mut(key) {
             state.incoming = Incoming::Swallow(swallow);
         }
-    }
-
-    fn refuse(
-        &mut self,
-        key: ConnectionKey,
-        leg: Option<LegRef>,
-        head: &Head<'_>,
-        refused: Refused,
-    ) -> Flow {
-        if let Some(why) = refused.why {
-            self.counts.drop(why);
-        }
-        if let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg)) {
-            state.facts.dropped += 1;
-        }
-        let answer = self.answer(head, refused.code);
-        let swallow = Swallow {
-            leg,
-            answer,
-            no_body: false,
-        };
-        self.swallow(key, swallow);
-        Flow::On
-    }
-
-    /// The answer to a request, where one is due (RFC 4975 §7.2).
-    fn answer(&mut self, head: &Head<'_>, code: u16) -> Option<Answer> {
-        let Return::Request(method) = head.kind else {
-            return None;
-        };
-        let is_due = match (method, head.failure_report) {
-            (Method::Report, _) | (Method::Send, FailureReport::No) => false,
-            (Method::Send, FailureReport::Partial) => code != 200,
-            _ => true,
-        };
-        // RFC 4975 §7.2: the response to a SEND goes one hop; to others it goes all the way.
-        let to = if method == Method::Send {
-            head.from_first()
-        } else {
-            head.from_path
-        };
-        is_due.then(|| Answer {
-            code,
-            to: head.transaction,
-            kept: KeptHead::new(self.shared.take(), to, head.to_first()),
-        })
     }
 
     fn leg_of_frame(&self, key: ConnectionKey) -> Option<LegRef> {

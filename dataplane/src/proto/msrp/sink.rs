@@ -15,7 +15,7 @@ use super::connection::{Connection, Forward, Incoming, Swallow, Wait};
 use super::legs::Link;
 use super::transactions::{Kind, Opening, Ticket};
 use super::{BoundLegs, ConnectionKey, Connections, Egress, LegKey};
-use crate::limits::{MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES};
+use crate::limits::{MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_WAITING_BYTES};
 use crate::stats::DropReason;
 use crate::wire::msrp::{FailureReport, Flag};
 
@@ -38,6 +38,7 @@ impl Connections {
     }
 
     fn write_later(&mut self, to: ConnectionKey, frame: &[u8]) {
+        let has_room = self.waiting_octets + frame.len() <= MSRP_WAITING_BYTES;
         let spare = match self.connection(to) {
             Some(connection) if connection.pending.capacity() == 0 => self.spare.pop(),
             Some(_) | None => None,
@@ -48,8 +49,9 @@ impl Connections {
         if let Some(spare) = spare {
             connection.pending = spare;
         }
-        if connection.pending.len() + frame.len() <= MSRP_PENDING_BYTES {
+        if connection.pending.len() + frame.len() <= MSRP_PENDING_BYTES && has_room {
             connection.pending.extend_from_slice(frame);
+            self.waiting_octets += frame.len();
         } else {
             self.counts.drop(DropReason::PoolFull);
         }
@@ -72,6 +74,12 @@ impl Connections {
         if owner == key {
             return true;
         }
+        if !self.holds(owner, sink) {
+            if let Some(state) = self.connection_mut(sink) {
+                state.owner = Some(key);
+            }
+            return true;
+        }
         self.line_up(sink, key);
         let used_up = self
             .connection(owner)
@@ -84,6 +92,12 @@ impl Connections {
                 && self.cancel_ready(key);
         }
         false
+    }
+
+    /// Whether a sink's owner has a chunk for it, or its turn before it.
+    fn holds(&self, owner: ConnectionKey, sink: ConnectionKey) -> bool {
+        let forward = self.connection(owner).and_then(Connection::forward);
+        forward.is_some_and(|forward| forward.sink == sink) || self.ready.contains(&owner)
     }
 
     /// Ends the chunk being written to a sink with `+`, to go on later; false: it can't be cut.
@@ -216,6 +230,7 @@ impl Connections {
         if !pending.is_empty() {
             out.write(sink, &pending);
         }
+        self.no_longer_waits(pending.len());
         self.give_spare(pending);
         self.pass_on(sink);
     }
@@ -300,6 +315,7 @@ impl Connections {
             }
             let head = state.head.take();
             let parked = mem::take(&mut state.parked);
+            self.no_longer_waits(parked.len());
             let went = self.go_on(key, head, &parked, out);
             self.give_spare(parked);
             if let Err(why) = went {
@@ -430,6 +446,7 @@ impl Connections {
 
     fn reclaim(&mut self, mut state: Connection) {
         state.framer.release(&mut self.shared);
+        self.no_longer_waits(state.parked.len() + state.pending.len());
         self.give_spare(mem::take(&mut state.parked));
         self.give_spare(mem::take(&mut state.pending));
         if let Some(head) = state.head {

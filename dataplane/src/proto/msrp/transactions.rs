@@ -359,4 +359,4 @@ const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 const _: () = assert!(MSRP_TRANSACTIONS < UNTRACKED as usize);
 // A million of them must fit 128 MB.
-const _: () = assert!(size_of::<Option<Transaction>>() <= 160);
+const _: () = assert!(size_of::<Option<Transaction>>() <= 128);

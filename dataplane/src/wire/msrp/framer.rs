@@ -16,7 +16,8 @@ use std::mem;
 
 use memchr::memmem::Finder;
 
-use super::{Flag, IDENT_BYTES_MAX, StartLine, TransactionId};
+use super::end_line::{CRLF_DASHES, DASHES, END_LINE_BYTES_MAX, Fit, Held, end_line_len, fit_one};
+use super::{Flag, StartLine, TransactionId};
 use crate::limits::{MSRP_HEAD_BYTES, MSRP_HEADS_KEPT};
 
 /// A part of a frame.
@@ -51,6 +52,7 @@ pub enum FrameError {
 /// What the framers of one thread share: room for heads that come in pieces.
 #[derive(Debug)]
 pub struct Shared {
+    #[expect(clippy::vec_box, reason = "a buffer is handed out, not copied")]
     free: Vec<Box<[u8; MSRP_HEAD_BYTES]>>,
     dashes: Finder<'static>,
 }
@@ -134,27 +136,6 @@ struct HeadEnd {
     /// Octets up to the body, or to the next frame.
     whole: usize,
     after: After,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Held {
-    octets: [u8; END_LINE_BYTES_MAX],
-    len: usize,
-    /// The first two are the empty line's CRLF and no part of the body.
-    phantom: bool,
-    /// Of the octets held before: from, to.
-    spent: (usize, usize),
-}
-
-impl Default for Held {
-    fn default() -> Self {
-        Self {
-            octets: [0; END_LINE_BYTES_MAX],
-            len: 0,
-            phantom: false,
-            spent: (0, 0),
-        }
-    }
 }
 
 impl Framer {
@@ -464,55 +445,6 @@ enum Settled {
     Open,
 }
 
-/// What octets are, held against an end line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fit {
-    Not,
-    /// Its front.
-    Prefix,
-    /// All of it.
-    End(Flag),
-    /// All of the guarded one.
-    Guard,
-}
-
-impl Fit {
-    fn of_guard(self) -> Self {
-        match self {
-            Self::End(_) => Self::Guard,
-            Self::Not | Self::Prefix | Self::Guard => self,
-        }
-    }
-}
-
-/// Holds octets against CRLF, seven dashes, the id, a flag, CRLF.
-fn fit_one(id: &TransactionId, octets: &[u8]) -> Fit {
-    let fixed = CRLF_DASHES.iter().chain(id.as_bytes());
-    if !octets.iter().zip(fixed).all(|(one, other)| one == other) {
-        return Fit::Not;
-    }
-    let before_flag = CRLF_DASHES.len().saturating_add(id.as_bytes().len());
-    let Some(rest) = octets.get(before_flag..) else {
-        return Fit::Prefix;
-    };
-    match rest {
-        [] => Fit::Prefix,
-        [flag, end @ ..] => match (Flag::from_byte(*flag), end) {
-            (Some(_), [] | [b'\r']) => Fit::Prefix,
-            (Some(flag), [b'\r', b'\n']) => Fit::End(flag),
-            (Some(_) | None, _) => Fit::Not,
-        },
-    }
-}
-
-fn end_line_len(id: &TransactionId) -> usize {
-    // CRLF, dashes, id, flag, CRLF
-    CRLF_DASHES
-        .len()
-        .saturating_add(id.as_bytes().len())
-        .saturating_add(3)
-}
-
 impl Gathered {
     fn append(&mut self, octets: &[u8]) -> usize {
         let room = self.buffer.get_mut(self.len..).unwrap_or_default();
@@ -526,47 +458,6 @@ impl Gathered {
 
     fn octets(&self) -> &[u8] {
         self.buffer.get(..self.len).unwrap_or_default()
-    }
-}
-
-impl Held {
-    fn phantom() -> Self {
-        let mut held = Self::default();
-        held.hold(b"\r\n");
-        held.phantom = true;
-        held
-    }
-
-    fn hold(&mut self, octets: &[u8]) {
-        *self = Self::default();
-        let count = octets.len().min(END_LINE_BYTES_MAX);
-        if let (Some(to), Some(from)) = (self.octets.get_mut(..count), octets.get(..count)) {
-            to.copy_from_slice(from);
-        }
-        self.len = count;
-    }
-
-    fn octets(&self) -> &[u8] {
-        self.octets.get(..self.len).unwrap_or_default()
-    }
-
-    fn with(mut self, octet: u8) -> Option<Self> {
-        *self.octets.get_mut(self.len)? = octet;
-        self.len = self.len.checked_add(1)?;
-        Some(self)
-    }
-
-    /// Its octets are handed out: they stay readable until something is held again.
-    fn spend(&mut self) {
-        let from = if self.phantom { 2 } else { 0 };
-        self.spent = (from, self.len);
-        self.len = 0;
-        self.phantom = false;
-    }
-
-    fn spent(&self) -> &[u8] {
-        let (from, to) = self.spent;
-        self.octets.get(from..to).unwrap_or_default()
     }
 }
 
@@ -624,7 +515,3 @@ impl Scan {
 }
 
 const PROTOCOL: &[u8] = b"MSRP ";
-const DASHES: &[u8] = b"-------";
-const CRLF_DASHES: &[u8] = b"\r\n-------";
-/// The longest end line with the CRLF before it.
-const END_LINE_BYTES_MAX: usize = CRLF_DASHES.len() + IDENT_BYTES_MAX + 3;

@@ -14,6 +14,7 @@
 //! [`Framer`] cuts a connection's octets into these parts without waiting for a whole frame;
 //! [`Head`] reads the parts of a head in place.
 
+mod end_line;
 mod framer;
 mod head;
 mod uri;

@@ -159,10 +159,11 @@ fn a_chunk_whose_leg_is_removed_is_given_up() {
     world.send(a, send_head('a', "tid1", ""));
     world.relay.remove_leg(a_leg);
     world.relay.remove_leg(b_leg);
+    world.pass(Duration::ZERO);
+    assert_eq!(world.read_one(b).flag, '#');
     let again = world.leg('c');
     assert!(again == a_leg || again == b_leg, "places are used again");
     world.send(a, "more\r\n-------tid1$\r\n");
-    assert_eq!(world.read_one(b).flag, '#');
     world.send(a, send_frame('a', "tid2", "", "x"));
     let last = world.read(a).pop().unwrap();
     assert_eq!(&*last.what, "481 No Such Session");
@@ -324,4 +325,51 @@ fn a_response_nobody_waits_for_or_of_another_connection_is_ignored() {
     world.send(b, response(&forged, "481 Forged"));
     assert!(world.raw(a).is_empty());
     assert_eq!(world.counts(), (0, 0, 1));
+}
+
+#[test]
+fn a_source_that_waits_goes_on_when_its_own_leg_or_the_far_one_is_removed() {
+    for own in [true, false] {
+        let mut world = World::new();
+        let (a_leg, b_leg) = world.legs('a', 'b');
+        let a = world.bound('a');
+        world.send(a, send_frame('a', "tid1", "", "x"));
+        assert!(world.is_blocked(a));
+        world.relay.remove_leg(if own { a_leg } else { b_leg });
+        assert!(world.relay.poll_timeout().unwrap() <= world.now);
+        world.pass(Duration::ZERO);
+        assert!(!world.is_blocked(a));
+        assert_eq!(&*world.read_one(a).what, "481 No Such Session");
+    }
+}
+
+#[test]
+fn a_source_that_is_not_stopped_is_closed_at_the_limit() {
+    let mut world = World::new();
+    world.legs('a', 'b');
+    let a = world.bound('a');
+    world.send(a, send_head('a', "tid1", ""));
+    let piece = vec![b'x'; 16 * 1024];
+    let verdict = (0..20).map(|_| world.feed(a, &piece)).last().unwrap();
+    assert_eq!(verdict, Verdict::Close(DropReason::PoolFull));
+    world.close(a);
+    assert_eq!(world.relay.waiting_octets, 0);
+}
+
+#[test]
+fn what_breaks_while_another_connection_is_read_is_closed_later() {
+    let mut world = World::new();
+    world.legs('a', 'b');
+    let a = world.bound('a');
+    let good = send_frame('a', "tid1", "", "x");
+    world.send(a, format!("{good}nonsense"));
+    let b = world.relay.accept(world.now).unwrap();
+    world.send(b, bind('b'));
+    assert_eq!(world.read(b).len(), 2);
+    assert!(world.relay.poll_timeout().unwrap() <= world.now);
+    assert_eq!(world.relay.expired(world.now), Some(a));
+    assert_eq!(world.relay.expired(world.now), None);
+    world.close(a);
+    let leg = world.relay.bound_leg(b).unwrap();
+    assert_eq!(world.relay.connection_of(leg), Some(b));
 }

@@ -103,7 +103,7 @@ impl World {
     /// A connection that a far end made and bound by a bodiless SEND.
     fn bound(&mut self, letter: char) -> ConnectionKey {
         let key = self.relay.accept(self.now).unwrap();
-        self.send(key, &bind(letter));
+        self.send(key, bind(letter));
         let answer = self.read_one(key);
         assert_eq!(&*answer.what, "200 OK");
         key

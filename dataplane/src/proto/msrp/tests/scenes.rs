@@ -271,8 +271,8 @@ fn facts_count_what_came_from_a_leg() {
     world.send(b, response(&sent, "200 OK"));
     let facts = world.relay.facts(leg);
     assert_eq!((facts.frames, facts.dropped), (2, 0));
-    let least = bind('a').len() + frame.len() - 60;
-    assert!(facts.bytes as usize >= least, "{facts:?}, {least}");
+    let least = (bind('a').len() + frame.len() - 60) as u64;
+    assert!(facts.bytes >= least, "{facts:?}, {least}");
 }
 
 #[test]
@@ -283,4 +283,15 @@ fn what_is_no_msrp_closes_the_connection() {
         world.feed(a, b"GET / HTTP/1.1\r\n"),
         Verdict::Close(_)
     ));
+}
+
+#[test]
+fn a_keep_alive_is_answered_only_where_all_responses_are_wanted() {
+    for (mode, answers) in [("yes", 1), ("partial", 0), ("no", 0)] {
+        let mut world = World::new();
+        let (a, _) = world.pair();
+        let header = format!("Failure-Report: {mode}\r\n-------");
+        world.send(a, bind('a').replacen("-------", &header, 1));
+        assert_eq!(world.read(a).len(), answers, "{mode}");
+    }
 }
