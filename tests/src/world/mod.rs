@@ -29,8 +29,6 @@ pub struct World {
     pub relay: Relay,
     phones: Vec<Phone>,
     rng: StdRng,
-    pub trace: Option<usize>,
-    t0: Instant,
 }
 
 impl World {
@@ -44,8 +42,6 @@ impl World {
             relay: Relay::new(seed, now),
             phones: Vec::new(),
             rng: StdRng::seed_from_u64(seed ^ 0x5eed),
-            trace: None,
-            t0: now,
         }
     }
 
@@ -92,15 +88,6 @@ impl World {
     }
 
     fn deliver(&mut self, parcel: &Parcel) {
-        if let Some(n) = self.trace {
-            let (hi, lo) = ((n >> 8) as u8, n as u8);
-            let mine = |a: SocketAddr| matches!(a.ip(), IpAddr::V4(ip) if ip.octets()[2..] == [hi, lo] && ip.octets()[0] == 10);
-            if (mine(parcel.from) || mine(parcel.to)) && parcel.bytes[0] > 0x20 && parcel.bytes[0] < 0x7f {
-                let t = String::from_utf8_lossy(&parcel.bytes);
-                let cseq = t.split("CSeq: ").nth(1).unwrap_or("").split("\r\n").next().unwrap_or("");
-                println!("{:?} {} -> {} {} [{cseq}]", self.now - self.t0, parcel.from, parcel.to, t.lines().next().unwrap_or(""));
-            }
-        }
         if parcel.to.ip() == self.relay.sip().ip() {
             self.relay.receive(self.now, parcel);
         } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.ip() == parcel.to.ip()) {

@@ -364,7 +364,7 @@ impl Phone {
         match method {
             "INVITE" if code < 300 => {
                 self.learn_media(text);
-                if !self.talks && self.fate.is_none() {
+                if !self.was_up && self.fate.is_none() {
                     self.remote = header(text, "To").to_owned();
                     self.target = contact(text);
                     self.begin_talk(now);
