@@ -222,13 +222,15 @@ impl Agent {
         }
     }
 
-    /// Says that nothing but retransmissions comes for `during`.
+    /// Says that nothing but retransmissions and provisional responses comes for `during`.
     ///
     /// # Panics
     ///
     /// A message is there or comes.
     pub fn hears_nothing(&mut self, during: Duration) {
-        let heard = self.within(during, |_| true);
+        let heard = self.within(during, |message| {
+            message.code().is_none_or(|code| code >= 200)
+        });
         assert!(heard.is_none(), "{} heard {heard:#?}", self.name);
     }
 
