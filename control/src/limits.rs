@@ -1,1 +1,74 @@
 //! Every maximum of the control plane.
+
+/// Bytes of one session description; a larger one is refused.
+pub const SDP_BYTES: usize = 64 * 1024;
+/// Lines of one session description.
+pub const SDP_LINES: usize = 1024;
+/// Media descriptions (m-lines) of one session description, refused ones included.
+pub const SDP_MEDIA: usize = 32;
+/// Streams that ended and are still remembered for a session's record.
+pub const ENDED_STREAMS: usize = 32;
+
+const _: () = assert!(SDP_MEDIA < SDP_LINES);
+
+// Engine
+
+/// Early dialogs of one INVITE that are told apart; responses of more are passed on as the first's.
+pub const FORKS_PER_SESSION: usize = 16;
+/// Requests of one session that wait for the other side's response.
+pub const RELAYED_PER_SESSION: usize = 16;
+/// Requests that wait for a host name's address.
+pub const PARKED_REQUESTS: usize = 1024;
+/// Host names that are remembered.
+pub const KNOWN_NAMES: usize = 4096;
+/// Transactions that are proxied at a time.
+pub const PROXIED_TRANSACTIONS: usize = 100_000;
+/// Sessions whose streams one look at the admin door reports in full.
+pub const REPORTED_SESSIONS: usize = 1024;
+/// Packets, pieces of news or outputs handled before the loop looks at everything else.
+pub const LOOP_BATCH: usize = 256;
+
+/// Worker threads.
+pub const WORKERS: usize = 64;
+/// Ports that one RTP stream takes: RTP and RTCP on two legs.
+pub const PORTS_PER_STREAM: usize = 4;
+/// Connections to the operator's door at a time; more wait to be accepted.
+pub const ADMIN_CONNECTIONS: usize = 16;
+/// Questions from the operator's door that may wait for the run loop; more are answered with 503.
+pub const ADMIN_QUESTIONS: usize = 16;
+/// How long a connection to the operator's door may last: one request and its answer.
+pub const ADMIN_CONNECTION_SECONDS: u64 = 10;
+/// How long the run loop may take for the answer to a question.
+pub const ADMIN_ANSWER_SECONDS: u64 = 2;
+/// Session records that may wait for the disk; more go to the log.
+pub const CDR_WAITING: usize = 4096;
+
+// A connection asks one question, so a place for each is enough.
+const _: () = assert!(ADMIN_QUESTIONS >= ADMIN_CONNECTIONS);
+const _: () = assert!(ADMIN_ANSWER_SECONDS < ADMIN_CONNECTION_SECONDS);
+
+// SIP
+
+/// Bytes of one SIP message, head and body.
+pub const SIP_MESSAGE_BYTES: usize = 64 * 1024;
+/// Header lines of one SIP message.
+pub const SIP_HEADERS: usize = 256;
+/// Server transactions, and as many client transactions: 8000 calls/s, two transactions each
+/// that stay for 32 s on UDP, and room to spare.
+pub const SIP_TRANSACTIONS: usize = 1 << 20;
+/// Seconds after which a refused client may come back.
+pub const SIP_RETRY_AFTER_S: u64 = 5;
+/// Packets that may wait for the SIP layer.
+pub const SIP_INCOMING: usize = 16_384;
+/// TCP connections, both ways.
+pub const SIP_CONNECTIONS: usize = 16_384;
+/// Messages that may wait to be written to one TCP connection.
+pub const SIP_CONNECTION_QUEUE: usize = 256;
+/// Seconds after which a TCP connection without traffic is closed.
+pub const SIP_CONNECTION_IDLE_S: u64 = 600;
+/// Seconds to wait for a TCP connection to open.
+pub const SIP_CONNECT_S: u64 = 10;
+/// Seconds that writing one message to a TCP connection may take before it is closed.
+pub const SIP_WRITE_S: u64 = 10;
+/// Bytes asked from the kernel for each UDP socket's buffers.
+pub const SIP_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;

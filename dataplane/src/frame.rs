@@ -80,6 +80,9 @@ struct Arena {
     frame_bytes: usize,
     memory: Box<[u8]>,
     free: Vec<u32>,
+    /// Which frames are taken, to catch one that is given twice.
+    #[cfg(debug_assertions)]
+    taken: Box<[bool]>,
 }
 
 impl Arena {
@@ -90,8 +93,32 @@ impl Arena {
             frame_bytes,
             memory: vec![0; frame_bytes * frames].into_boxed_slice(),
             free: (0..count).rev().collect(),
+            #[cfg(debug_assertions)]
+            taken: vec![false; frames].into_boxed_slice(),
         }
     }
+
+    fn take(&mut self) -> Option<u32> {
+        let index = self.free.pop()?;
+        self.mark(index, true);
+        Some(index)
+    }
+
+    fn give(&mut self, index: u32) {
+        self.mark(index, false);
+        self.free.push(index);
+    }
+
+    #[cfg(debug_assertions)]
+    fn mark(&mut self, index: u32, taken: bool) {
+        if let Some(mark) = self.taken.get_mut(index as usize) {
+            debug_assert!(*mark != taken, "frame {index} given twice");
+            *mark = taken;
+        }
+    }
+
+    #[cfg(not(debug_assertions))]
+    fn mark(&self, _: u32, _: bool) {}
 
     fn range(&self, index: u32) -> std::ops::Range<usize> {
         let from = index as usize * self.frame_bytes;
@@ -122,7 +149,7 @@ impl Pool {
             Class::Stream => 0,
         };
         let arena = self.arena_mut(class);
-        let index = arena.free.pop()?;
+        let index = arena.take()?;
         Some(Frame {
             class: arena.class,
             index,
@@ -133,19 +160,20 @@ impl Pool {
 
     /// Gives a frame back.
     pub fn give(&mut self, frame: Frame) {
-        let arena = self.arena_mut(frame.class);
-        debug_assert!(
-            !arena.free.contains(&frame.index),
-            "frame {} given twice",
-            frame.index
-        );
-        arena.free.push(frame.index);
+        self.arena_mut(frame.class).give(frame.index);
     }
 
     /// Frames of a class that are free.
     #[must_use]
     pub fn free(&self, class: Class) -> usize {
         self.arena(class).free.len()
+    }
+
+    /// Frames of a class, free or not.
+    #[must_use]
+    pub fn total(&self, class: Class) -> usize {
+        let arena = self.arena(class);
+        arena.memory.len() / arena.frame_bytes
     }
 
     /// The bytes a frame holds.
@@ -205,6 +233,35 @@ impl Pool {
         }
         frame.len += u16::try_from(count).unwrap_or(0);
         count
+    }
+
+    /// Appends the bytes of `from` to `to` when all of them fit, and says whether they did.
+    pub fn join(&mut self, to: &mut Frame, from: &Frame) -> bool {
+        let (at, count) = (usize::from(to.start) + to.len(), from.len());
+        if self.arena(to.class).frame_bytes < at + count {
+            return false;
+        }
+        if to.class == from.class {
+            let arena = self.arena_mut(to.class);
+            let source = arena.range(from.index).start + usize::from(from.start);
+            let target = arena.range(to.index).start + at;
+            arena.memory.copy_within(source..source + count, target);
+        } else {
+            let (source, target) = match to.class {
+                Class::Datagram => (&self.streams, &mut self.datagrams),
+                Class::Stream => (&self.datagrams, &mut self.streams),
+            };
+            let source_at = source.range(from.index).start + usize::from(from.start);
+            let target_at = target.range(to.index).start + at;
+            if let (Some(source), Some(target)) = (
+                source.memory.get(source_at..source_at + count),
+                target.memory.get_mut(target_at..target_at + count),
+            ) {
+                target.copy_from_slice(source);
+            }
+        }
+        to.len += from.len;
+        true
     }
 
     /// Where a class's memory begins; frame `i` is at `i` times the class's frame size.

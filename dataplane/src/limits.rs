@@ -18,12 +18,41 @@ pub const TX_BATCH: usize = 256;
 pub const STREAMS_PER_SESSION: usize = 8;
 /// Sessions of one worker.
 pub const SESSIONS_PER_WORKER: usize = 16_384;
+/// Streams of one worker; those that are being released count until they are gone.
+pub const STREAMS_PER_WORKER: usize = 32_768;
 /// Sockets of one worker: two legs with RTP and RTCP each, for every session.
 pub const SOCKETS_PER_WORKER: usize = 65_536;
 /// Orders that may wait for a worker.
 pub const ORDER_RING: usize = 4096;
 /// News that may wait for control; a full ring is waited for, as news is never lost.
 pub const NEWS_RING: usize = 8192;
+/// Orders that a worker takes in one cycle; more would hold up the packets behind them.
+pub const ORDERS_PER_CYCLE: usize = 8;
+/// Orders of one worker that wait for a drain.
+pub const DRAINS_PER_WORKER: usize = 4096;
+/// Milliseconds between two looks at the queues that a drain waits for.
+pub const DRAIN_CHECK_MS: u64 = 5;
+/// Acts of one order.
+pub const ACTS_PER_ORDER: usize = 64;
+/// Ports tried for one leg when others have taken them.
+pub const PORT_TRIES: usize = 16;
+/// Frames of one connection that wait for its far side: one in flight when reading stops, one to
+/// spare.
+pub const HELD_FRAMES: usize = 2;
+/// Seconds that a response to an MSRP request may take (RFC 4975 §7.1.1).
+pub const MSRP_TRANSACTION_S: u64 = 30;
+/// Paused MSRP connections looked at again in one cycle.
+pub const MSRP_RESUMES_PER_CYCLE: usize = 64;
+/// Seconds that the far side of a lost connection has to take what waits for it.
+pub const LINGER_S: u64 = 30;
+/// Milliseconds between two housekeepings.
+pub const HOUSEKEEPING_MS: u64 = 100;
+/// Housekeepings in which every stream is looked at once.
+pub const SWEEP_TICKS: usize = 4;
+/// Items in one batch from which on a worker counts as loaded, and looks again before it sleeps.
+pub const LOADED_ITEMS: usize = 8;
+/// Empty cycles of a loaded worker before it sleeps.
+pub const SPIN_CYCLES: u32 = 64;
 /// Bytes that may wait to be written to one connection before its source is no longer read.
 pub const STREAM_QUEUE_HIGH_BYTES: usize = 128 * 1024;
 /// Bytes below which the source of a connection is read again.
@@ -41,3 +70,37 @@ const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(STREAM_FRAMES * STREAM_FRAME_BYTES >= 8 * STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(DATAGRAM_FRAMES >= 4 * RX_BATCH);
 const _: () = assert!(DATAGRAM_FRAME_BYTES <= STREAM_FRAME_BYTES);
+/// Characters of an MSRP Message-ID; RFC 4975 §9 allows 32, and UUIDs of 36 are about.
+pub const MSRP_MESSAGE_ID_BYTES: usize = 48;
+/// MSRP legs of one worker: two for every session, while each has one MSRP stream.
+pub const MSRP_LEGS: usize = 2 * SESSIONS_PER_WORKER;
+/// MSRP connections of one worker.
+pub const MSRP_CONNECTIONS: usize = MSRP_LEGS + MSRP_UNBOUND;
+/// MSRP connections of one worker that no request has bound to a leg yet.
+pub const MSRP_UNBOUND: usize = 1024;
+/// Milliseconds after which a connection that is still bound to no leg is closed.
+pub const MSRP_UNBOUND_MS: u64 = 30_000;
+/// MSRP sessions that may share one connection (RFC 4975 §6).
+pub const MSRP_LEGS_PER_CONNECTION: usize = 32;
+/// Buffers for MSRP heads that are kept for use again; more are made and freed as needed.
+pub const MSRP_HEADS_KEPT: usize = 256;
+/// Octets of a connection that are kept while it waits for the far leg: what may still arrive
+/// after its reading was stopped.
+pub const MSRP_PARKED_BYTES: usize = 16 * STREAM_FRAME_BYTES;
+/// Octets of all of a worker's connections that are kept so, and of responses that wait.
+pub const MSRP_WAITING_BYTES: usize = 64 * 1024 * 1024;
+/// Octets of responses and reports that may wait for a chunk to end.
+pub const MSRP_PENDING_BYTES: usize = 64 * 1024;
+/// Octets of those, and of responses to a connection that doesn't read them, above which its
+/// requests are no longer read.
+pub const MSRP_PENDING_HIGH_BYTES: usize = 16 * 1024;
+/// Octets a chunk may send before it makes way for another session of the same connection.
+pub const MSRP_QUANTUM_BYTES: u64 = 16 * 1024;
+/// Message-IDs of one leg that the far end wanted no more of (413), remembered.
+pub const MSRP_STOPPED: usize = 4;
+const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
+const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
+const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
+
+const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_PENDING_BYTES);
+const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);

@@ -15,3 +15,4 @@
 
 pub mod live;
 pub mod peers;
+pub mod world;

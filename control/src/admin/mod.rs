@@ -1,1 +1,206 @@
-//! Health, counters, sessions, drain: HTTP on loopback.
+//! Health, counters, sessions: HTTP on loopback.
+//!
+//! The door never touches the engine. It puts a [`Question`] to the run loop and waits, for a
+//! while, for the answer.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `/health` | [`Health`] as JSON; 200 while serving, 503 while draining |
+//! | `/sessions` | a list of [`SessionView`] as JSON |
+//! | `/metrics` | [`Metrics`] as OpenMetrics text |
+
+mod metrics;
+mod serve;
+
+pub use serve::{Door, serve};
+
+use std::net::SocketAddr;
+
+use dataplane::stats::Stats;
+use serde::Serialize;
+use tokio::sync::oneshot;
+
+use crate::config::{Role, StreamKind};
+
+/// What the door wants to know. An answer that nobody waits for any more may be dropped.
+#[derive(Debug)]
+pub enum Question {
+    /// How the relay is.
+    Health(oneshot::Sender<Health>),
+    /// What sessions there are; at most `sip.sessions_max`.
+    Sessions(oneshot::Sender<Vec<SessionView>>),
+    /// Every counter.
+    Metrics(oneshot::Sender<Metrics>),
+}
+
+/// How the relay is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// What it does.
+    pub state: RunState,
+    /// Sessions now.
+    pub sessions: usize,
+    /// Seconds since it was started.
+    pub uptime_s: u64,
+    /// Its workers, in order.
+    pub workers: Vec<WorkerHealth>,
+}
+
+/// What the relay does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It takes new sessions.
+    Serving,
+    /// It refuses new sessions and waits for the last ones to end.
+    Draining,
+}
+
+/// How a worker is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WorkerHealth {
+    /// Its number, from 0.
+    pub worker: usize,
+    /// How it talks to the kernel.
+    pub backend: &'static str,
+    /// Whether its thread runs.
+    pub alive: bool,
+    /// Sessions on it.
+    pub sessions: u64,
+    /// Times it was started again after it had ended.
+    pub restarts: u64,
+}
+
+/// Whether the relay is in the media path of a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It only passes SIP on.
+    Proxy,
+    /// It is an endpoint on each side and relays the media.
+    B2bua,
+}
+
+impl Mode {
+    /// Its name as a metric's label.
+    #[must_use]
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::B2bua => "b2bua",
+        }
+    }
+}
+
+/// A session, without people's numbers and addresses of SIP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SessionView {
+    /// Its number.
+    pub id: u64,
+    /// Whether the media passes here.
+    pub mode: Mode,
+    /// Whom the relay serves.
+    pub role: Role,
+    /// Its state's name.
+    pub state: &'static str,
+    /// Seconds since its INVITE came.
+    pub age_s: u64,
+    /// The worker that has its media; `None` for a proxied session.
+    pub worker: Option<usize>,
+    /// Its streams.
+    pub streams: Vec<StreamView>,
+}
+
+/// A stream of a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StreamView {
+    /// Its m-line, from 0.
+    pub index: usize,
+    /// Its kind.
+    pub kind: StreamKind,
+    /// `sendrecv`, `sendonly`, ... as side A's SDP says it.
+    pub direction: &'static str,
+    /// Side A, side B.
+    pub sides: [SideView; 2],
+}
+
+/// A side of a stream.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct SideView {
+    /// Where the relay receives.
+    pub local: Option<SocketAddr>,
+    /// Where the far end is.
+    pub remote: Option<SocketAddr>,
+    /// What came from it.
+    #[serde(flatten)]
+    pub traffic: Traffic,
+}
+
+/// What came from one side of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct Traffic {
+    /// RTP packets or MSRP frames.
+    pub packets: u64,
+    /// Their octets.
+    pub bytes: u64,
+    /// RTCP packets.
+    pub rtcp_packets: u64,
+    /// RTP packets that never came, by their sequence numbers.
+    pub lost: u64,
+    /// Received but not forwarded.
+    pub dropped: u64,
+}
+
+/// Every counter of the relay.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Metrics {
+    /// Each worker's counters and its backend's name.
+    pub workers: Vec<(Stats, &'static str)>,
+    /// Orders that wait in control's ring, by worker.
+    pub orders_waiting: Vec<usize>,
+    /// SIP messages.
+    pub sip: SipMetrics,
+    /// Sessions now, by mode and state.
+    pub sessions: Vec<(Mode, &'static str, usize)>,
+    /// Sessions begun since the start.
+    pub sessions_begun: u64,
+    /// Sessions refused for lack of room.
+    pub sessions_refused: u64,
+    /// SIP dialogs now.
+    pub dialogs: usize,
+    /// SIP transactions now.
+    pub transactions: usize,
+    /// Session records.
+    pub cdr: CdrMetrics,
+    /// Seconds since the start.
+    pub uptime_s: u64,
+}
+
+/// Counters of SIP. A method that isn't known is counted as `other`, so labels stay few.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SipMetrics {
+    /// Requests received, by method.
+    pub requests_in: Vec<(&'static str, u64)>,
+    /// Requests sent, by method.
+    pub requests_out: Vec<(&'static str, u64)>,
+    /// Responses received, by status code.
+    pub responses_in: Vec<(u16, u64)>,
+    /// Responses sent, by status code.
+    pub responses_out: Vec<(u16, u64)>,
+    /// Messages that were sent again.
+    pub retransmissions: u64,
+    /// Messages received that are no SIP.
+    pub malformed: u64,
+}
+
+/// Counters of session records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CdrMetrics {
+    /// Written to the file, or to the log where there is no file.
+    pub written: u64,
+    /// Written to the log, as the file could not take them.
+    pub diverted: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,8 @@
-//! Which function serves a request, and which procedure.
+//! Which function serves a request, which procedure applies, and what travels end to end.
+//!
+//! Decisions only: nothing here sends, waits or keeps state.
+
+pub mod body;
+pub mod participating;
+pub mod passing;
+pub mod routing;

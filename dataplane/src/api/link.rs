@@ -5,7 +5,7 @@
 //! the flag is up. So a busy worker costs control one relaxed load per order.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -61,6 +61,12 @@ impl Doorbell {
     pub fn awake(&self) {
         self.shared.sleeping.store(false, Ordering::Relaxed);
         self.shared.fd.clear();
+    }
+}
+
+impl AsFd for Doorbell {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.fd.as_fd()
     }
 }
 

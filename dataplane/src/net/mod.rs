@@ -9,8 +9,12 @@
 //! All three give the same answers; a suite runs the same scenes over each.
 
 pub mod mmsg;
+mod queue;
 pub mod sim;
+mod slots;
 pub mod sys;
+#[cfg(test)]
+mod tests;
 pub mod uring;
 
 pub use sys::EventFd;
@@ -106,6 +110,21 @@ pub enum RxItem {
         /// Its mark.
         token: Token,
     },
+}
+
+impl RxItem {
+    /// The connection that it is about; none for a datagram.
+    #[must_use]
+    pub fn socket(&self) -> Option<SocketId> {
+        match self {
+            Self::Datagram { .. } => None,
+            Self::Bytes { socket, .. }
+            | Self::Accepted { socket, .. }
+            | Self::Connected { socket, .. }
+            | Self::Closed { socket, .. }
+            | Self::Drained { socket, .. } => Some(*socket),
+        }
+    }
 }
 
 /// What one [`Backend::receive`] brought.

@@ -1,1 +1,29 @@
 //! Legs, streams, sessions, and the tables they live in.
+//!
+//! ```text
+//! packet ─▶ Mark ─────────────────▶ Streams[index] ─▶ legs[side]     by index, no search
+//! order  ─▶ SessionId ─▶ Sessions ─▶ Streams[index]                  by hash
+//! ```
+//!
+//! A socket's [`Mark`] names the stream's slot and its generation, so that what comes late to a
+//! slot that was used again finds nobody.
+
+mod bytes;
+mod mark;
+mod msrp;
+mod ports;
+mod rtp;
+mod sessions;
+mod streams;
+
+pub use bytes::{BytesLeg, Connection};
+pub use mark::{Mark, Owner, SlotRef};
+pub use msrp::MsrpLeg;
+pub use ports::{PortPair, Ports};
+pub use rtp::{RtpLeg, WayOut};
+pub use sessions::{Session, SessionRef, Sessions};
+pub use streams::{Media, Phase, Stream, Streams, leg_mut, pair_mut};
+
+/// A socket's number at the backend, which this room knows nothing else of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Socket(pub u32);

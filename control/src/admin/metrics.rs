@@ -1,0 +1,304 @@
+//! The counters as OpenMetrics text.
+
+use std::fmt;
+
+use dataplane::stats::{DropReason, Stats};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode as encode_text;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::{Metrics, SipMetrics};
+
+/// What [`encode`] writes.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Writes every counter as OpenMetrics text.
+pub(super) fn encode(metrics: &Metrics) -> String {
+    let mut families = worker_families(metrics);
+    families.extend(sip_families(&metrics.sip));
+    families.extend(session_families(metrics));
+    let mut registry = Registry::with_prefix("midpath");
+    registry.register_collector(Box::new(Families(families)));
+    let mut text = String::new();
+    // Only a writer that fails makes this fail, and a String doesn't.
+    match encode_text(&mut text, &registry) {
+        Ok(()) => text,
+        Err(fmt::Error) => String::new(),
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// A metric: its name, and a value for each set of labels.
+#[derive(Debug)]
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    unit: Option<Unit>,
+    kind: Kind,
+    samples: Vec<(Labels, u64)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Counter,
+    Gauge,
+}
+
+impl Kind {
+    fn encode(self, metric: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
+        match self {
+            Self::Counter => metric.encode_counter::<NoLabelSet, u64, f64>(&value, None),
+            Self::Gauge => metric.encode_gauge(&value),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Families(Vec<Family>);
+
+impl Collector for Families {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        for family in &self.0 {
+            let kind = match family.kind {
+                Kind::Counter => MetricType::Counter,
+                Kind::Gauge => MetricType::Gauge,
+            };
+            let unit = family.unit.as_ref();
+            let mut metric = encoder.encode_descriptor(family.name, family.help, unit, kind)?;
+            for (labels, value) in &family.samples {
+                if labels.is_empty() {
+                    family.kind.encode(&mut metric, *value)?;
+                } else {
+                    family
+                        .kind
+                        .encode(&mut metric.encode_family(labels)?, *value)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a worker's counter is shown: its name there, its name here, what it is, its unit, its kind.
+type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
+
+#[rustfmt::skip]
+const WORKER: [Shown; 23] = {
+    use Kind::{Counter, Gauge};
+    [
+        ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
+        ("datagrams_out", "datagrams_out", "Datagrams sent", None, Counter),
+        ("datagram_bytes_in", "datagram_in", "Octets of datagrams received", Some(Unit::Bytes), Counter),
+        ("datagram_bytes_out", "datagram_out", "Octets of datagrams sent", Some(Unit::Bytes), Counter),
+        ("stream_bytes_in", "stream_in", "Octets of connections received", Some(Unit::Bytes), Counter),
+        ("stream_bytes_out", "stream_out", "Octets of connections handed to the kernel", Some(Unit::Bytes), Counter),
+        ("msrp_acknowledged", "msrp_acknowledged", "MSRP SENDs answered with 200 on behalf of the far side", None, Counter),
+        ("msrp_delivered", "msrp_delivered", "Of the acknowledged: answered by the far side, or not to be answered", None, Counter),
+        ("msrp_reported", "msrp_reported", "Of the acknowledged: reported to their sender as failed", None, Counter),
+        ("msrp_open", "msrp_open", "MSRP transactions open", None, Gauge),
+        ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
+        ("sockets", "sockets", "Sockets of a worker", None, Gauge),
+        ("ports_free", "ports_free", "Ports of the pool that are free", None, Gauge),
+        ("ports_total", "ports", "Ports of the pool in all", None, Gauge),
+        ("full_ports", "full_ports", "Orders refused as no port was left", None, Counter),
+        ("full_sessions", "full_sessions", "Orders refused as no session could be added", None, Counter),
+        ("full_pool", "full_pool", "Times that no frame was free", None, Counter),
+        ("full_transactions", "full_transactions", "MSRP transactions that found no place", None, Counter),
+        ("frames_free", "frames_free", "Datagram frames free", None, Gauge),
+        ("stream_frames_free", "stream_frames_free", "Stream frames free", None, Gauge),
+        ("orders_waiting", "orders_waiting_worker", "Orders that wait, as the worker sees them", None, Gauge),
+        ("cycles", "cycles", "Cycles of the worker", None, Counter),
+        ("sleeps", "sleeps", "Cycles that slept", None, Counter),
+    ]
+};
+
+fn worker_families(metrics: &Metrics) -> Vec<Family> {
+    let mut families: Vec<Family> = WORKER
+        .into_iter()
+        .map(|(counter, name, help, unit, kind)| Family {
+            name,
+            help,
+            unit,
+            kind,
+            samples: by_worker(&metrics.workers, |stats| value_of(stats, counter)),
+        })
+        .collect();
+    families.push(drops(metrics));
+    families.push(Family {
+        name: "orders_waiting",
+        help: "Orders that wait for a worker, as control sees them",
+        unit: None,
+        kind: Kind::Gauge,
+        samples: (metrics.orders_waiting.iter().enumerate())
+            .map(|(worker, waiting)| (vec![("worker", worker.to_string())], count(*waiting)))
+            .collect(),
+    });
+    families
+}
+
+fn value_of(stats: &Stats, counter: &str) -> u64 {
+    let named = stats.named();
+    let found = named.iter().find(|(name, _)| *name == counter);
+    found.map_or(0, |(_, value)| *value)
+}
+
+fn by_worker(workers: &[(Stats, &str)], value: impl Fn(&Stats) -> u64) -> Vec<(Labels, u64)> {
+    (workers.iter().enumerate())
+        .map(|(worker, (stats, backend))| (worker_labels(worker, backend), value(stats)))
+        .collect()
+}
+
+fn worker_labels(worker: usize, backend: &str) -> Labels {
+    vec![
+        ("worker", worker.to_string()),
+        ("backend", backend.to_owned()),
+    ]
+}
+
+fn drops(metrics: &Metrics) -> Family {
+    let mut samples = Vec::new();
+    for (worker, (stats, backend)) in metrics.workers.iter().enumerate() {
+        for (reason, dropped) in DropReason::ALL.into_iter().zip(stats.drops) {
+            let mut labels = worker_labels(worker, backend);
+            labels.push(("reason", reason.label().to_owned()));
+            samples.push((labels, dropped));
+        }
+    }
+    Family {
+        name: "dropped",
+        help: "Packets and pieces of streams that were dropped, by reason",
+        unit: None,
+        kind: Kind::Counter,
+        samples,
+    }
+}
+
+fn sip_families(sip: &SipMetrics) -> Vec<Family> {
+    let requests = |name, help, counted: &[(&'static str, u64)]| {
+        let label = |method: &&str| (*method).to_owned();
+        labelled(name, help, "method", counted, label)
+    };
+    let responses = |name, help, counted: &[(u16, u64)]| {
+        labelled(name, help, "code", counted, ToString::to_string)
+    };
+    vec![
+        requests("sip_requests_in", "SIP requests received", &sip.requests_in),
+        requests("sip_requests_out", "SIP requests sent", &sip.requests_out),
+        responses(
+            "sip_responses_in",
+            "SIP responses received",
+            &sip.responses_in,
+        ),
+        responses(
+            "sip_responses_out",
+            "SIP responses sent",
+            &sip.responses_out,
+        ),
+        single(
+            "sip_retransmissions",
+            "SIP messages sent again",
+            Kind::Counter,
+            sip.retransmissions,
+        ),
+        single(
+            "sip_malformed",
+            "Messages received that are no SIP",
+            Kind::Counter,
+            sip.malformed,
+        ),
+    ]
+}
+
+fn session_families(metrics: &Metrics) -> Vec<Family> {
+    let sessions = (metrics.sessions.iter())
+        .map(|(mode, state, number)| {
+            let labels = vec![
+                ("mode", mode.label().to_owned()),
+                ("state", (*state).to_owned()),
+            ];
+            (labels, count(*number))
+        })
+        .collect();
+    use Kind::{Counter, Gauge};
+    let (dialogs, transactions) = (count(metrics.dialogs), count(metrics.transactions));
+    vec![
+        Family {
+            name: "sessions",
+            help: "Sessions, by mode and state",
+            unit: None,
+            kind: Gauge,
+            samples: sessions,
+        },
+        single(
+            "sessions_begun",
+            "Sessions begun",
+            Counter,
+            metrics.sessions_begun,
+        ),
+        single(
+            "sessions_refused",
+            "Sessions refused for lack of room",
+            Counter,
+            metrics.sessions_refused,
+        ),
+        single("dialogs", "SIP dialogs", Gauge, dialogs),
+        single("transactions", "SIP transactions", Gauge, transactions),
+        single(
+            "cdrs_written",
+            "Session records written",
+            Counter,
+            metrics.cdr.written,
+        ),
+        single(
+            "cdrs_diverted",
+            "Session records that went to the log as the file could not take them",
+            Counter,
+            metrics.cdr.diverted,
+        ),
+        Family {
+            unit: Some(Unit::Seconds),
+            ..single("uptime", "Time since the start", Gauge, metrics.uptime_s)
+        },
+    ]
+}
+
+fn labelled<T>(
+    name: &'static str,
+    help: &'static str,
+    label: &'static str,
+    counted: &[(T, u64)],
+    text: impl Fn(&T) -> String,
+) -> Family {
+    let samples = (counted.iter())
+        .map(|(what, number)| (vec![(label, text(what))], *number))
+        .collect();
+    Family {
+        name,
+        help,
+        unit: None,
+        kind: Kind::Counter,
+        samples,
+    }
+}
+
+fn single(name: &'static str, help: &'static str, kind: Kind, value: u64) -> Family {
+    Family {
+        name,
+        help,
+        unit: None,
+        kind,
+        samples: vec![(Labels::new(), value)],
+    }
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+pub(super) fn shown_counters() -> Vec<&'static str> {
+    WORKER.iter().map(|(counter, ..)| *counter).collect()
+}

@@ -1,1 +1,0 @@
-//! One line per session: what it was and why it ended.

@@ -1,1 +1,0 @@
-//! Settings: read once, checked once, typed ever after.

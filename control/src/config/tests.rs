@@ -1,0 +1,250 @@
+use std::collections::BTreeSet;
+
+use super::{Complaint, Config, ConfigError, DEFAULTS, Listen, Protocol, SilenceAction};
+
+#[test]
+fn the_default_file_says_what_the_defaults_are() {
+    assert_eq!(Config::parse(DEFAULTS).unwrap(), Config::default());
+    assert_eq!(Config::parse("").unwrap(), Config::default());
+}
+
+#[test]
+fn every_setting_is_in_the_default_file_with_a_comment() {
+    let defaults: toml::Table = DEFAULTS.parse().unwrap();
+    assert_eq!(names(defaults.keys()), fields_of(""));
+    for (section, settings) in &defaults {
+        let settings = settings.as_table().unwrap();
+        assert_eq!(names(settings.keys()), fields_of(section), "in [{section}]");
+    }
+    let lines: Vec<&str> = DEFAULTS.lines().collect();
+    for pair in lines.windows(2) {
+        assert!(
+            !pair[1].contains(" = ") || pair[1].starts_with('#') || pair[0].starts_with('#'),
+            "no comment before {}",
+            pair[1]
+        );
+    }
+}
+
+#[test]
+fn a_file_says_only_what_differs() {
+    let config = Config::parse(
+        "[sip]\nlisten = [\"tcp:[::1]:5070\"]\nnext_hop = \"sip:[2001:db8::1]:5080;transport=tcp\"\n\
+         [media]\nsilence_s = 30\nsilence_action = \"release\"\nfirst_core = 2\n",
+    )
+    .unwrap();
+    let listen = Listen {
+        protocol: Protocol::Tcp,
+        address: "[::1]:5070".parse().unwrap(),
+    };
+    assert_eq!(config.sip.listen, [listen]);
+    let next_hop = config.sip.next_hop.unwrap();
+    assert_eq!(
+        (next_hop.host.as_str(), next_hop.port),
+        ("2001:db8::1", Some(5080))
+    );
+    assert_eq!(next_hop.protocol, Protocol::Tcp);
+    assert_eq!(config.media.silence_action, SilenceAction::Release);
+    assert_eq!(config.media.first_core, Some(2));
+    assert_eq!(config.rtp, super::Rtp::default());
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest_one() {
+    let complaint = complaint("[media]\nworkers = 2\nport_fist = 20000\n");
+    assert_eq!(
+        (complaint.line, complaint.column, complaint.width),
+        (3, 1, 9)
+    );
+    assert_eq!(complaint.text, "port_fist = 20000");
+    assert_eq!(complaint.way_out, "did you mean port_first?");
+}
+
+#[test]
+fn an_unknown_section_is_answered_with_the_nearest_one() {
+    let complaint = complaint("[rpt]\nlearn = \"never\"\n");
+    assert_eq!((complaint.line, complaint.column), (1, 2));
+    assert!(complaint.way_out.contains("rtp"), "{complaint}");
+}
+
+#[test]
+fn a_word_far_from_all_keys_gets_no_wild_guess() {
+    let complaint = complaint("[cdr]\nxylophonequartet = 1\n");
+    assert!(complaint.way_out.contains("midpath config"), "{complaint}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_shown_with_its_comment_and_default() {
+    let complaint = complaint("\n[media]\nport_first = \"abc\"\n");
+    assert_eq!(
+        (complaint.line, complaint.column, complaint.width),
+        (3, 14, 5)
+    );
+    assert_eq!(complaint.key.as_deref(), Some("media.port_first"));
+    assert_eq!(complaint.came, "string \"abc\"");
+    assert_eq!(complaint.expected, "u16");
+    assert!(
+        complaint
+            .way_out
+            .ends_with("The default is: port_first = 20000")
+    );
+}
+
+#[test]
+fn a_wrong_word_lists_the_right_ones() {
+    let complaint = complaint("[sip]\nbye_ack = \"later\"\n");
+    assert_eq!(complaint.line, 2);
+    assert!(complaint.expected.contains("after_far_end"), "{complaint}");
+    assert!(
+        complaint.expected.contains("immediate_after_store"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn a_listen_address_without_a_protocol_shows_the_form() {
+    let complaint = complaint("[sip]\nlisten = [\"udp:127.0.0.1:5060\", \"127.0.0.1:5060\"]\n");
+    assert_eq!((complaint.line, complaint.column), (2, 10));
+    assert_eq!(complaint.came, "\"127.0.0.1:5060\"");
+    assert!(
+        complaint.expected.contains("udp:127.0.0.1:5060"),
+        "{complaint}"
+    );
+}
+
+#[test]
+fn a_text_that_is_no_toml_is_shown_where_it_breaks() {
+    let complaint = complaint("[sip]\nt1_ms = = 3\n");
+    assert_eq!(complaint.line, 2);
+    assert!(!complaint.came.is_empty() && !complaint.expected.is_empty());
+}
+
+#[test]
+fn settings_that_do_not_fit_are_named_with_their_line() {
+    let cases = [
+        ("[sip]\nlisten = []", "sip.listen"),
+        (
+            "[sip]\nlisten = [\"udp:127.0.0.1:1\", \"udp:127.0.0.1:1\"]",
+            "sip.listen",
+        ),
+        ("[sip]\nlisten = [\"udp:0.0.0.0:5060\"]", "sip.listen"),
+        ("[sip]\nt1_ms = 0", "sip.t1_ms"),
+        ("[sip]\nt2_ms = 400", "sip.t2_ms"),
+        (
+            "[sip]\nbye_far_deadline_ms = 32000",
+            "sip.bye_far_deadline_ms",
+        ),
+        ("[sip]\nsessions_max = 0", "sip.sessions_max"),
+        ("[sip]\nuser_agent = \"a\\r\\nX: y\"", "sip.user_agent"),
+        ("[sip]\nnext_hop = \"sip:\"", "sip.next_hop"),
+        ("[sip]\nnext_hop = \"sip:core:0\"", "sip.next_hop"),
+        (
+            "[sip]\nnext_hop = \"sip:core;transport=sctp\"",
+            "sip.next_hop",
+        ),
+        ("[policy]\nstreams = []", "policy.streams"),
+        ("[media]\naddresses = []", "media.addresses"),
+        (
+            "[media]\naddresses = [\"10.0.0.1\", \"10.0.0.2\"]",
+            "media.addresses",
+        ),
+        ("[media]\naddresses = [\"::\"]", "media.addresses"),
+        ("[media]\nport_first = 20001", "media.port_first"),
+        ("[media]\nport_last = 40000", "media.port_last"),
+        ("[media]\nport_last = 19999", "media.port_last"),
+        ("[media]\nworkers = 0", "media.workers"),
+        ("[media]\nfirst_core = -2", "media.first_core"),
+        (
+            "[media]\nsilence_action = \"release\"",
+            "media.silence_action",
+        ),
+        ("[media]\ndrain_ms = 32000", "media.drain_ms"),
+        ("[msrp]\nport_first = 30000", "msrp.port_first"),
+        ("[admin]\nlisten = \"192.0.2.1:8060\"", "admin.listen"),
+        ("[log]\nlevel = \"a=b=c\"", "log.level"),
+    ];
+    for (text, key) in cases {
+        let complaint = complaint(text);
+        assert_eq!(complaint.key.as_deref(), Some(key), "{text}\n{complaint}");
+        assert_eq!(complaint.line, 2, "{text}\n{complaint}");
+        assert!(
+            complaint.way_out.contains("The default is"),
+            "{text}\n{complaint}"
+        );
+    }
+}
+
+#[test]
+fn a_remote_admin_address_is_taken_when_it_is_allowed() {
+    let text = "[admin]\nlisten = \"192.0.2.1:8060\"\nallow_remote = true\n";
+    assert!(Config::parse(text).unwrap().admin.listen.is_some());
+    assert!(
+        Config::parse("[admin]\nlisten = \"\"")
+            .unwrap()
+            .admin
+            .listen
+            .is_none()
+    );
+}
+
+#[test]
+fn a_complaint_points_at_the_place_under_the_line() {
+    let error = Config::parse("[rtp]\nlearn = \"twice\"\n").unwrap_err();
+    let shown = error.to_string();
+    let mut lines = shown.lines();
+    assert_eq!(lines.next(), Some("line 2, column 9: rtp.learn"));
+    assert_eq!(lines.nth(1), Some("  2 | learn = \"twice\""));
+    assert_eq!(lines.next(), Some("    |         ^^^^^^^"));
+}
+
+#[test]
+fn any_text_is_answered_without_a_panic() {
+    let seed = 0x6d69_6470_6174_6801_u64;
+    let mut state = seed;
+    for round in 0..2_000_u32 {
+        let mut text: Vec<char> = DEFAULTS.chars().collect();
+        for _ in 0..3 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            let at = usize::try_from(state >> 33).unwrap() % text.len();
+            let replacement = ['é', '\n', '"', '[', '=', '0', '\u{0}', ']'];
+            text[at] = replacement[usize::try_from(state >> 20 & 7).unwrap()];
+        }
+        let text: String = text.into_iter().collect();
+        if let Err(ConfigError::Wrong(complaint)) = Config::parse(&text) {
+            let lines = text.lines().count();
+            assert!(
+                complaint.line <= lines + 1,
+                "seed {seed:#x} round {round}: {complaint}"
+            );
+        }
+    }
+}
+
+fn complaint(text: &str) -> Complaint {
+    match Config::parse(text) {
+        Err(ConfigError::Wrong(complaint)) => *complaint,
+        other => panic!("expected a complaint about {text}, got {other:?}"),
+    }
+}
+
+fn names<'a>(keys: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
+    keys.cloned().collect()
+}
+
+/// The fields that serde knows of a section, out of its own message about an unknown one.
+fn fields_of(section: &str) -> BTreeSet<String> {
+    let text = match section {
+        "" => "nobody = 1".to_owned(),
+        section => format!("[{section}]\nnobody = 1"),
+    };
+    let error = toml::from_str::<Config>(&text).unwrap_err();
+    let (_, known) = error.message().split_once("expected ").unwrap();
+    known
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}

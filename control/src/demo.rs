@@ -1,1 +1,0 @@
-//! `midpath demo`: a relay and two clients in one process.

@@ -1,1 +1,0 @@
-//! The sans-IO heart: SIP, worker events and time in; messages and orders out.

@@ -1,0 +1,574 @@
+//! A session from its INVITE to its answer, as back-to-back user agent.
+
+use bytes::Bytes;
+use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
+
+use super::closing::Why;
+use super::orders::After;
+use super::session::{
+    Carrier, DialogKey, Exchange, Facts, Fork, Invite, Leg, Place, Session, Stage,
+};
+use super::{Engine, LateOffer, Purpose};
+use crate::cpm::participating::Role;
+use crate::cpm::{body, passing};
+use crate::media::{Media, Refused};
+use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, ServerKey, Text};
+
+/// What a session that didn't come about still owes side A.
+pub(super) struct Failure {
+    pub server: ServerKey,
+    pub response: Message,
+}
+
+impl Engine {
+    /// Begins a session: reads the offer and has its ports bound.
+    ///
+    /// `request` has lost the Routes that named us; `flows` are where it came from and where it goes.
+    pub(super) fn begin(&mut self, key: ServerKey, request: Message, role: Role, flows: (Flow, Flow)) {
+        if self.draining || self.sessions.len() >= self.settings.sessions_max {
+            self.counters.full_sessions += 1;
+            self.unavailable(key, &request);
+            return;
+        }
+        let Some(worker) = self.choose_worker() else {
+            self.unavailable(key, &request);
+            return;
+        };
+        let Some(mut session) = self.new_session(key, &request, role, flows) else {
+            self.reply(key, &request, 400, "Bad Request");
+            return;
+        };
+        session.worker = worker;
+        let opens = match self.first_offer(&mut session, &request) {
+            Ok(opens) => opens,
+            Err(refused) => {
+                self.counters.offers_refused += 1;
+                let response = not_acceptable(&request, &refused);
+                self.refuse(key, response);
+                return;
+            }
+        };
+        self.tx.trying(key);
+        self.counters.sessions_begun += 1;
+        self.invites.insert(key, session.id);
+        let a = session.leg(Side::A);
+        let dialog = DialogKey { call_id: a.call_id.clone(), local_tag: a.local_tag.clone() };
+        self.dialogs.insert(dialog, Place { session: session.id, side: Side::A });
+        if let Some(load) = self.workers.get_mut(worker) {
+            load.sessions += 1;
+        }
+        let id = session.id;
+        let is_bound = opens.is_empty();
+        if !is_bound {
+            self.order(&session, opens, After::Opened);
+        }
+        self.sessions.insert(id.0, session);
+        if is_bound {
+            self.with(id, |engine, session| engine.send_invite(session));
+        }
+    }
+
+    fn new_session(
+        &mut self,
+        key: ServerKey,
+        request: &Message,
+        role: Role,
+        (from, to): (Flow, Flow),
+    ) -> Option<Box<Session>> {
+        let id = SessionId(self.next_session);
+        self.next_session += 1;
+        let tag_a = self.tx.new_tag();
+        let dialog = Dialog::uas(request, &tag_a, from).ok()?;
+        let seq = request.cseq()?.0;
+        let text = |name: &str| request.headers.get_named(name).map(|value| Text::from(value.to_owned()));
+        let asserted = request.headers.get(Name::PAssertedIdentity).or(request.headers.get(Name::From));
+        let caller = asserted.map(|value| Text::from(value.to_owned()));
+        let called = request.request_uri().map(|value| Text::from(value.to_owned()));
+        let (served_user, peer) = match role {
+            Role::Originating => (caller, called),
+            Role::Terminating => (called, caller),
+        };
+        let invite = Invite { server: key, request: request.clone(), client: None, forks: Vec::new() };
+        let contact = request.headers.get(Name::Contact).map(|value| Text::from(value.to_owned()));
+        let a = Leg {
+            call_id: request.call_id().to_owned().into(),
+            local_tag: tag_a,
+            flow: from,
+            dialog: Some(dialog),
+            invite_seq: seq,
+            contact,
+        };
+        let b = Leg {
+            call_id: self.tx.new_call_id(),
+            local_tag: self.tx.new_tag(),
+            flow: to,
+            dialog: None,
+            invite_seq: 1,
+            contact: None,
+        };
+        Some(Box::new(Session {
+            id,
+            worker: 0,
+            role,
+            media: Media::new(self.settings.media.clone(), id.0),
+            stage: Stage::Opening(Box::new(invite)),
+            legs: [a, b],
+            invite_servers: vec![key],
+            invite_client: None,
+            tags_to_a: Vec::new(),
+            exchange: None,
+            relayed: Vec::new(),
+            deferred_bye: None,
+            facts: Facts {
+                begun: Some(self.now),
+                conversation_id: text("Conversation-ID"),
+                contribution_id: text("Contribution-ID"),
+                served_user,
+                peer,
+                ..Facts::default()
+            },
+            deadline: None,
+            expires: None,
+            answer_given: None,
+            reported: Vec::new(),
+            silent: [StreamSet::default(); 2],
+        }))
+    }
+
+    /// Reads the INVITE's offer into the session's exchange; gives the acts that bind its ports.
+    fn first_offer(&self, session: &mut Session, request: &Message) -> Result<Vec<Act>, Refused> {
+        let Some(sdp) = body::sdp(request) else {
+            return match self.settings.late_offer {
+                LateOffer::Relay => Ok(Vec::new()),
+                LateOffer::Refuse => Err(Refused::not_acceptable(399, "an SDP offer is needed in the INVITE")),
+            };
+        };
+        let mut proposal = session.media.offer(Side::A, &sdp, &self.settings.streams)?;
+        let opens = proposal.take_opens();
+        session.exchange = Some(Exchange { from: Side::A, proposal, carrier: Carrier::Invite });
+        Ok(opens)
+    }
+
+    pub(super) fn on_opened(&mut self, session: &mut Session, acts: Vec<Act>, refused: Option<Refusal>) {
+        let stage = std::mem::replace(&mut session.stage, Stage::Failing);
+        let Stage::Opening(invite) = stage else {
+            // Given up meanwhile; what was bound goes.
+            if refused.is_none() {
+                self.order_release(session, StreamSet::ALL, After::Released);
+            } else {
+                session.stage = Stage::Ended;
+            }
+            return;
+        };
+        if refused.is_some() {
+            self.counters.full_ports += 1;
+            session.facts.end = Some(Why::NoPort);
+            session.facts.code = Some(503);
+            self.unavailable(invite.server, &invite.request);
+            session.stage = Stage::Ended;
+            return;
+        }
+        if let Some(exchange) = session.exchange.as_mut() {
+            exchange.proposal.opened(acts);
+        }
+        session.stage = Stage::Opening(invite);
+        self.send_invite(session);
+    }
+
+    /// Sends the INVITE to side B.
+    fn send_invite(&mut self, session: &mut Session) {
+        let stage = std::mem::replace(&mut session.stage, Stage::Failing);
+        let Stage::Opening(mut invite) = stage else {
+            session.stage = stage;
+            return;
+        };
+        let offer = match session.exchange.as_mut().map(|exchange| exchange.proposal.offer_to_far()) {
+            Some(Ok(offer)) => Some(offer),
+            None => None,
+            Some(Err(refused)) => {
+                self.counters.offers_refused += 1;
+                let response = not_acceptable(&invite.request, &refused);
+                self.fail(session, invite.server, response);
+                return;
+            }
+        };
+        let message = self.invite_to_b(session, &invite.request, offer.as_ref());
+        let b = session.leg(Side::B);
+        let flow = b.flow;
+        let dialog = DialogKey { call_id: b.call_id.clone(), local_tag: b.local_tag.clone() };
+        match self.tx.request(self.now, message, flow) {
+            Err(_) => {
+                let mut response = Message::response(&invite.request, 503, "Service Unavailable");
+                response.headers.push(Name::RetryAfter, self.settings.retry_after_s.to_string());
+                self.fail(session, invite.server, response);
+            }
+            Ok(client) => {
+                self.clients.insert(client, Purpose::Invite(session.id));
+                self.dialogs.insert(dialog, Place { session: session.id, side: Side::B });
+                session.invite_client = Some(client);
+                invite.client = Some(client);
+                session.stage = Stage::Inviting(invite);
+                self.set_deadline(session, self.settings.ringing_max);
+            }
+        }
+    }
+
+    fn invite_to_b(&self, session: &Session, request: &Message, offer: Option<&Bytes>) -> Message {
+        let b = session.leg(Side::B);
+        let uri = request.request_uri().unwrap_or_default().to_owned();
+        let mut invite = Message::request(Method::Invite, uri);
+        let hops = request.headers.get(Name::MaxForwards).and_then(|hops| hops.trim().parse::<u32>().ok());
+        let headers = &mut invite.headers;
+        for route in request.headers.all(Name::Route) {
+            headers.push(Name::Route, route.to_owned());
+        }
+        headers.push(Name::MaxForwards, hops.unwrap_or(70).saturating_sub(1).to_string());
+        let from = request.headers.get(Name::From).unwrap_or_default();
+        headers.push(Name::From, passing::with_tag(from, Some(&b.local_tag)));
+        let to = request.headers.get(Name::To).unwrap_or_default();
+        headers.push(Name::To, passing::with_tag(to, None));
+        headers.push(Name::CallId, b.call_id.clone());
+        headers.push(Name::CSeq, format!("{} INVITE", b.invite_seq));
+        let contact = passing::own_contact(
+            b.flow.local,
+            b.flow.protocol,
+            request.headers.get(Name::Contact),
+        );
+        headers.push(Name::Contact, contact);
+        passing::pass(&request.headers, headers);
+        if session.role == Role::Terminating {
+            passing::name_the_service(headers);
+        }
+        self.server_header(&mut invite, Name::UserAgent);
+        invite.body = offer.map_or_else(|| request.body.clone(), |offer| body::replace_sdp(request, offer));
+        invite
+    }
+
+    pub(super) fn on_invite_response(&mut self, id: SessionId, client: ClientKey, response: Message) {
+        self.with(id, |engine, session| {
+            let code = response.code().unwrap_or(0);
+            let stage = std::mem::replace(&mut session.stage, Stage::Failing);
+            match stage {
+                Stage::Inviting(mut invite) if code < 200 => {
+                    engine.on_provisional(session, &mut invite, response);
+                    session.stage = Stage::Inviting(invite);
+                    engine.set_deadline(session, engine.settings.ringing_max);
+                }
+                Stage::Inviting(invite) if code < 300 => engine.on_answer(session, invite, response),
+                Stage::Inviting(invite) => {
+                    let tag = session.leg(Side::A).local_tag.clone();
+                    let mut to_a = passing::response_to(&invite.request, &tag, &response, "");
+                    to_a.body = response.body.clone();
+                    engine.fail(session, invite.server, to_a);
+                }
+                Stage::Cancelled { is_near_done, .. } if code >= 200 => {
+                    if code < 300 {
+                        engine.end_fork(client, &response);
+                    }
+                    session.stage = cancelled(is_near_done, true);
+                }
+                stage => {
+                    session.stage = stage;
+                    if (200..300).contains(&code) {
+                        engine.on_another_answer(session, client, &response);
+                    }
+                }
+            }
+        });
+    }
+
+    /// A 2xx that came again, or one of another fork.
+    fn on_another_answer(&mut self, session: &mut Session, client: ClientKey, response: &Message) {
+        let is_ours = session.leg(Side::B).dialog.as_ref().is_some_and(|dialog| {
+            response.to_tag().is_some_and(|tag| *dialog.remote_tag == *tag)
+        });
+        if is_ours {
+            self.acknowledge(session, Side::B, response, None);
+        } else {
+            self.end_fork(client, response);
+        }
+    }
+
+    fn on_provisional(&mut self, session: &mut Session, invite: &mut Invite, response: Message) {
+        let tag = self.fork_tag(session, invite, &response);
+        let contact = self.contact_for(session, Side::A, response.headers.get(Name::Contact));
+        let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
+        if let Some(sdp) = body::sdp(&response) {
+            match self.early_answer(session, &response, &sdp) {
+                Some(sdp) => to_a.body = body::replace_sdp(&response, &sdp),
+                None => {
+                    to_a.body = Bytes::new();
+                    to_a.headers.remove(Name::ContentType);
+                }
+            }
+        }
+        self.respond(invite.server, to_a);
+    }
+
+    /// Puts an answer in an 18x into force and gives the SDP for side A.
+    fn early_answer(&mut self, session: &mut Session, response: &Message, sdp: &[u8]) -> Option<Bytes> {
+        let Some(exchange) = session.exchange.as_mut() else {
+            return session.answer_given.clone();
+        };
+        if exchange.carrier != Carrier::Invite {
+            return session.answer_given.clone();
+        }
+        let answered = exchange.proposal.answer(sdp).ok()?;
+        session.answer_given = Some(answered.to_offerer.clone());
+        let mut acts = answered.acts;
+        if is_reliable(response) {
+            // RFC 3262 §5: the answer in a reliable provisional response is the final one.
+            if let Some(exchange) = session.exchange.take() {
+                let gone = exchange.proposal.commit(&mut session.media);
+                push_release(&mut acts, union(gone, answered.refused));
+            }
+        }
+        self.order(session, acts, After::Nothing);
+        Some(answered.to_offerer)
+    }
+
+    /// The tag by which side A knows the early dialog that a response of side B belongs to.
+    fn fork_tag(&mut self, session: &mut Session, invite: &mut Invite, response: &Message) -> Text {
+        let first = session.leg(Side::A).local_tag.clone();
+        let Some(tag) = response.to_tag() else { return first };
+        if let Some(fork) = invite.forks.iter().find(|fork| *fork.dialog.remote_tag == *tag) {
+            return fork.tag_to_a.clone();
+        }
+        let Some(dialog) = self.dialog_with_b(session, response) else { return first };
+        let tag_to_a = if invite.forks.is_empty() {
+            first
+        } else {
+            let tag = self.tx.new_tag();
+            let key = DialogKey { call_id: session.leg(Side::A).call_id.clone(), local_tag: tag.clone() };
+            self.dialogs.insert(key, Place { session: session.id, side: Side::A });
+            session.tags_to_a.push(tag.clone());
+            tag
+        };
+        if invite.forks.len() < crate::limits::FORKS_PER_SESSION {
+            session.leg_mut(Side::B).dialog = Some(dialog.clone());
+            invite.forks.push(Fork { dialog, tag_to_a: tag_to_a.clone() });
+        }
+        tag_to_a
+    }
+
+    fn dialog_with_b(&self, session: &Session, response: &Message) -> Option<Dialog> {
+        let sent = self.tx.invite_of(session.invite_client?)?;
+        Dialog::uac(sent, response, session.leg(Side::B).flow).ok()
+    }
+
+    /// Side B has answered with a 2xx.
+    fn on_answer(&mut self, session: &mut Session, mut invite: Box<Invite>, response: Message) {
+        let tag = self.fork_tag(session, &mut invite, &response);
+        let Some(mut dialog) = self.dialog_with_b(session, &response) else {
+            let answer = Message::response(&invite.request, 502, "Bad Gateway");
+            self.fail(session, invite.server, answer);
+            return;
+        };
+        if let Some(early) = invite.forks.iter().find(|fork| fork.dialog.remote_tag == dialog.remote_tag) {
+            dialog.local_seq = dialog.local_seq.max(early.dialog.local_seq);
+        }
+        let leg = session.leg_mut(Side::B);
+        leg.dialog = Some(dialog);
+        leg.contact = response.headers.get(Name::Contact).map(|value| Text::from(value.to_owned()));
+        session.settle_tag(&tag);
+        let contact = self.contact_for(session, Side::A, response.headers.get(Name::Contact));
+        let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
+        self.note_expiry(session, &response);
+        let sdp = body::sdp(&response);
+        let is_late = session.exchange.is_none() && body::sdp(&invite.request).is_none();
+        if is_late {
+            let near = (Side::A, invite.server);
+            session.stage = Stage::Answering(invite);
+            self.on_late_offer(session, near, to_a, &response);
+            return;
+        }
+        self.acknowledge(session, Side::B, &response, None);
+        match self.final_answer(session, sdp.as_deref()) {
+            Err(refused) => {
+                let answer = not_acceptable(&invite.request, &refused);
+                self.bye_to(session, Side::B, None);
+                self.fail(session, invite.server, answer);
+            }
+            Ok((acts, given)) => {
+                if let (Some(given), true) = (given, sdp.is_some()) {
+                    to_a.body = body::replace_sdp(&response, &given);
+                }
+                session.stage = Stage::Answering(invite);
+                if acts.is_empty() {
+                    self.on_answered(session, to_a);
+                } else {
+                    self.order(session, acts, After::Answered(Box::new(to_a)));
+                }
+            }
+        }
+    }
+
+    /// Completes the INVITE's negotiation: what the worker has to do, and the SDP for side A.
+    fn final_answer(
+        &self,
+        session: &mut Session,
+        sdp: Option<&[u8]>,
+    ) -> Result<(Vec<Act>, Option<Bytes>), Refused> {
+        let Some(mut exchange) = session.exchange.take() else {
+            return Ok((Vec::new(), session.answer_given.clone()));
+        };
+        let Some(sdp) = sdp else {
+            if session.answer_given.is_none() {
+                return Err(Refused::not_acceptable(399, "the answer has no SDP"));
+            }
+            // The 18x had it: not reliable, but the only answer there is.
+            let gone = exchange.proposal.commit(&mut session.media);
+            let mut acts = Vec::new();
+            push_release(&mut acts, gone);
+            return Ok((acts, None));
+        };
+        let answered = exchange.proposal.answer(sdp)?;
+        let gone = exchange.proposal.commit(&mut session.media);
+        let mut acts = answered.acts;
+        push_release(&mut acts, union(gone, answered.refused));
+        session.answer_given = Some(answered.to_offerer.clone());
+        Ok((acts, Some(answered.to_offerer)))
+    }
+
+    /// The answer is in force: side A gets its 2xx.
+    pub(super) fn on_answered(&mut self, session: &mut Session, response: Message) {
+        let stage = std::mem::replace(&mut session.stage, Stage::Talking);
+        let Stage::Answering(invite) = stage else {
+            session.stage = stage;
+            return;
+        };
+        self.respond(invite.server, response);
+        self.counters.sessions_answered += 1;
+        session.facts.answered = Some(self.now);
+        let expires = session.expires;
+        self.set_deadline_at(session, expires);
+        if let Some((side, key, bye)) = session.deferred_bye.take() {
+            self.on_bye(session, side, key, bye);
+        }
+    }
+
+    pub(super) fn on_invite_failed(&mut self, id: SessionId, _client: ClientKey, code: u16) {
+        self.with(id, |engine, session| {
+            let stage = std::mem::replace(&mut session.stage, Stage::Failing);
+            match stage {
+                Stage::Inviting(invite) => {
+                    let reason = if code == 408 { "Request Timeout" } else { "Service Unavailable" };
+                    let response = Message::response(&invite.request, code, reason);
+                    engine.fail(session, invite.server, response);
+                }
+                Stage::Cancelled { is_near_done, .. } => session.stage = cancelled(is_near_done, true),
+                stage => session.stage = stage,
+            }
+        });
+    }
+
+    /// Ends a session that didn't come about: release first, then the final response.
+    pub(super) fn fail(&mut self, session: &mut Session, server: ServerKey, response: Message) {
+        session.facts.code = response.code();
+        session.facts.end.get_or_insert(Why::Refused);
+        session.stage = Stage::Failing;
+        session.exchange = None;
+        session.deadline = None;
+        self.order_release(session, StreamSet::ALL, After::Failed(Box::new(Failure { server, response })));
+    }
+
+    pub(super) fn on_failed(&mut self, session: &mut Session, failure: Failure) {
+        let Failure { server, mut response } = failure;
+        if response.to_tag().is_none() {
+            response.set_to_tag(&session.leg(Side::A).local_tag.clone());
+        }
+        self.respond(server, response);
+        session.stage = match session.stage {
+            Stage::Cancelled { is_far_done, .. } => cancelled(true, is_far_done),
+            _ => Stage::Ended,
+        };
+    }
+
+    /// CANCEL of the INVITE, or of a re-INVITE that is on its way.
+    pub(super) fn on_session_cancel(&mut self, session: &mut Session, invite: ServerKey, cancel: &Message) {
+        if let Some(relayed) = session.relayed.iter().find(|relayed| relayed.server == invite) {
+            if let Some(client) = relayed.client {
+                self.tx.cancel(self.now, client, &reasons(cancel));
+            }
+            return;
+        }
+        self.give_up(session, Why::Cancelled, 487, &reasons(cancel));
+    }
+
+    /// Gives up a session that isn't answered yet: 487 or another final for A, CANCEL for B.
+    pub(super) fn give_up(&mut self, session: &mut Session, why: Why, code: u16, reasons: &[Text]) {
+        let stage = std::mem::replace(&mut session.stage, Stage::Failing);
+        session.facts.end = Some(why);
+        session.facts.code = Some(code);
+        match stage {
+            Stage::Opening(invite) => {
+                session.exchange = None;
+                self.reply(invite.server, &invite.request, code, give_up_reason(code));
+            }
+            Stage::Inviting(invite) => {
+                if let Some(client) = invite.client {
+                    self.tx.cancel(self.now, client, reasons);
+                }
+                session.exchange = None;
+                session.deadline = None;
+                session.stage = cancelled(false, invite.client.is_none());
+                let response = Message::response(&invite.request, code, give_up_reason(code));
+                let failure = Failure { server: invite.server, response };
+                self.order_release(session, StreamSet::ALL, After::Failed(Box::new(failure)));
+            }
+            stage => session.stage = stage,
+        }
+    }
+
+    /// Our Contact on a leg, with the other side's feature tags.
+    pub(super) fn contact_for(&self, session: &Session, side: Side, far: Option<&str>) -> String {
+        let leg = session.leg(side);
+        passing::own_contact(leg.flow.local, leg.flow.protocol, far)
+    }
+}
+
+fn give_up_reason(code: u16) -> &'static str {
+    match code {
+        408 => "Request Timeout",
+        480 => "Temporarily Unavailable",
+        487 => "Request Terminated",
+        _ => "Service Unavailable",
+    }
+}
+
+fn cancelled(is_near_done: bool, is_far_done: bool) -> Stage {
+    if is_near_done && is_far_done {
+        Stage::Ended
+    } else {
+        Stage::Cancelled { is_near_done, is_far_done }
+    }
+}
+
+fn reasons(message: &Message) -> Vec<Text> {
+    message.headers.all(Name::Reason).map(|reason| Text::from(reason.to_owned())).collect()
+}
+
+/// 488 with the Warning that says why (RFC 3261 §20.43).
+pub(super) fn not_acceptable(request: &Message, refused: &Refused) -> Message {
+    let mut response = Message::response(request, refused.code, "Not Acceptable Here");
+    response.headers.push(Name::Warning, refused.warning.clone());
+    response
+}
+
+pub(super) fn push_release(acts: &mut Vec<Act>, streams: StreamSet) {
+    if !streams.is_empty() {
+        acts.push(Act::Release { streams, drain_ms: RELEASE_DRAIN_MS, facts: Vec::new() });
+    }
+}
+
+pub(super) fn union(a: StreamSet, b: StreamSet) -> StreamSet {
+    StreamSet(a.0 | b.0)
+}
+
+fn is_reliable(response: &Message) -> bool {
+    response.headers.get_named("RSeq").is_some()
+        && response.headers.values(Name::Require).any(|tag| tag.trim().eq_ignore_ascii_case("100rel"))
+}
+
+/// How long streams that leave a session may drain, in milliseconds (CON-04).
+const RELEASE_DRAIN_MS: u32 = 200;

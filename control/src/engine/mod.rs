@@ -1,0 +1,370 @@
+//! The sans-IO heart: SIP, worker news and time go in; messages, orders and records come out.
+//!
+//! This file only routes; each procedure has a file of its own:
+//!
+//! | file | procedure |
+//! |---|---|
+//! | [`requests`] | which procedure a request belongs to |
+//! | [`invite`] | a session from its INVITE to its answer, as B2BUA |
+//! | [`modify`] | offers inside a session, and requests that are only passed on |
+//! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
+//! | [`proxy`] | requests and sessions that are proxied |
+//! | [`orders`] | orders to the workers and what follows when they are done |
+//! | [`session`] | what is kept of a session |
+//! | [`views`] | what the operator sees |
+
+mod closing;
+mod invite;
+mod late;
+mod modify;
+mod orders;
+mod proxy;
+mod requests;
+mod session;
+mod settings;
+mod views;
+#[cfg(test)]
+mod tests;
+
+pub use settings::{ByeAck, LateOffer, Settings};
+pub use views::Census;
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use dataplane::api::{Event, Order, SessionId};
+
+use crate::cdr::Cdr;
+use crate::sip::{ClientKey, Flow, Message, ServerKey, Text, Transactions, Transmit, TxEvent};
+use orders::After;
+use proxy::ProxyTable;
+use session::{DialogKey, Place, Session, Stage};
+
+type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+
+/// What the engine wants done, besides sending SIP.
+#[derive(Debug)]
+pub enum Output {
+    /// An order for a worker.
+    Order {
+        /// The worker's number.
+        worker: usize,
+        /// The order.
+        order: Box<Order>,
+    },
+    /// A session's record.
+    Cdr(Box<Cdr>),
+    /// A host name to be turned into an address, for [`Engine::handle_resolved`].
+    Resolve(String),
+}
+
+/// What a client transaction is for.
+#[derive(Debug)]
+enum Purpose {
+    /// The INVITE that makes a session.
+    Invite(SessionId),
+    /// A request of one side, passed on to the other.
+    Relayed(SessionId),
+    /// A BYE that ends a session's leg.
+    Bye(SessionId),
+    /// A proxied request.
+    Proxied,
+    /// A superfluous fork's BYE: nobody waits for its answer.
+    Orphan,
+}
+
+/// Counters of the engine; all only grow.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Counters {
+    /// Sessions begun as B2BUA.
+    pub sessions_begun: u64,
+    /// Of those: answered.
+    pub sessions_answered: u64,
+    /// Of those: ended.
+    pub sessions_ended: u64,
+    /// INVITEs refused as a limit was reached.
+    pub full_sessions: u64,
+    /// INVITEs refused as no port was left.
+    pub full_ports: u64,
+    /// Offers refused with 488.
+    pub offers_refused: u64,
+    /// Requests proxied.
+    pub proxied: u64,
+    /// Requests to dialogs that aren't there.
+    pub unknown_dialogs: u64,
+    /// Sessions ended as nobody refreshed them.
+    pub expired: u64,
+    /// Sessions lost with their worker.
+    pub lost: u64,
+}
+
+/// The engine.
+pub struct Engine {
+    settings: Settings,
+    tx: Transactions,
+    now: Instant,
+    base: (Instant, SystemTime),
+    sessions: Map<u64, Box<Session>>,
+    dialogs: Map<DialogKey, Place>,
+    /// INVITE server transactions that a CANCEL may be for.
+    invites: Map<ServerKey, SessionId>,
+    clients: Map<ClientKey, Purpose>,
+    proxied: ProxyTable,
+    orders: Map<u64, (SessionId, After)>,
+    deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    outputs: VecDeque<Output>,
+    names: requests::Names,
+    next_session: u64,
+    next_mark: u64,
+    workers: Vec<orders::WorkerLoad>,
+    counters: Counters,
+    /// Reports that were asked for and have not come.
+    reports_due: usize,
+    draining: bool,
+}
+
+impl Engine {
+    /// Makes an engine that drives `workers` workers.
+    #[must_use]
+    pub fn new(settings: Settings, workers: usize, seed: u64, now: Instant, wall: SystemTime) -> Self {
+        let tx = Transactions::new(settings.timers, seed);
+        Self {
+            settings,
+            tx,
+            now,
+            base: (now, wall),
+            sessions: Map::default(),
+            dialogs: Map::default(),
+            invites: Map::default(),
+            clients: Map::default(),
+            proxied: ProxyTable::default(),
+            orders: Map::default(),
+            deadlines: BinaryHeap::new(),
+            outputs: VecDeque::new(),
+            names: requests::Names::default(),
+            next_session: 1,
+            next_mark: 1,
+            workers: vec![orders::WorkerLoad::default(); workers],
+            counters: Counters::default(),
+            reports_due: 0,
+            draining: false,
+        }
+    }
+
+    /// Takes a SIP message, as it came.
+    pub fn handle_packet(&mut self, now: Instant, flow: Flow, bytes: Bytes) {
+        self.now = now;
+        self.tx.handle_packet(now, flow, bytes);
+        self.take_events();
+    }
+
+    /// Takes the news that nothing can be sent to a far end.
+    pub fn handle_transport_error(&mut self, now: Instant, flow: Flow) {
+        self.now = now;
+        self.tx.handle_transport_error(now, flow);
+        self.take_events();
+    }
+
+    /// Takes a worker's news.
+    pub fn handle_news(&mut self, now: Instant, worker: usize, event: Event) {
+        self.now = now;
+        match event {
+            Event::Done(order) => self.on_order_done(order),
+            Event::ConnectionLost { session, stream, .. } => self.on_connection_lost(session, stream),
+            Event::Silent { session, stream, side } => self.on_silent(session, stream, side),
+            Event::Heard { session, stream, side } => self.on_heard(session, stream, side),
+        }
+        let _ = worker;
+        self.take_events();
+    }
+
+    /// Takes the news that a worker is gone: its sessions are, too.
+    pub fn handle_worker_lost(&mut self, now: Instant, worker: usize) {
+        self.now = now;
+        self.on_worker_lost(worker);
+        self.take_events();
+    }
+
+    /// Takes a name's address, or that it has none.
+    pub fn handle_resolved(&mut self, now: Instant, host: &str, address: Option<std::net::IpAddr>) {
+        self.now = now;
+        self.on_resolved(host, address);
+        self.take_events();
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.now = now;
+        self.tx.handle_timeout(now);
+        self.take_events();
+        while let Some(Reverse((at, id))) = self.deadlines.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.deadlines.pop();
+            self.on_deadline(at, SessionId(id));
+        }
+        self.proxied.expire(now, &mut self.tx, &mut self.clients);
+        self.take_events();
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        [session, self.tx.poll_timeout(), self.proxied.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// The next SIP message to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.tx.poll_transmit()
+    }
+
+    /// The next other thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes no new sessions from now on.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Ends every session with a BYE to both sides.
+    pub fn end_all(&mut self, now: Instant) {
+        self.now = now;
+        let ids: Vec<u64> = self.sessions.keys().copied().collect();
+        for id in ids {
+            self.end_session(SessionId(id), closing::Why::Drained);
+        }
+        self.take_events();
+    }
+
+    /// Sessions there are, whatever their stage.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Whether nothing is left: no session, transaction, order or deadline that matters.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.sessions.is_empty()
+            && self.dialogs.is_empty()
+            && self.invites.is_empty()
+            && self.clients.is_empty()
+            && self.orders.is_empty()
+            && self.proxied.is_empty()
+            && self.tx.is_empty()
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.tx.poll_event() {
+            match event {
+                TxEvent::Request { key, request, flow } => self.on_request(key, request, flow),
+                TxEvent::Cancel { invite, request } => self.on_cancel(invite, &request),
+                TxEvent::Ack { key, request, flow } => self.on_ack(key, request, flow),
+                TxEvent::Response { key, response } => self.on_response(key, response),
+                TxEvent::Timeout { key } => self.on_no_response(key, 408),
+                TxEvent::TransportFailed { key } => self.on_no_response(key, 503),
+                TxEvent::AckMissing { key } => self.on_ack_missing(key),
+            }
+        }
+    }
+
+    fn on_response(&mut self, key: ClientKey, response: Message) {
+        let last = response.code().unwrap_or(0) >= 200;
+        let success = last && response.code().unwrap_or(0) < 300;
+        let Some(purpose) = self.clients.get(&key) else {
+            self.end_stray_fork(key, &response);
+            return;
+        };
+        match *purpose {
+            Purpose::Invite(session) => self.on_invite_response(session, key, response),
+            Purpose::Relayed(session) => {
+                if last {
+                    self.clients.remove(&key);
+                }
+                self.on_relayed_response(session, key, response);
+            }
+            Purpose::Bye(session) => {
+                if last {
+                    self.clients.remove(&key);
+                    self.on_bye_final(session, key, Some(&response));
+                }
+            }
+            Purpose::Proxied => self.on_proxied_response(key, response, success),
+            Purpose::Orphan => {
+                if last {
+                    self.clients.remove(&key);
+                }
+            }
+        }
+    }
+
+    fn on_no_response(&mut self, key: ClientKey, code: u16) {
+        let Some(purpose) = self.clients.remove(&key) else { return };
+        match purpose {
+            Purpose::Invite(session) => self.on_invite_failed(session, key, code),
+            Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
+            Purpose::Bye(session) => self.on_bye_final(session, key, None),
+            Purpose::Proxied => self.on_proxied_failed(key, code),
+            Purpose::Orphan => {}
+        }
+    }
+
+    /// Works on a session; it is forgotten when it has ended by then.
+    fn with<R>(&mut self, id: SessionId, work: impl FnOnce(&mut Self, &mut Session) -> R) -> Option<R> {
+        let mut session = self.sessions.remove(&id.0)?;
+        let result = work(self, &mut session);
+        if matches!(session.stage, Stage::Ended) {
+            self.forget(*session);
+        } else {
+            self.sessions.insert(id.0, session);
+        }
+        Some(result)
+    }
+
+    fn set_deadline(&mut self, session: &mut Session, after: Duration) {
+        let at = self.now + after;
+        session.deadline = Some(at);
+        self.deadlines.push(Reverse((at, session.id.0)));
+    }
+
+    fn set_deadline_at(&mut self, session: &mut Session, at: Option<Instant>) {
+        session.deadline = at;
+        if let Some(at) = at {
+            self.deadlines.push(Reverse((at, session.id.0)));
+        }
+    }
+
+    fn on_deadline(&mut self, at: Instant, id: SessionId) {
+        let due = self.sessions.get(&id.0).is_some_and(|session| session.deadline == Some(at));
+        if due {
+            self.with(id, |engine, session| engine.on_session_deadline(session));
+        }
+    }
+
+    fn wall(&self, at: Instant) -> SystemTime {
+        self.base.1 + at.saturating_duration_since(self.base.0)
+    }
+
+    fn reply(&mut self, key: ServerKey, request: &Message, code: u16, reason: &'static str) {
+        let mut response = Message::response(request, code, reason);
+        if code > 100 && response.to_tag().is_none() {
+            let tag = self.tx.new_tag();
+            response.set_to_tag(&tag);
+        }
+        self.respond(key, response);
+    }
+
+    fn server_header(&self, message: &mut Message, name: crate::sip::Name) {
+        if let Some(text) = &self.settings.user_agent {
+            if message.headers.get(name).is_none() {
+                message.headers.push(name, Text::clone(text));
+            }
+        }
+    }
+}

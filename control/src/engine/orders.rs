@@ -1,0 +1,167 @@
+//! Orders to the workers, and what follows when they are done.
+
+use bytes::Bytes;
+use dataplane::api::{
+    Act, Order, Outcome, Refusal, SessionId, Side, StreamId, StreamSet,
+};
+
+use super::closing::Why;
+use super::session::{Session, Stage};
+use super::{Engine, Output};
+use crate::sip::Message;
+
+/// What follows an order.
+pub(super) enum After {
+    /// The INVITE's ports are bound: on to side B.
+    Opened,
+    /// The ports of an offer inside the session are bound.
+    OfferOpened,
+    /// The answer to the INVITE is in force: give it to side A.
+    Answered(Box<Message>),
+    /// The answer to an offer inside the session is in force: give it to the offerer.
+    OfferAnswered(Box<super::modify::Ready>),
+    /// The media of a session that didn't come about are released.
+    Failed(Box<super::invite::Failure>),
+    /// The media of a session that was given up while it opened are released.
+    Released,
+    /// The media of a session that is closing are released.
+    Closed,
+    /// The ports for an offer that came in a 2xx are bound.
+    LateOpened(Box<super::late::Late>),
+    /// The answer to an offer that came in a 2xx is in force: acknowledge.
+    LateAnswered {
+        /// The side that offered.
+        offerer: Side,
+        /// The ACK's CSeq number.
+        seq: u32,
+        /// The answer for it.
+        sdp: Bytes,
+    },
+    /// A session's counters were asked for.
+    Reported,
+    /// Nothing.
+    Nothing,
+}
+
+/// What the engine knows of a worker's load.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct WorkerLoad {
+    pub sessions: usize,
+    pub is_lost: bool,
+}
+
+impl Engine {
+    /// The worker with the fewest sessions.
+    pub(super) fn choose_worker(&self) -> Option<usize> {
+        let alive = self.workers.iter().enumerate().filter(|(_, load)| !load.is_lost);
+        alive.min_by_key(|(_, load)| load.sessions).map(|(number, _)| number)
+    }
+
+    pub(super) fn order(&mut self, session: &Session, acts: Vec<Act>, after: After) {
+        let mark = self.next_mark;
+        self.next_mark += 1;
+        self.orders.insert(mark, (session.id, after));
+        let order = Order {
+            session: session.id,
+            mark,
+            acts,
+            outcome: Outcome::Pending,
+            returned: Vec::new(),
+        };
+        self.outputs.push_back(Output::Order { worker: session.worker, order: Box::new(order) });
+    }
+
+    /// Orders the release of streams; every order is answered, so `after` always follows.
+    pub(super) fn order_release(&mut self, session: &Session, streams: StreamSet, after: After) {
+        let drain_ms = u32::try_from(self.settings.drain.as_millis()).unwrap_or(u32::MAX);
+        let act = Act::Release { streams, drain_ms, facts: Vec::new() };
+        self.order(session, vec![act], after);
+    }
+
+    pub(super) fn on_order_done(&mut self, order: Box<Order>) {
+        let Some((id, after)) = self.orders.remove(&order.mark) else { return };
+        let Order { acts, outcome, .. } = *order;
+        self.with(id, |engine, session| engine.follow(session, acts, outcome, after));
+    }
+
+    fn follow(&mut self, session: &mut Session, acts: Vec<Act>, outcome: Outcome, after: After) {
+        for act in &acts {
+            if let Act::Release { facts, .. } = act {
+                session.facts.streams.extend(facts.iter().copied());
+            }
+        }
+        let refused = match outcome {
+            Outcome::Refused(why) => Some(why),
+            Outcome::Done | Outcome::Pending => None,
+        };
+        match after {
+            After::Opened => self.on_opened(session, acts, refused),
+            After::OfferOpened => self.on_offer_opened(session, acts, refused),
+            After::Answered(response) => self.on_answered(session, *response),
+            After::OfferAnswered(ready) => self.on_offer_answered(session, *ready),
+            After::Failed(failure) => self.on_failed(session, *failure),
+            After::Released => session.stage = Stage::Ended,
+            After::LateOpened(late) => self.on_late_opened(session, *late, acts, refused),
+            After::LateAnswered { offerer, seq, sdp } => {
+                self.send_ack(session, offerer, seq, Some(sdp));
+            }
+            After::Closed => self.on_media_released(session),
+            After::Reported => self.on_reported(session, acts),
+            After::Nothing => {}
+        }
+    }
+
+    pub(super) fn on_worker_lost(&mut self, worker: usize) {
+        if let Some(load) = self.workers.get_mut(worker) {
+            load.is_lost = true;
+        }
+        let lost: Vec<SessionId> =
+            self.sessions.values().filter(|session| session.worker == worker).map(|session| session.id).collect();
+        for id in lost {
+            self.counters.lost += 1;
+            let marks: Vec<u64> =
+                self.orders.iter().filter(|(_, (of, _))| *of == id).map(|(mark, _)| *mark).collect();
+            // What was ordered will not be answered: it follows now, as refused.
+            for mark in marks {
+                let Some((_, after)) = self.orders.remove(&mark) else { continue };
+                let refused = Outcome::Refused(Refusal::Unknown);
+                self.with(id, |engine, session| engine.follow(session, Vec::new(), refused, after));
+            }
+            self.end_session(id, Why::WorkerLost);
+        }
+    }
+
+    /// A worker that was lost is there again.
+    pub fn handle_worker_restarted(&mut self, worker: usize) {
+        if let Some(load) = self.workers.get_mut(worker) {
+            load.is_lost = false;
+        }
+    }
+
+    /// An MSRP connection is gone: recovery needs a new SDP exchange (RFC 4975 §5.4), so the
+    /// session stays and its clients, who lost the same connection, decide.
+    pub(super) fn on_connection_lost(&mut self, session: SessionId, stream: StreamId) {
+        tracing::info!(session = session.0, stream = stream.0, "an MSRP connection ended");
+    }
+
+    pub(super) fn on_silent(&mut self, id: SessionId, stream: StreamId, side: Side) {
+        tracing::info!(session = id.0, stream = stream.0, ?side, "no media from this side");
+        let end = self.settings.end_on_silence;
+        let silent_all = self.with(id, |_, session| {
+            let set = session.silent[side.index()].with(stream);
+            session.silent[side.index()] = set;
+            matches!(session.stage, Stage::Talking)
+                && Side::BOTH.iter().all(|side| session.silent[side.index()].contains(stream))
+        });
+        if end && silent_all == Some(true) {
+            self.end_session(id, Why::Silence);
+        }
+    }
+
+    pub(super) fn on_heard(&mut self, id: SessionId, stream: StreamId, side: Side) {
+        self.with(id, |_, session| {
+            let set = &mut session.silent[side.index()];
+            set.0 &= !StreamSet::default().with(stream).0;
+        });
+    }
+}

@@ -1,0 +1,201 @@
+//! What is kept of one session between two dialogs.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
+
+use super::closing::Closing;
+use crate::cpm::participating::Role;
+use crate::media::{Media, Proposal};
+use crate::sip::{ClientKey, Dialog, Flow, Message, Method, ServerKey, Text};
+
+/// A dialog's key: what an incoming request names it by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct DialogKey {
+    pub call_id: Text,
+    pub local_tag: Text,
+}
+
+/// Where a dialog belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub session: SessionId,
+    pub side: Side,
+}
+
+/// A session.
+pub(super) struct Session {
+    pub id: SessionId,
+    pub worker: usize,
+    pub role: Role,
+    pub media: Media,
+    pub stage: Stage,
+    /// Side A's leg, side B's leg.
+    pub legs: [Leg; 2],
+    /// INVITE server transactions without their ACK: what CANCEL and a missing ACK name.
+    pub invite_servers: Vec<ServerKey>,
+    /// The client transaction of the first INVITE on leg B.
+    pub invite_client: Option<ClientKey>,
+    /// Tags that side A was given for further forks, besides leg A's own.
+    pub tags_to_a: Vec<Text>,
+    /// A BYE that came while the answer is being put into force.
+    pub deferred_bye: Option<(Side, ServerKey, Message)>,
+    /// The offer that waits for its answer, if one does.
+    pub exchange: Option<Exchange>,
+    /// Requests passed on that wait for their response.
+    pub relayed: Vec<Relayed>,
+    pub facts: Facts,
+    /// When [`super::Engine::on_session_deadline`] is due.
+    pub deadline: Option<Instant>,
+    /// When the session ends unless it is refreshed (RFC 4028).
+    pub expires: Option<Instant>,
+    /// The last SDP given to side A in answer to the INVITE, for a 2xx that repeats it.
+    pub answer_given: Option<Bytes>,
+    /// What the streams did when the worker was last asked.
+    pub reported: Vec<StreamFacts>,
+    /// Streams that are silent now, per side.
+    pub silent: [StreamSet; 2],
+}
+
+/// One side's signalling.
+pub(super) struct Leg {
+    pub call_id: Text,
+    pub local_tag: Text,
+    pub flow: Flow,
+    /// The dialog; early or confirmed.
+    pub dialog: Option<Dialog>,
+    /// The CSeq number of the INVITE on this leg, for RAck and ACK.
+    pub invite_seq: u32,
+    /// The far side's Contact, for its feature tags.
+    pub contact: Option<Text>,
+}
+
+/// Where a session is in its life.
+///
+/// ```text
+/// Opening ──▶ Inviting ──▶ Answering ──▶ Talking ──▶ Closing ──▶ Ended
+///    │           │  └──── CANCEL ──▶ Cancelled ──────────────────▲
+///    └───────────┴── failure ─▶ Failing ─────────────────────────┘
+/// ```
+pub(super) enum Stage {
+    /// The worker binds the ports.
+    Opening(Box<Invite>),
+    /// The INVITE is with side B.
+    Inviting(Box<Invite>),
+    /// Side B has answered; the worker is told.
+    Answering(Box<Invite>),
+    /// It will not come about: the worker releases, then side A is told.
+    Failing,
+    /// It was given up before its answer.
+    Cancelled {
+        /// Side A has its final response.
+        is_near_done: bool,
+        /// Side B's final response has come.
+        is_far_done: bool,
+    },
+    /// It is established.
+    Talking,
+    /// It is being closed.
+    Closing(Box<Closing>),
+    /// It can be forgotten.
+    Ended,
+}
+
+/// The INVITE that makes a session.
+pub(super) struct Invite {
+    pub server: ServerKey,
+    pub request: Message,
+    pub client: Option<ClientKey>,
+    pub forks: Vec<Fork>,
+}
+
+/// An early dialog with side B, and the tag by which side A knows it.
+pub(super) struct Fork {
+    pub dialog: Dialog,
+    pub tag_to_a: Text,
+}
+
+/// An offer on its way.
+pub(super) struct Exchange {
+    /// Who offered.
+    pub from: Side,
+    pub proposal: Proposal,
+    pub carrier: Carrier,
+}
+
+/// What carries an exchange.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// The INVITE that makes the session.
+    Invite,
+    /// The relayed request with this server transaction (re-INVITE, UPDATE, PRACK).
+    Request(ServerKey),
+    /// A 2xx that carried the offer; its ACK carries the answer.
+    Late {
+        /// The side that gets the ACK with the answer.
+        offerer: Side,
+        /// The CSeq number of the INVITE that this ACK is for.
+        seq: u32,
+    },
+}
+
+/// A request passed on inside a session.
+pub(super) struct Relayed {
+    pub from: Side,
+    pub server: ServerKey,
+    pub request: Message,
+    pub method: Method,
+    /// `None` while the worker binds ports for its offer.
+    pub client: Option<ClientKey>,
+}
+
+/// What the session's record will say.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub begun: Option<Instant>,
+    pub answered: Option<Instant>,
+    pub ended: Option<Instant>,
+    pub streams: Vec<StreamFacts>,
+    pub conversation_id: Option<Text>,
+    pub contribution_id: Option<Text>,
+    pub served_user: Option<Text>,
+    pub peer: Option<Text>,
+    pub end: Option<super::closing::Why>,
+    pub code: Option<u16>,
+}
+
+impl Session {
+    pub(super) fn leg(&self, side: Side) -> &Leg {
+        &self.legs[side.index()]
+    }
+
+    pub(super) fn leg_mut(&mut self, side: Side) -> &mut Leg {
+        &mut self.legs[side.index()]
+    }
+
+    /// The relayed request that a client transaction carries.
+    pub(super) fn relayed_by(&mut self, client: ClientKey) -> Option<Relayed> {
+        let at = self.relayed.iter().position(|relayed| relayed.client == Some(client))?;
+        Some(self.relayed.swap_remove(at))
+    }
+
+    /// Makes `tag` the one that side A's dialog is known by: that fork has answered.
+    pub(super) fn settle_tag(&mut self, tag: &Text) {
+        let leg = &mut self.legs[Side::A.index()];
+        if leg.local_tag == *tag {
+            return;
+        }
+        let first = std::mem::replace(&mut leg.local_tag, tag.clone());
+        self.tags_to_a.retain(|other| other != tag);
+        self.tags_to_a.push(first);
+        if let Some(dialog) = leg.dialog.as_mut() {
+            dialog.set_local_tag(tag);
+        }
+    }
+
+    /// Whether a request with this method is on its way from a side.
+    pub(super) fn is_relaying(&self, from: Side, method: &Method) -> bool {
+        self.relayed.iter().any(|relayed| relayed.from == from && relayed.method == *method)
+    }
+}

@@ -1,0 +1,68 @@
+//! What the engine is told at its start.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cpm::participating::{Role, Stay};
+use crate::cpm::routing::Hop;
+use crate::media;
+use crate::sip::{Protocol, Text, Timers};
+
+/// When a BYE is answered (CON-01).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByeAck {
+    /// When the far side has answered its own, or the deadline has come.
+    AfterFarEnd,
+    /// As soon as the media are released.
+    Immediate,
+    /// As soon as the media are released and the history is stored. Without a history store this
+    /// is the same as `Immediate`.
+    ImmediateAfterStore,
+}
+
+/// What an INVITE without an offer meets in B2BUA mode (OFR-01).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LateOffer {
+    /// 488.
+    Refuse,
+    /// The offer comes in the 2xx, the answer in the ACK.
+    Relay,
+}
+
+/// The engine's settings; typed and checked already.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where SIP is listened for.
+    pub listen: Vec<(Protocol, SocketAddr)>,
+    /// T1, T2, T4.
+    pub timers: Timers,
+    /// Where requests without a Route set go; else to their Request-URI.
+    pub next_hop: Option<Hop>,
+    /// The role where no request says it.
+    pub role: Role,
+    /// Why to stay in the media path.
+    pub stay: Stay,
+    /// The streams a session may have.
+    pub streams: media::Policy,
+    /// How streams are anchored.
+    pub media: Arc<media::Settings>,
+    /// When a BYE is answered.
+    pub bye_ack: ByeAck,
+    /// How long the far side may take to answer a BYE before the near side is answered.
+    pub bye_far_deadline: Duration,
+    /// What an INVITE without an offer meets.
+    pub late_offer: LateOffer,
+    /// How long an INVITE may ring (Timer C).
+    pub ringing_max: Duration,
+    /// Sessions at most.
+    pub sessions_max: usize,
+    /// What a 503 says about when to come back, in seconds.
+    pub retry_after_s: u32,
+    /// How long a released stream may drain.
+    pub drain: Duration,
+    /// A silent stream ends its session.
+    pub end_on_silence: bool,
+    /// The text of Server and User-Agent, if any.
+    pub user_agent: Option<Text>,
+}

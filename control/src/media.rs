@@ -1,1 +1,0 @@
-//! Negotiated SDP to plan.

@@ -1,0 +1,409 @@
+//! The one event loop: sockets, workers, timers and the operator's door in; messages, orders and
+//! records out.
+
+mod setup;
+
+pub use setup::{Ready, RunError};
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use dataplane::api::Doorbell;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::admin::{
+    Door, Health, Metrics, Mode, Question, RunState, SessionView, SipMetrics, WorkerHealth,
+};
+use crate::cdr::CdrWriter;
+use crate::config::Config;
+use crate::engine::{Engine, Output};
+use crate::limits;
+use crate::link::Links;
+use crate::transports::{Incoming, Transports};
+
+/// Runs the relay until it is told to stop by SIGTERM or SIGINT: the first lets sessions end, the
+/// second ends at once.
+///
+/// # Errors
+///
+/// [`RunError`] when something can't be opened or started.
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let (mut term, mut int) = (stop_signal(SignalKind::terminate())?, stop_signal(SignalKind::interrupt())?);
+    let (stop, stopped) = mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
+            if stop.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    serve(config, stopped, setup::announce).await
+}
+
+/// Runs the relay until `shutdown` ends; sessions that are left are ended with BYE then.
+///
+/// # Errors
+///
+/// [`RunError`] when something can't be opened or started.
+pub async fn run_until(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    run_ready(config, shutdown, |_| {}).await
+}
+
+/// Like [`run_until`], and says where everything listens once it does.
+///
+/// # Errors
+///
+/// [`RunError`] when something can't be opened or started.
+pub async fn run_ready(
+    config: Config,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), RunError> {
+    let (stop, stopped) = mpsc::channel(2);
+    tokio::spawn(async move {
+        shutdown.await;
+        // Nobody listens any more only when the loop has ended by itself.
+        let _ = stop.send(()).await;
+        let _ = stop.send(()).await;
+    });
+    serve(config, stopped, ready).await
+}
+
+fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, RunError> {
+    signal(kind).map_err(RunError::Signals)
+}
+
+async fn serve(
+    config: Config,
+    stopped: mpsc::Receiver<()>,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), RunError> {
+    let (mut relay, told) = setup::open(&config, stopped).await?;
+    ready(&told);
+    relay.run().await;
+    relay.finish();
+    Ok(())
+}
+
+/// Everything the loop holds.
+pub(super) struct Relay {
+    engine: Engine,
+    links: Links,
+    workers: dataplane::api::Config,
+    transports: Transports,
+    door: Option<Door>,
+    cdr: CdrWriter,
+    bell: Doorbell,
+    bell_rang: AsyncFd<Doorbell>,
+    stopped: mpsc::Receiver<()>,
+    names: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
+    /// Who waits for the sessions' counters.
+    viewers: Vec<(oneshot::Sender<Vec<SessionView>>, Instant)>,
+    begun: Instant,
+    drain: Drain,
+    drain_max: Duration,
+}
+
+type Resolved = (String, Option<IpAddr>);
+
+/// How far the relay is on its way out.
+enum Drain {
+    /// Not on it.
+    Serving,
+    /// No new sessions; those there are may end by themselves until then.
+    Draining { until: Instant },
+    /// They were ended with BYE; what is still unanswered is not waited for after this.
+    Ending { until: Instant },
+    /// Out.
+    Over,
+}
+
+/// What woke the loop.
+enum Woken {
+    Packet(Option<Incoming>),
+    News,
+    Question(Option<Question>),
+    Name(Option<Resolved>),
+    Stop,
+    Time,
+}
+
+impl Relay {
+    async fn run(&mut self) {
+        while !matches!(self.drain, Drain::Over) {
+            let is_busy = self.turn();
+            if is_busy {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            self.bell.about_to_sleep();
+            if let Some((worker, event)) = self.links.news() {
+                self.bell.awake();
+                self.engine.handle_news(clock(), worker, event);
+                continue;
+            }
+            let woken = self.wait().await;
+            self.bell.awake();
+            self.wake(woken);
+        }
+    }
+
+    /// Handles what is there, up to a limit, and sends what comes of it.
+    fn turn(&mut self) -> bool {
+        let now = clock();
+        let mut handled = 0;
+        while handled < limits::LOOP_BATCH {
+            let Some((worker, event)) = self.links.news() else { break };
+            self.engine.handle_news(now, worker, event);
+            handled += 1;
+        }
+        for _ in 0..limits::LOOP_BATCH {
+            let Some(incoming) = self.transports.try_receive() else { break };
+            self.take_packet(now, incoming);
+            handled += 1;
+        }
+        while let Some(number) = self.links.lost() {
+            self.replace_worker(number, now);
+        }
+        if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+            self.engine.handle_timeout(now);
+        }
+        self.flush();
+        self.answer_viewers(now);
+        self.advance_drain(now);
+        handled > 0
+    }
+
+    fn take_packet(&mut self, now: Instant, incoming: Incoming) {
+        match incoming {
+            Incoming::Packet { flow, bytes } => self.engine.handle_packet(now, flow, bytes),
+            Incoming::Failed { flow } => self.engine.handle_transport_error(now, flow),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.links.flush();
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Order { worker, order } => self.links.order(worker, order),
+                Output::Cdr(cdr) => self.cdr.write(*cdr),
+                Output::Resolve(host) => self.look_up(host),
+            }
+        }
+        while let Some(transmit) = self.engine.poll_transmit() {
+            self.transports.send(transmit);
+        }
+    }
+
+    fn look_up(&self, host: String) {
+        let tell = self.names.0.clone();
+        tokio::spawn(async move {
+            let found = tokio::net::lookup_host((host.as_str(), 0)).await;
+            let address = found.ok().and_then(|mut all| all.next()).map(|address| address.ip());
+            // The loop has ended when nobody hears it.
+            let _ = tell.send((host, address)).await;
+        });
+    }
+
+    async fn wait(&mut self) -> Woken {
+        let deadline = self.deadline();
+        let door = self.door.as_mut();
+        tokio::select! {
+            incoming = self.transports.receive() => Woken::Packet(incoming),
+            rang = self.bell_rang.readable() => {
+                if let Ok(mut rang) = rang {
+                    rang.clear_ready();
+                }
+                Woken::News
+            }
+            question = ask(door) => Woken::Question(question),
+            name = self.names.1.recv() => Woken::Name(name),
+            _ = self.stopped.recv() => Woken::Stop,
+            () = sleep_until(deadline) => Woken::Time,
+        }
+    }
+
+    fn wake(&mut self, woken: Woken) {
+        let now = clock();
+        match woken {
+            Woken::Packet(Some(incoming)) => self.take_packet(now, incoming),
+            Woken::Question(Some(question)) => self.answer(now, question),
+            Woken::Question(None) => self.door = None,
+            Woken::Name(Some((host, address))) => self.engine.handle_resolved(now, &host, address),
+            Woken::Stop => self.stop(now),
+            Woken::Packet(None) | Woken::Name(None) | Woken::News | Woken::Time => {}
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let drain = match self.drain {
+            Drain::Draining { until } | Drain::Ending { until } => Some(until),
+            Drain::Serving | Drain::Over => None,
+        };
+        let viewer = self.viewers.first().map(|(_, until)| *until);
+        // A full ring isn't news: it is looked at again soon.
+        let held = self.links.is_holding().then(|| clock() + RING_AGAIN);
+        [self.engine.poll_timeout(), drain, viewer, held].into_iter().flatten().min()
+    }
+
+    fn replace_worker(&mut self, number: usize, now: Instant) {
+        tracing::warn!(worker = number, "a worker has ended; its sessions are lost");
+        self.engine.handle_worker_lost(now, number);
+        match dataplane::worker::start_one(&self.workers, number, &self.bell) {
+            Ok(handle) => {
+                self.links.replace(number, handle);
+                self.engine.handle_worker_restarted(number);
+            }
+            Err(error) => tracing::error!(worker = number, %error, "it can't be started again"),
+        }
+    }
+
+    fn stop(&mut self, now: Instant) {
+        self.drain = match self.drain {
+            Drain::Serving => {
+                self.engine.drain();
+                tracing::info!(sessions = self.engine.sessions(), "draining: no new sessions");
+                Drain::Draining { until: now + self.drain_max }
+            }
+            Drain::Draining { .. } | Drain::Ending { .. } | Drain::Over => Drain::Over,
+        };
+    }
+
+    fn advance_drain(&mut self, now: Instant) {
+        let is_empty = self.engine.sessions() == 0;
+        match self.drain {
+            Drain::Draining { .. } | Drain::Ending { .. } if is_empty => self.drain = Drain::Over,
+            Drain::Draining { until } if now >= until => {
+                self.engine.end_all(now);
+                self.flush();
+                self.drain = Drain::Ending { until: now + ENDING_MAX };
+            }
+            Drain::Ending { until } if now >= until => self.drain = Drain::Over,
+            Drain::Serving | Drain::Draining { .. } | Drain::Ending { .. } | Drain::Over => {}
+        }
+    }
+
+    fn finish(self) {
+        self.links.end();
+        let written = self.cdr.finish();
+        tracing::info!(records = written.written, "ended");
+    }
+
+    fn answer(&mut self, now: Instant, question: Question) {
+        // An answer nobody waits for any more is dropped.
+        match question {
+            Question::Health(tell) => drop(tell.send(self.health(now))),
+            Question::Metrics(tell) => drop(tell.send(self.metrics(now))),
+            Question::Sessions(tell) => {
+                if self.viewers.is_empty() {
+                    self.engine.ask_for_reports(now);
+                }
+                self.viewers.push((tell, now + REPORTS_MAX));
+            }
+        }
+    }
+
+    fn answer_viewers(&mut self, now: Instant) {
+        let is_due = self.engine.reports_due() == 0
+            || self.viewers.first().is_some_and(|(_, until)| *until <= now);
+        if self.viewers.is_empty() || !is_due {
+            return;
+        }
+        let views = self.engine.session_views(now);
+        for (tell, _) in self.viewers.drain(..) {
+            drop(tell.send(views.clone()));
+        }
+    }
+
+    fn health(&self, now: Instant) -> Health {
+        let workers = self.links.stats().into_iter().enumerate().map(|(worker, view)| WorkerHealth {
+            worker,
+            backend: setup::backend_name(view.backend),
+            alive: view.is_alive,
+            sessions: view.stats.sessions,
+            restarts: view.restarts,
+        });
+        Health {
+            state: match self.drain {
+                Drain::Serving => RunState::Serving,
+                Drain::Draining { .. } | Drain::Ending { .. } | Drain::Over => RunState::Draining,
+            },
+            sessions: self.engine.sessions(),
+            uptime_s: now.saturating_duration_since(self.begun).as_secs(),
+            workers: workers.collect(),
+        }
+    }
+
+    fn metrics(&self, now: Instant) -> Metrics {
+        let views = self.links.stats();
+        let (counters, sip, census) =
+            (self.engine.counters(), self.engine.sip_counters(), self.engine.census());
+        let by_state = self.engine.sessions_by_state().into_iter();
+        Metrics {
+            workers: views.iter().map(|view| (view.stats, setup::backend_name(view.backend))).collect(),
+            orders_waiting: views.iter().map(|view| view.waiting).collect(),
+            sip: SipMetrics {
+                requests_in: sip.requests_in.iter().collect(),
+                requests_out: sip.requests_out.iter().collect(),
+                responses_in: sip.responses_in.iter().collect(),
+                responses_out: sip.responses_out.iter().collect(),
+                retransmissions: sip.retransmissions_out,
+                malformed: sip.malformed,
+            },
+            sessions: by_state.map(|(state, count)| (Mode::B2bua, state, count)).collect(),
+            sessions_begun: counters.sessions_begun,
+            sessions_refused: counters.full_sessions + counters.full_ports,
+            dialogs: census.dialogs,
+            transactions: census.transactions,
+            cdr: self.cdr.counts(),
+            uptime_s: now.saturating_duration_since(self.begun).as_secs(),
+        }
+    }
+}
+
+async fn ask(door: Option<&mut Door>) -> Option<Question> {
+    match door {
+        Some(door) => door.questions.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the run loop is where time comes from")]
+fn clock() -> Instant {
+    Instant::now()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the run loop is where time comes from")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
+}
+
+#[expect(
+    deprecated,
+    reason = "its successor is unsafe; the bell owns its descriptor and is owned by the AsyncFd"
+)]
+fn watch(bell: &Doorbell) -> std::io::Result<AsyncFd<Doorbell>> {
+    AsyncFd::with_interest(bell.clone(), Interest::READABLE)
+}
+
+/// How long the workers' reports are waited for before what is known is shown.
+const REPORTS_MAX: Duration = Duration::from_millis(500);
+/// How long BYEs of our own are waited for at the end.
+const ENDING_MAX: Duration = Duration::from_secs(5);
+/// When a ring that was full is looked at again.
+const RING_AGAIN: Duration = Duration::from_millis(1);

@@ -1,0 +1,288 @@
+//! From settings to a running relay: everything that can fail, fails here.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use dataplane::api::{BackendKind, Doorbell, Learn};
+use rand::rngs::SysRng;
+use rand::TryRng;
+use tokio::sync::mpsc;
+
+use super::{Drain, Relay, clock, wall_clock, watch};
+use crate::admin;
+use crate::cdr::CdrWriter;
+use crate::config::{self, Backend, Config, SilenceAction, StreamKind};
+use crate::cpm::participating::{Role, Stay};
+use crate::cpm::routing::Hop;
+use crate::engine::{ByeAck, Engine, LateOffer, Settings};
+use crate::limits;
+use crate::link::Links;
+use crate::media;
+use crate::sip::{Protocol, Timers};
+use crate::transports::{Listen, Transports};
+
+/// Where a running relay listens.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// SIP.
+    pub sip: Vec<Listen>,
+    /// The operator's door.
+    pub admin: Option<SocketAddr>,
+    /// MSRP, a port for each worker.
+    pub msrp: Vec<SocketAddr>,
+    /// How many workers there are, and how they talk to the kernel.
+    pub workers: (usize, &'static str),
+    /// The first and the last port for media.
+    pub ports: (u16, u16),
+    /// Whether every session has its media here.
+    pub is_in_media_path: bool,
+}
+
+/// Why the relay could not be started.
+#[derive(Debug)]
+pub enum RunError {
+    /// A SIP address can't be listened at.
+    Sip(Vec<config::Listen>, io::Error),
+    /// The operator's address can't be listened at.
+    Admin(SocketAddr, io::Error),
+    /// The workers can't be started.
+    Workers(io::Error),
+    /// The record file can't be opened.
+    Cdr(io::Error),
+    /// Signals can't be listened for.
+    Signals(io::Error),
+    /// The system has no descriptor or no random numbers left.
+    System(io::Error),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sip(listen, error) => {
+                let all: Vec<String> = listen.iter().map(ToString::to_string).collect();
+                write!(
+                    out,
+                    "can't listen for SIP at {}: {error}. Another program may be there: change \
+                     sip.listen in the configuration",
+                    all.join(", ")
+                )
+            }
+            Self::Admin(address, error) => write!(
+                out,
+                "can't listen for the operator at {address}: {error}. Change admin.listen, or set \
+                 it to \"\" to go without"
+            ),
+            Self::Workers(error) => write!(
+                out,
+                "can't start the workers: {error}. Look at media.addresses (are they this \
+                 machine's?), media.first_core and msrp.port_first"
+            ),
+            Self::Cdr(error) => write!(out, "can't open cdr.file: {error}"),
+            Self::Signals(error) => write!(out, "can't listen for signals: {error}"),
+            Self::System(error) => write!(out, "the system has nothing left: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Opens and starts everything.
+pub(super) async fn open(
+    config: &Config,
+    stopped: mpsc::Receiver<()>,
+) -> Result<(Relay, Ready), RunError> {
+    let bell = Doorbell::new().map_err(RunError::System)?;
+    let workers = workers(config);
+    let handles = dataplane::start(&workers, &bell).map_err(RunError::Workers)?;
+    let links = Links::new(handles);
+    let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
+    let transports =
+        Transports::bind(&listens).map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;
+    let door = match config.admin.listen {
+        Some(address) => {
+            Some(admin::serve(address).await.map_err(|error| RunError::Admin(address, error))?)
+        }
+        None => None,
+    };
+    let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
+    let seed = SysRng.try_next_u64().map_err(|error| RunError::System(io::Error::other(error)))?;
+    let now = clock();
+    let settings = settings(config, &listens);
+    let ready = Ready {
+        sip: listens,
+        admin: door.as_ref().map(|door| door.address),
+        msrp: links.msrp_listen().collect(),
+        workers: (links.len(), links.stats().first().map_or("", |view| backend_name(view.backend))),
+        ports: (config.media.port_first, config.media.port_last),
+        is_in_media_path: settings.stay.mode() == crate::cpm::participating::Mode::B2bua,
+    };
+    let engine = Engine::new(settings, links.len(), seed, now, wall_clock());
+    let bell_rang = watch(&bell).map_err(RunError::System)?;
+    let relay = Relay {
+        engine,
+        links,
+        workers,
+        transports,
+        door,
+        cdr,
+        bell,
+        bell_rang,
+        stopped,
+        names: mpsc::channel(limits::PARKED_REQUESTS),
+        viewers: Vec::new(),
+        begun: now,
+        drain: Drain::Serving,
+        drain_max: config.sip.drain_max,
+    };
+    Ok((relay, ready))
+}
+
+fn workers(config: &Config) -> dataplane::api::Config {
+    dataplane::api::Config {
+        workers: config.media.workers,
+        first_core: config.media.first_core,
+        backend: match config.media.backend {
+            Backend::Auto => BackendKind::Auto,
+            Backend::Uring => BackendKind::Uring,
+            Backend::Epoll => BackendKind::Epoll,
+        },
+        port_first: config.media.port_first,
+        port_last: config.media.port_last,
+        port_quiet_ms: millis(config.media.port_quiet).into(),
+        msrp_listen: config.media.addresses.clone(),
+        msrp_port_first: config.msrp.port_first,
+        pool: dataplane::frame::PoolSize::default(),
+        seed: None,
+    }
+}
+
+fn millis(time: std::time::Duration) -> u32 {
+    u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+fn listen(listen: &config::Listen) -> Listen {
+    Listen { protocol: protocol(listen.protocol), address: listen.address }
+}
+
+fn protocol(protocol: config::Protocol) -> Protocol {
+    match protocol {
+        config::Protocol::Udp => Protocol::Udp,
+        config::Protocol::Tcp => Protocol::Tcp,
+    }
+}
+
+fn settings(config: &Config, listens: &[Listen]) -> Settings {
+    let sip = &config.sip;
+    let streams = streams(&config.policy.streams);
+    Settings {
+        listen: listens.iter().map(|listen| (listen.protocol, listen.address)).collect(),
+        timers: Timers { t1: sip.t1, t2: sip.t2, t4: sip.t4 },
+        next_hop: sip.next_hop.as_ref().map(|hop| Hop {
+            host: hop.host.clone(),
+            port: hop.port.unwrap_or(5060),
+            protocol: protocol(hop.protocol),
+        }),
+        role: match sip.role {
+            config::Role::Originating => Role::Originating,
+            config::Role::Terminating => Role::Terminating,
+        },
+        stay: Stay {
+            media_charging: config.policy.media_charging,
+            content_adaptation: config.policy.content_adaptation,
+            history: config.policy.history,
+            several_devices: config.policy.several_devices,
+            interception: config.policy.interception,
+            stream_subset: !streams.is_all(),
+        },
+        streams,
+        media: Arc::new(media_settings(config)),
+        bye_ack: match sip.bye_ack {
+            config::ByeAck::AfterFarEnd => ByeAck::AfterFarEnd,
+            config::ByeAck::Immediate => ByeAck::Immediate,
+            config::ByeAck::ImmediateAfterStore => ByeAck::ImmediateAfterStore,
+        },
+        bye_far_deadline: sip.bye_far_deadline,
+        late_offer: match sip.late_offer {
+            config::LateOffer::Refuse => LateOffer::Refuse,
+            config::LateOffer::Relay => LateOffer::Relay,
+        },
+        ringing_max: sip.invite_ringing_max,
+        sessions_max: sip.sessions_max,
+        retry_after_s: u32::try_from(sip.retry_after.as_secs()).unwrap_or(u32::MAX),
+        drain: config.media.drain,
+        end_on_silence: config.media.silence_action == SilenceAction::Release,
+        user_agent: sip.user_agent.clone().map(Into::into),
+    }
+}
+
+fn streams(kinds: &[StreamKind]) -> media::Policy {
+    media::Policy {
+        audio: kinds.contains(&StreamKind::Audio),
+        video: kinds.contains(&StreamKind::Video),
+        message: kinds.contains(&StreamKind::Message),
+        application: kinds.contains(&StreamKind::Application),
+        other: kinds.contains(&StreamKind::Other),
+    }
+}
+
+fn media_settings(config: &Config) -> media::Settings {
+    let addresses = &config.media.addresses;
+    media::Settings {
+        media_v4: addresses.iter().copied().find(std::net::IpAddr::is_ipv4),
+        media_v6: addresses.iter().copied().find(std::net::IpAddr::is_ipv6),
+        learn: match config.rtp.learn {
+            config::Learn::Never => Learn::Never,
+            config::Learn::Once => Learn::Once {
+                window_ms: millis(config.rtp.learn_window),
+                same_ip: config.rtp.learn_same_ip,
+            },
+        },
+        silence_ms: config.media.silence.map_or(0, millis),
+        cema: match config.msrp.cema {
+            config::Cema::PassThrough => media::Cema::PassThrough,
+            config::Cema::BackToBack => media::Cema::BackToBack,
+        },
+        match_session_id_only: config.msrp.match_session_id_only,
+    }
+}
+
+/// A backend's name for people.
+pub(super) fn backend_name(kind: BackendKind) -> &'static str {
+    match kind {
+        BackendKind::Auto => "auto",
+        BackendKind::Uring => "io_uring",
+        BackendKind::Epoll => "epoll",
+    }
+}
+
+/// Says in a few lines where the relay listens and how to try it.
+pub(super) fn announce(ready: &Ready) {
+    use std::io::Write;
+    let mut text = String::from("Midpath relays.\n");
+    for listen in &ready.sip {
+        let name = if listen.protocol == Protocol::Udp { "udp" } else { "tcp" };
+        text.push_str(&format!("  SIP    {name} {}\n", listen.address));
+    }
+    let (workers, backend) = ready.workers;
+    let path = if ready.is_in_media_path { "every session's media pass here" } else { "sessions are proxied" };
+    let (first, last) = ready.ports;
+    text.push_str(&format!("  media  ports {first}-{last}, {workers} worker(s) over {backend}; {path}\n"));
+    for address in &ready.msrp {
+        text.push_str(&format!("  MSRP   tcp {address}\n"));
+    }
+    if let Some(address) = ready.admin {
+        text.push_str(&format!("  admin  http://{address}/health /sessions /metrics\n"));
+    }
+    if let Some(sip) = ready.sip.iter().find(|listen| listen.protocol == Protocol::Udp) {
+        let (ip, port) = (sip.address.ip(), sip.address.port());
+        text.push_str(&format!(
+            "Try it:  sipp -sn uas -i {ip} -p 5070        (one terminal)\n         \
+             sipp -sn uac -i {ip} -p 5080 -rsa {ip}:{port} {ip}:5070   (another)\n   or    midpath demo\n\
+             Stop it: SIGTERM lets sessions end, a second one ends at once.\n"
+        ));
+    }
+    // A closed standard output is no reason not to relay.
+    let _ = io::stdout().write_all(text.as_bytes());
+}

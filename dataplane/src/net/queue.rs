@@ -1,0 +1,209 @@
+//! What waits to be written to one connection.
+
+use std::collections::VecDeque;
+
+use crate::frame::{Class, Frame, Pool};
+use crate::limits::{
+    STREAM_FRAME_BYTES, STREAM_QUEUE_FRAMES, STREAM_QUEUE_HIGH_BYTES, STREAM_QUEUE_LOW_BYTES,
+};
+
+/// Frames in the order they are to be written, at most [`STREAM_QUEUE_FRAMES`].
+///
+/// Little frames are copied together, and from the middle of the queue on into stream frames: two
+/// neighbours there hold more than one stream frame could, so that the limit in frames is reached
+/// long after the high mark in octets, whatever the sizes.
+pub(super) struct WriteQueue {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    was_high: bool,
+    /// The kernel reads the front frame: nothing may be appended to it.
+    front_in_flight: bool,
+}
+
+impl WriteQueue {
+    pub(super) fn new() -> Self {
+        Self {
+            frames: VecDeque::with_capacity(STREAM_QUEUE_FRAMES),
+            bytes: 0,
+            was_high: false,
+            front_in_flight: false,
+        }
+    }
+
+    /// Octets that wait.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Appends a frame; gives it back when the queue is full.
+    pub(super) fn push(&mut self, frame: Frame, pool: &mut Pool) -> Result<(), Frame> {
+        let count = frame.len();
+        if count == 0 {
+            pool.give(frame);
+            return Ok(());
+        }
+        match self.join_tail(frame, pool) {
+            Ok(()) => {}
+            Err(frame) if self.frames.len() < STREAM_QUEUE_FRAMES => {
+                let frame = if self.frames.len() < STREAM_QUEUE_FRAMES / 2 {
+                    frame
+                } else {
+                    roomy(frame, pool)
+                };
+                self.frames.push_back(frame);
+            }
+            Err(frame) => return Err(frame),
+        }
+        self.bytes += count;
+        self.was_high |= self.bytes > STREAM_QUEUE_HIGH_BYTES;
+        Ok(())
+    }
+
+    /// Copies a frame behind the last one's bytes, when all of it fits there.
+    fn join_tail(&mut self, frame: Frame, pool: &mut Pool) -> Result<(), Frame> {
+        if self.front_in_flight && self.frames.len() == 1 {
+            return Err(frame);
+        }
+        let Some(tail) = self.frames.back_mut() else {
+            return Err(frame);
+        };
+        if pool.join(tail, &frame) {
+            pool.give(frame);
+            Ok(())
+        } else {
+            Err(frame)
+        }
+    }
+
+    /// The frame to be written next.
+    pub(super) fn front(&self) -> Option<&Frame> {
+        self.frames.front()
+    }
+
+    /// The kernel was given the front frame to read from.
+    pub(super) fn lend_front(&mut self) {
+        self.front_in_flight = true;
+    }
+
+    /// `count` octets of the front frame were written. Says whether the queue fell below the low
+    /// mark after it was above the high one.
+    pub(super) fn written(&mut self, count: usize, pool: &mut Pool) -> bool {
+        self.front_in_flight = false;
+        let Some(front) = self.frames.front_mut() else {
+            return false;
+        };
+        let count = count.min(front.len());
+        pool.advance(front, count);
+        self.bytes -= count;
+        if front.is_empty()
+            && let Some(done) = self.frames.pop_front()
+        {
+            pool.give(done);
+        }
+        let drained = self.was_high && self.bytes < STREAM_QUEUE_LOW_BYTES;
+        if drained {
+            self.was_high = false;
+        }
+        drained
+    }
+
+    /// Drops everything.
+    pub(super) fn clear(&mut self, pool: &mut Pool) {
+        for frame in self.frames.drain(..) {
+            pool.give(frame);
+        }
+        self.bytes = 0;
+        self.was_high = false;
+        self.front_in_flight = false;
+    }
+}
+
+const _: () = assert!(STREAM_QUEUE_FRAMES / 4 * STREAM_FRAME_BYTES > STREAM_QUEUE_HIGH_BYTES);
+
+/// A frame with the same bytes and room for more, where the pool has one.
+fn roomy(frame: Frame, pool: &mut Pool) -> Frame {
+    if frame.class() == Class::Stream {
+        return frame;
+    }
+    let Some(mut larger) = pool.take(Class::Stream) else {
+        return frame;
+    };
+    if pool.join(&mut larger, &frame) {
+        pool.give(frame);
+        larger
+    } else {
+        pool.give(larger);
+        frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::PoolSize;
+
+    fn pool() -> Pool {
+        Pool::new(PoolSize {
+            datagrams: 64,
+            streams: 80,
+        })
+    }
+
+    fn frame(pool: &mut Pool, class: Class, bytes: &[u8]) -> Frame {
+        let mut frame = pool.take(class).unwrap();
+        assert_eq!(pool.append(&mut frame, bytes), bytes.len());
+        frame
+    }
+
+    #[test]
+    fn many_tiny_frames_do_not_fill_the_queue() {
+        let mut pool = pool();
+        let mut queue = WriteQueue::new();
+        for _ in 0..20_000 {
+            let tiny = frame(&mut pool, Class::Datagram, b"0123456789");
+            queue.push(tiny, &mut pool).unwrap();
+        }
+        assert_eq!(queue.bytes(), 200_000);
+        queue.clear(&mut pool);
+        assert_eq!(pool.free(Class::Datagram), 64);
+        assert_eq!(pool.free(Class::Stream), 80);
+    }
+
+    #[test]
+    fn a_frame_the_kernel_reads_is_not_appended_to() {
+        let mut pool = pool();
+        let mut queue = WriteQueue::new();
+        let first = frame(&mut pool, Class::Stream, b"ab");
+        queue.push(first, &mut pool).unwrap();
+        queue.lend_front();
+        let second = frame(&mut pool, Class::Stream, b"cd");
+        queue.push(second, &mut pool).unwrap();
+        assert_eq!(pool.bytes(queue.front().unwrap()), b"ab");
+        assert!(!queue.written(2, &mut pool));
+        assert_eq!(pool.bytes(queue.front().unwrap()), b"cd");
+    }
+
+    #[test]
+    fn the_limit_in_frames_is_above_the_high_mark_and_draining_is_told_once() {
+        let mut pool = pool();
+        let mut queue = WriteQueue::new();
+        loop {
+            let half = frame(&mut pool, Class::Stream, &[7; 8_193]);
+            if let Err(refused) = queue.push(half, &mut pool) {
+                pool.give(refused);
+                break;
+            }
+        }
+        assert!(queue.bytes() >= 2 * STREAM_QUEUE_HIGH_BYTES);
+        let mut told = 0;
+        while !queue.is_empty() {
+            told += u32::from(queue.written(4_096, &mut pool));
+        }
+        assert_eq!(told, 1);
+        assert_eq!(pool.free(Class::Stream), 80);
+    }
+}

@@ -1,0 +1,119 @@
+//! The worker's end of a simulated connection.
+
+use crate::frame::{Class, Frame, Pool};
+
+use super::super::queue::WriteQueue;
+use super::handle::{Connection, Pipe};
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// The world has not answered.
+    Connecting,
+    /// It was accepted and has no owner yet: not read.
+    Accepted,
+    /// It is read and written.
+    Open,
+    /// It ended; its owner has been told and still has to close it.
+    Ended,
+}
+
+/// What came of reading a connection.
+pub(super) enum Read {
+    Nothing,
+    /// No frame was free.
+    Starved,
+    Bytes(Frame),
+    Ended,
+}
+
+pub(super) struct Stream {
+    pub(super) connection: Connection,
+    pub(super) state: State,
+    pub(super) paused: bool,
+    pub(super) queue: WriteQueue,
+}
+
+impl Stream {
+    pub(super) fn new(connection: Connection, state: State) -> Self {
+        Self {
+            connection,
+            state,
+            paused: false,
+            queue: WriteQueue::new(),
+        }
+    }
+
+    /// Ends the connection; false when it had ended already.
+    pub(super) fn end(&mut self) -> bool {
+        let first = self.state != State::Ended;
+        self.state = State::Ended;
+        first
+    }
+
+    fn is_made(&self) -> bool {
+        matches!(self.state, State::Accepted | State::Open)
+    }
+
+    /// Writes what waits as far as the world's window reaches; says whether the queue drained.
+    pub(super) fn flush(&mut self, pipe: &mut Pipe, pool: &mut Pool) -> bool {
+        let mut drained = false;
+        while self.is_made()
+            && let Some(frame) = self.queue.front()
+        {
+            let count = pipe.take_in(pool.bytes(frame));
+            if count == 0 {
+                break;
+            }
+            drained |= self.queue.written(count, pool);
+        }
+        drained
+    }
+
+    /// Writes a frame now or queues what the window has no room for. False when the queue is full.
+    pub(super) fn write(&mut self, pipe: &mut Pipe, mut frame: Frame, pool: &mut Pool) -> bool {
+        if self.state == State::Ended {
+            pool.give(frame);
+            return true;
+        }
+        if self.is_made() && self.queue.is_empty() {
+            let count = pipe.take_in(pool.bytes(&frame));
+            pool.advance(&mut frame, count);
+        }
+        match self.queue.push(frame, pool) {
+            Ok(()) => true,
+            Err(frame) => {
+                pool.give(frame);
+                false
+            }
+        }
+    }
+
+    /// Reads one frame.
+    pub(super) fn read(&self, pipe: &mut Pipe, pool: &mut Pool) -> Read {
+        if pipe.broken && self.state != State::Ended {
+            return Read::Ended;
+        }
+        if self.state != State::Open || self.paused {
+            return Read::Nothing;
+        }
+        if pipe.inward.is_empty() {
+            return if pipe.hung_up {
+                Read::Ended
+            } else {
+                Read::Nothing
+            };
+        }
+        let Some(mut frame) = pool.take(Class::Stream) else {
+            return Read::Starved;
+        };
+        // The bytes may lie around the end of the queue's own memory: in two parts.
+        let (head, tail) = pipe.inward.as_slices();
+        let mut count = pool.append(&mut frame, head);
+        if count == head.len() {
+            count += pool.append(&mut frame, tail);
+        }
+        pipe.inward.drain(..count);
+        Read::Bytes(frame)
+    }
+}

@@ -1,1 +1,0 @@
-//! MSRP between two legs (RFC 4975).

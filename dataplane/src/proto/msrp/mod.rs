@@ -1,0 +1,578 @@
+//! MSRP between two legs (RFC 4975): a back-to-back relay without sockets or clocks.
+//!
+//! Each leg has a URI of its own. A frame that comes on one leg goes out on the other with new
+//! paths and a new transaction id; all other headers and the body stay as they are, and the body is
+//! passed on while it arrives. SENDs are answered hop by hop; what fails later is reported.
+//!
+//! ```text
+//! connection   accepted ──first request names a leg──▶ bound ──more legs──▶ bound
+//!                 │ 30 s                                 │ closed: legs have lost it,
+//!                 ▼                                      ▼ open SENDs are reported with 481
+//!              expired                                 gone
+//! ```
+//!
+//! What becomes of a frame that is being received (`Incoming`):
+//!
+//! | state | event | what is done | next |
+//! |---|---|---|---|
+//! | `Nothing` | SEND with content for a leg that may send | head with new paths and id to the sink | `Forward` |
+//! | `Nothing` | the same, and the far leg or the sink is not to be had yet | head is kept, the source isn't read | `Nothing`, waiting |
+//! | `Nothing` | SEND without content | – | `Swallow`, 200 |
+//! | `Nothing` | SEND that is refused | – | `Swallow`, its code |
+//! | `Nothing` | REPORT, NICKNAME, others, no body | whole frame to the sink | `Swallow`, silent |
+//! | `Nothing` | response | its transaction ends | `Swallow`, silent |
+//! | `Forward` | body | to the sink | `Forward` |
+//! | `Forward` | a response or report for the sink, range ends in `*` | end line with `+` | `Forward`, suspended |
+//! | `Forward` | the same, range ends in a number | it waits for the end | `Forward` |
+//! | `Forward`, suspended | body | new head with the Byte-Range from here on | `Forward` |
+//! | `Forward` | its own new end line occurs in the body | end line with `+`, new head | `Forward` |
+//! | `Forward` | end | end line with the same flag, 200 to the source, 30 s begin | `Nothing` |
+//! | `Forward` | 413 or another failure of it comes early | end line with `#`, code to the source | `Swallow` |
+//! | `Forward` | source or leg is gone | end line with `#` | – |
+//! | `Forward` | sink is gone | – | `Swallow`, 481 |
+//! | `Swallow` | end | the answer, where one is due | `Nothing` |
+//!
+//! # What is counted
+//!
+//! `msrp_acknowledged = msrp_delivered + msrp_reported + msrp_open` always holds. A SEND
+//! counts as acknowledged once its last octet and its end line were handed over; one that had to be
+//! cut counts once for every piece. It is *open* until a response or its time's end; *delivered*
+//! when answered with 2xx, when its Failure-Report is `no`, or is `partial` and nothing came in
+//! time; *reported* when it failed and its sender was told by REPORT, if it was still there to be
+//! told.
+
+mod answer;
+mod compose;
+mod connection;
+mod legs;
+mod relay;
+mod request;
+mod sink;
+mod transactions;
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::{Duration, Instant};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use self::connection::{Connection, Wait};
+use self::legs::{Legs, Link};
+use self::transactions::Transactions;
+use crate::api::Direction;
+use crate::limits::{
+    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PARKED_BYTES, MSRP_PENDING_HIGH_BYTES,
+    MSRP_UNBOUND, MSRP_UNBOUND_MS, MSRP_WAITING_BYTES,
+};
+use crate::stats::{DropReason, Stats};
+use crate::wire::msrp::Shared;
+
+/// How the relay is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// SENDs that may wait for their response at a time; at most `limits::MSRP_TRANSACTIONS`.
+    pub transactions: usize,
+    /// How long a response is waited for after the last octet (RFC 4975 §7.1.1: 30 s).
+    pub timeout: Duration,
+}
+
+/// A TCP connection, as [`Connections`] numbers it; used again once it was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionKey(pub u32);
+
+/// A leg, as [`Connections`] numbers it; used again once it was removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LegKey(pub u32);
+
+/// What a leg is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Leg<'a> {
+    /// The session-id of our URI on this leg.
+    pub session_id: [u8; 32],
+    /// Our URI on this leg, as the far end was told it.
+    pub local_path: &'a str,
+    /// A request is ours by its session-id alone, whatever host and port its To-Path names.
+    pub match_session_id_only: bool,
+}
+
+/// What becomes of a connection after bytes of it were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It goes on.
+    Continue,
+    /// It broke the protocol and must be closed.
+    Close(DropReason),
+}
+
+/// Where bytes go that are to be written to connections.
+pub trait Egress {
+    /// Appends bytes to what is to be written to a connection, in order.
+    fn write(&mut self, to: ConnectionKey, bytes: &[u8]);
+    /// Whether what waits for a connection is above the high mark.
+    fn is_full(&self, to: ConnectionKey) -> bool;
+}
+
+/// What came from one leg.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MsrpFacts {
+    /// Frames: requests and responses.
+    pub frames: u64,
+    /// Octets of those frames.
+    pub bytes: u64,
+    /// Requests that were not forwarded though they had content.
+    pub dropped: u64,
+}
+
+/// The legs that lost their connection; an iterator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BoundLegs {
+    legs: [Option<LegKey>; MSRP_LEGS_PER_CONNECTION],
+    next: usize,
+}
+
+impl Iterator for BoundLegs {
+    type Item = LegKey;
+
+    fn next(&mut self) -> Option<LegKey> {
+        let leg = self.legs.get(self.next).copied().flatten()?;
+        self.next += 1;
+        Some(leg)
+    }
+}
+
+/// Every MSRP connection, leg and open transaction of one worker.
+#[derive(Debug)]
+pub struct Connections {
+    places: Vec<Option<Connection>>,
+    free: Vec<u32>,
+    generation: u32,
+    legs: Legs,
+    transactions: Transactions,
+    shared: Shared,
+    random: StdRng,
+    counts: Counts,
+    /// The time of the latest call that told it.
+    latest: Option<Instant>,
+    /// Connections that waited and may go on.
+    ready: VecDeque<ConnectionKey>,
+    /// Connections bound to no leg, with their generation and since when; some are bound by now.
+    unbound: VecDeque<(ConnectionKey, u32, Instant)>,
+    /// Connections that broke the protocol while another one was being read.
+    broken: VecDeque<ConnectionKey>,
+    /// Where frames are put together.
+    scratch: Vec<u8>,
+    /// Octets that are kept for later on all connections.
+    waiting_octets: usize,
+    /// Buffers for what waits, not in use.
+    spare: Vec<Vec<u8>>,
+}
+
+/// What is told to [`Stats`] at the next occasion.
+#[derive(Debug, Default)]
+struct Counts {
+    acknowledged: u64,
+    delivered: u64,
+    reported: u64,
+    open: u64,
+    full_transactions: u64,
+    drops: [u64; DropReason::ALL.len()],
+}
+
+impl Counts {
+    fn drop(&mut self, why: DropReason) {
+        if let Some(count) = self.drops.get_mut(why as usize) {
+            *count += 1;
+        }
+    }
+
+    fn publish(&mut self, stats: &mut Stats) {
+        stats.msrp_acknowledged = self.acknowledged;
+        stats.msrp_delivered = self.delivered;
+        stats.msrp_reported = self.reported;
+        stats.msrp_open = self.open;
+        stats.full_transactions += mem::take(&mut self.full_transactions);
+        for (count, new) in stats.drops.iter_mut().zip(&mut self.drops) {
+            *count += mem::take(new);
+        }
+    }
+}
+
+impl Connections {
+    /// Makes a relay without legs; `seed` is what its transaction ids are drawn from.
+    #[must_use]
+    pub fn new(config: Config, seed: u64) -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            legs: Legs::new(),
+            transactions: Transactions::new(config.transactions, config.timeout),
+            shared: Shared::default(),
+            random: StdRng::seed_from_u64(seed),
+            counts: Counts::default(),
+            latest: None,
+            ready: VecDeque::new(),
+            unbound: VecDeque::new(),
+            broken: VecDeque::new(),
+            scratch: Vec::with_capacity(SCRATCH_BYTES),
+            waiting_octets: 0,
+            spare: Vec::new(),
+        }
+    }
+
+    /// Adds a leg; `None`: no more can be added, or its session-id is there already.
+    pub fn add_leg(&mut self, leg: Leg<'_>) -> Option<LegKey> {
+        self.legs.add(leg)
+    }
+
+    /// Joins the two legs of a stream: what comes from one goes to the other.
+    pub fn join(&mut self, a: LegKey, b: LegKey) {
+        for (leg, peer) in [(a, b), (b, a)] {
+            if let Some(leg) = self.legs.get_mut(leg) {
+                leg.peer = Some(peer);
+            }
+        }
+    }
+
+    /// Says who is at the far end of a leg: its whole path, and our URI where the far end was
+    /// told another than the leg's own.
+    pub fn set_remote(&mut self, leg: LegKey, path: &str, local_path: Option<&str>) {
+        self.legs.set_remote(leg, path, local_path);
+        self.wake_source_of(leg);
+    }
+
+    /// Says what the far end of a leg may do; until then it may do both.
+    pub fn set_direction(&mut self, leg: LegKey, may_send: bool, may_receive: bool) {
+        if let Some(leg) = self.legs.get_mut(leg) {
+            leg.direction = Direction {
+                may_send,
+                may_receive,
+            };
+        }
+    }
+
+    /// Lets the SEND in flight finish and answers those that begin later with 481.
+    pub fn freeze(&mut self, leg: LegKey) {
+        if let Some(state) = self.legs.get_mut(leg) {
+            state.frozen = true;
+        }
+        self.wake_source_of(leg);
+    }
+
+    /// Removes a leg. Its connection stays, and expires unless another leg is bound to it.
+    ///
+    /// A chunk that is being relayed from or to it is given up with `#` at the next call.
+    pub fn remove_leg(&mut self, leg: LegKey) {
+        let Some(state) = self.legs.remove(leg) else {
+            return;
+        };
+        // Both sides' frames in flight are looked at again, at the next call that can write.
+        let far = state.peer.and_then(|peer| self.connection_of(peer));
+        self.wake(far);
+        let Link::Bound(key) = state.link else {
+            return;
+        };
+        self.wake(Some(key));
+        if let Some(connection) = self.connection_mut(key) {
+            connection.legs.retain(|bound| *bound != leg);
+            if connection.legs.is_empty() {
+                let generation = connection.generation;
+                if let Some(now) = self.latest {
+                    self.unbound.push_back((key, generation, now));
+                }
+            }
+        }
+    }
+
+    /// Adds a connection that was accepted, bound to no leg; `None`: no more can be added.
+    pub fn accept(&mut self, now: Instant) -> Option<ConnectionKey> {
+        self.latest = Some(now);
+        if self.unbound.len() >= MSRP_UNBOUND {
+            self.forget_bound();
+            if self.unbound.len() >= MSRP_UNBOUND {
+                return None;
+            }
+        }
+        let key = self.add_connection()?;
+        let generation = self.connection(key)?.generation;
+        self.unbound.push_back((key, generation, now));
+        Some(key)
+    }
+
+    /// Adds the connection that was made for a leg and sends the SEND that binds it; `None`: no
+    /// more can be added, or the leg is gone or has a connection.
+    pub fn connected(
+        &mut self,
+        now: Instant,
+        leg: LegKey,
+        out: &mut impl Egress,
+    ) -> Option<ConnectionKey> {
+        self.latest = Some(now);
+        if matches!(self.legs.get(leg)?.link, Link::Bound(_)) {
+            return None;
+        }
+        let key = self.add_connection()?;
+        self.bind(key, leg);
+        self.write_binding(key, leg, out);
+        self.run_ready(out);
+        Some(key)
+    }
+
+    /// Forgets a connection and says whose it was.
+    ///
+    /// Chunks that were being written to it are answered with 481; SENDs that wait for a response
+    /// are reported; a chunk that was coming from it is given up with `#`. The counters are told at
+    /// the next call that has them.
+    pub fn closed(&mut self, connection: ConnectionKey, out: &mut impl Egress) -> BoundLegs {
+        let legs = self.close(connection, out);
+        self.run_ready(out);
+        legs
+    }
+
+    /// Takes bytes of a connection, all of them.
+    ///
+    /// What can't be forwarded yet is kept, up to `limits::MSRP_PARKED_BYTES`, so reading must stop
+    /// while [`Self::blocked`] says so.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "time, bytes, where they go and what is counted: none can be left out"
+    )]
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        connection: ConnectionKey,
+        bytes: &[u8],
+        out: &mut impl Egress,
+        stats: &mut Stats,
+    ) -> Verdict {
+        self.latest = Some(now);
+        let verdict = match self.feed(connection, bytes, out) {
+            Ok(()) => Verdict::Continue,
+            Err(why) => {
+                self.counts.drop(why);
+                Verdict::Close(why)
+            }
+        };
+        self.run_ready(out);
+        self.counts.publish(stats);
+        verdict
+    }
+
+    /// The first leg that is bound to a connection.
+    #[must_use]
+    pub fn bound_leg(&self, connection: ConnectionKey) -> Option<LegKey> {
+        self.connection(connection)?.legs.first().copied()
+    }
+
+    /// The connection that a leg is bound to.
+    #[must_use]
+    pub fn connection_of(&self, leg: LegKey) -> Option<ConnectionKey> {
+        match self.legs.get(leg)?.link {
+            Link::Bound(connection) => Some(connection),
+            Link::Awaited | Link::Lost => None,
+        }
+    }
+
+    /// Whether a connection must not be read now: it waits for the far leg or for another
+    /// session's chunk, a connection that its frames go to is full, or it doesn't take the
+    /// responses to what it sends.
+    #[must_use]
+    pub fn blocked(&self, connection: ConnectionKey, out: &impl Egress) -> bool {
+        let Some(state) = self.connection(connection) else {
+            return false;
+        };
+        let owes = state.owed >= MSRP_PENDING_HIGH_BYTES && out.is_full(connection);
+        state.wait != Wait::No
+            || !state.parked.is_empty()
+            || state.pending.len() >= MSRP_PENDING_HIGH_BYTES
+            || owes
+            || state.legs.iter().any(|leg| {
+                let peer = self.legs.get(*leg).and_then(|leg| leg.peer);
+                peer.and_then(|peer| self.connection_of(peer))
+                    .is_some_and(|sink| out.is_full(sink))
+            })
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Egress, stats: &mut Stats) {
+        self.latest = Some(now);
+        self.run_ready(out);
+        while let Some(ticket) = self.transactions.overdue(now) {
+            self.time_out(ticket, now, out);
+        }
+        self.forget_bound_at_front();
+        self.run_ready(out);
+        self.counts.publish(stats);
+    }
+
+    /// When [`Self::handle_timeout`], and then [`Self::expired`], want to be called next; may be in
+    /// the past.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !(self.ready.is_empty() && self.broken.is_empty()) {
+            return self.latest;
+        }
+        let unbound = self
+            .unbound
+            .front()
+            .and_then(|(_, _, since)| since.checked_add(Duration::from_millis(MSRP_UNBOUND_MS)));
+        [self.transactions.next_deadline(), unbound]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// What came from a leg so far.
+    #[must_use]
+    pub fn facts(&self, leg: LegKey) -> MsrpFacts {
+        self.legs.get(leg).map(|leg| leg.facts).unwrap_or_default()
+    }
+
+    /// Yields, one at a time, connections that the caller must close now: those that broke the
+    /// protocol while another one was read, and those unbound for `limits::MSRP_UNBOUND_MS`.
+    pub fn expired(&mut self, now: Instant) -> Option<ConnectionKey> {
+        if let Some(broken) = self.broken.pop_front() {
+            return Some(broken);
+        }
+        self.forget_bound_at_front();
+        let (key, _, since) = *self.unbound.front()?;
+        let limit = Duration::from_millis(MSRP_UNBOUND_MS);
+        if now.saturating_duration_since(since) < limit {
+            return None;
+        }
+        self.unbound.pop_front();
+        Some(key)
+    }
+
+    fn add_connection(&mut self) -> Option<ConnectionKey> {
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None if self.places.len() < MSRP_CONNECTIONS => {
+                self.places.push(None);
+                u32::try_from(self.places.len() - 1).ok()?
+            }
+            None => return None,
+        };
+        self.generation = self.generation.wrapping_add(1);
+        *self.places.get_mut(place as usize)? = Some(Connection::new(self.generation));
+        Some(ConnectionKey(place))
+    }
+
+    /// Binds a leg to a connection; false: the connection has too many.
+    fn bind(&mut self, key: ConnectionKey, leg: LegKey) -> bool {
+        let Some(connection) = self.connection_mut(key) else {
+            return false;
+        };
+        if connection.legs.len() >= MSRP_LEGS_PER_CONNECTION {
+            return false;
+        }
+        connection.legs.push(leg);
+        if let Some(state) = self.legs.get_mut(leg) {
+            state.link = Link::Bound(key);
+        }
+        self.wake_source_of(leg);
+        true
+    }
+
+    /// Something about a leg changed: whoever waits for it looks again.
+    fn wake_source_of(&mut self, leg: LegKey) {
+        let peer = self.legs.get(leg).and_then(|leg| leg.peer);
+        let Some(source) = peer.and_then(|peer| self.connection_of(peer)) else {
+            return;
+        };
+        if self.connection(source).map(|state| state.wait) == Some(Wait::Leg(leg)) {
+            self.wake(Some(source));
+        }
+    }
+
+    /// Lets a connection go on, unless it stands in line before a sink.
+    fn wake(&mut self, key: Option<ConnectionKey>) {
+        let Some(key) = key else {
+            return;
+        };
+        if let Some(connection) = self.connection_mut(key)
+            && !matches!(connection.wait, Wait::Sink(_))
+        {
+            connection.wait = Wait::No;
+            if !self.ready.contains(&key) {
+                self.ready.push_back(key);
+            }
+        }
+    }
+
+    fn forget_bound(&mut self) {
+        let mut unbound = mem::take(&mut self.unbound);
+        unbound.retain(|entry| self.is_unbound(*entry));
+        self.unbound = unbound;
+    }
+
+    fn forget_bound_at_front(&mut self) {
+        while let Some(front) = self.unbound.front() {
+            if self.is_unbound(*front) {
+                return;
+            }
+            self.unbound.pop_front();
+        }
+    }
+
+    fn is_unbound(&self, (key, generation, _): (ConnectionKey, u32, Instant)) -> bool {
+        self.connection(key)
+            .is_some_and(|state| state.generation == generation && state.legs.is_empty())
+    }
+
+    fn connection(&self, key: ConnectionKey) -> Option<&Connection> {
+        self.places.get(key.0 as usize)?.as_ref()
+    }
+
+    fn connection_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
+        self.places.get_mut(key.0 as usize)?.as_mut()
+    }
+
+    /// Keeps bytes for later.
+    fn park(&mut self, key: ConnectionKey, bytes: &[u8]) -> Result<(), DropReason> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let has_room = self.waiting_octets + bytes.len() <= MSRP_WAITING_BYTES;
+        let spare = match self.connection(key) {
+            Some(connection) if connection.parked.capacity() == 0 => self.spare.pop(),
+            Some(_) | None => None,
+        };
+        let Some(connection) = self.connection_mut(key) else {
+            return Ok(());
+        };
+        if let Some(spare) = spare {
+            connection.parked = spare;
+        }
+        if connection.parked.len() + bytes.len() > MSRP_PARKED_BYTES || !has_room {
+            return Err(DropReason::PoolFull);
+        }
+        connection.parked.extend_from_slice(bytes);
+        self.waiting_octets += bytes.len();
+        Ok(())
+    }
+
+    /// What waited is taken up again, or given up.
+    fn no_longer_waits(&mut self, octets: usize) {
+        self.waiting_octets = self.waiting_octets.saturating_sub(octets);
+    }
+
+    fn give_spare(&mut self, mut buffer: Vec<u8>) {
+        let is_worth_it = (1..=SPARE_BYTES).contains(&buffer.capacity());
+        if is_worth_it && self.spare.len() < SPARE_KEPT {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
+    }
+}
+
+/// A head with both paths at their longest, and room to spare.
+const SCRATCH_BYTES: usize = 4 * crate::limits::MSRP_HEAD_BYTES;
+/// Buffers for what waits that are kept for use again.
+const SPARE_KEPT: usize = 64;
+/// Octets of the longest of them.
+const SPARE_BYTES: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,0 @@
-//! RTP between two legs: sources, directions, silence.

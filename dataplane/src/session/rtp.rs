@@ -1,0 +1,183 @@
+//! One side of an RTP stream: what the packet path needs first, what reports need last.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::api::{Component, Direction, Learn, LegFacts, RtpRemote};
+use crate::proto::rtp::{Loss, Silence, Source};
+use crate::stats::DropReason;
+use crate::wire::rtp::{Header, Packet};
+use crate::wire::{rtcp, rtp};
+
+use super::{PortPair, Socket};
+
+/// Where a packet is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WayOut {
+    /// The socket it leaves from.
+    pub socket: Socket,
+    /// The far end.
+    pub to: SocketAddr,
+}
+
+/// One side of an RTP stream.
+#[derive(Debug)]
+pub struct RtpLeg {
+    sockets: [Option<Socket>; 2],
+    direction: Direction,
+    /// Whether RTCP shares the RTP port.
+    mux: bool,
+    sources: [Source; 2],
+    silence: Silence,
+    packets: u64,
+    bytes: u64,
+    rtcp_packets: u64,
+    dropped: u64,
+    loss: Loss,
+    learn: Learn,
+    bound_mux: bool,
+    pair: PortPair,
+}
+
+impl RtpLeg {
+    /// Makes a leg that is bound and not connected; without an RTCP socket it is multiplexed.
+    #[must_use]
+    pub fn new(rtp: Socket, rtcp: Option<Socket>, pair: PortPair, learn: Learn) -> Self {
+        Self {
+            sockets: [Some(rtp), rtcp],
+            direction: Direction::BOTH,
+            mux: rtcp.is_none(),
+            sources: [Source::default(); 2],
+            silence: Silence::default(),
+            packets: 0,
+            bytes: 0,
+            rtcp_packets: 0,
+            dropped: 0,
+            loss: Loss::default(),
+            learn,
+            bound_mux: rtcp.is_none(),
+            pair,
+        }
+    }
+
+    /// Names the far end and what it may do. RTCP shares the port where both addresses are one.
+    pub fn connect(&mut self, now: Instant, remote: &RtpRemote, direction: Direction) {
+        let [rtp, rtcp] = &mut self.sources;
+        rtp.connect(now, remote.rtp, self.learn);
+        rtcp.connect(now, remote.rtcp, self.learn);
+        self.mux = self.bound_mux || remote.rtp == remote.rtcp;
+        self.direction = direction;
+        // A side that isn't to send is not silent: it is on hold.
+        self.silence.listen(now, direction.may_send);
+    }
+
+    /// Takes a datagram of this side and says what it is.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped: it is neither RTP nor RTCP, or not from where it should be.
+    pub fn receive(
+        &mut self,
+        now: Instant,
+        component: Component,
+        from: SocketAddr,
+        datagram: &[u8],
+    ) -> Result<Packet, DropReason> {
+        let packet = self
+            .classify(component, datagram)
+            .ok_or(DropReason::NotRtp)?;
+        let [rtp, rtcp] = &mut self.sources;
+        let source = match component {
+            Component::Rtp => rtp,
+            Component::Rtcp => rtcp,
+        };
+        if !source.admit(now, from) {
+            return Err(DropReason::Source);
+        }
+        self.silence.heard(now);
+        match &packet {
+            Packet::Rtp(header) => {
+                self.packets += 1;
+                self.bytes += datagram.len() as u64;
+                self.loss.received(header);
+            }
+            Packet::Rtcp => self.rtcp_packets += 1,
+        }
+        Ok(packet)
+    }
+
+    /// Says where a packet from this side goes on the other one.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped: a direction doesn't let it pass, or the far end isn't known. RTCP goes
+    /// on during hold (RFC 3264 §8.4).
+    pub fn route(&self, packet: &Packet, to: &Self) -> Result<WayOut, DropReason> {
+        match packet {
+            Packet::Rtp(_) if !(self.direction.may_send && to.direction.may_receive) => {
+                Err(DropReason::Direction)
+            }
+            Packet::Rtp(_) => to.way_out(Component::Rtp),
+            Packet::Rtcp if to.mux => to.way_out(Component::Rtp),
+            Packet::Rtcp => to.way_out(Component::Rtcp),
+        }
+    }
+
+    /// Counts a datagram of this side that was dropped.
+    pub fn count_drop(&mut self) {
+        self.dropped += 1;
+    }
+
+    /// Whether it is heard.
+    pub fn silence_mut(&mut self) -> &mut Silence {
+        &mut self.silence
+    }
+
+    /// Its sockets, to close.
+    pub fn sockets(&self) -> impl Iterator<Item = Socket> + use<> {
+        self.sockets.into_iter().flatten()
+    }
+
+    /// Its ports, to give back.
+    #[must_use]
+    pub fn pair(&self) -> PortPair {
+        self.pair
+    }
+
+    /// What came from this side, but for its age.
+    #[must_use]
+    pub fn facts(&self) -> LegFacts {
+        let [rtp, _] = &self.sources;
+        LegFacts {
+            packets: self.packets,
+            bytes: self.bytes,
+            rtcp_packets: self.rtcp_packets,
+            lost: self.loss.lost(),
+            dropped: self.dropped,
+            age_ms: 0,
+            source: (self.packets > 0).then(|| rtp.target()).flatten(),
+        }
+    }
+
+    fn way_out(&self, component: Component) -> Result<WayOut, DropReason> {
+        let [rtp, rtcp] = &self.sockets;
+        let [rtp_source, rtcp_source] = &self.sources;
+        let (socket, source) = match component {
+            Component::Rtp => (rtp, rtp_source),
+            Component::Rtcp => (rtcp, rtcp_source),
+        };
+        match (*socket, source.target()) {
+            (Some(socket), Some(to)) => Ok(WayOut { socket, to }),
+            (None, _) | (_, None) => Err(DropReason::NoRemote),
+        }
+    }
+
+    fn classify(&self, component: Component, datagram: &[u8]) -> Option<Packet> {
+        match component {
+            Component::Rtcp => rtcp::is_valid(datagram).then_some(Packet::Rtcp),
+            Component::Rtp if self.mux => rtp::packet(datagram),
+            // RTP's payload types 64 to 95 are allowed where RTCP has a port of its own.
+            Component::Rtp => Header::parse(datagram).map(Packet::Rtp),
+        }
+    }
+}

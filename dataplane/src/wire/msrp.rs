@@ -1,1 +1,0 @@
-//! MSRP frames (RFC 4975 §9).

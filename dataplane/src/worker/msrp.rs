@@ -1,0 +1,462 @@
+//! MSRP connections: accepted, made, fed to [`crate::proto::msrp`], written from its output.
+//!
+//! The protocol's machine knows connections by its own keys and sockets not at all; here is the
+//! table between both.
+
+use std::collections::VecDeque;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::RngExt;
+
+use crate::api::{
+    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, Refusal, Side,
+};
+use crate::frame::Frame;
+use crate::limits::{
+    MSRP_RESUMES_PER_CYCLE, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
+};
+use crate::net::{Backend, SocketId, SocketSpec, Token};
+use crate::proto::msrp::{self, BoundLegs, ConnectionKey, Connections, LegKey, Verdict};
+use crate::session::{Mark, Media, MsrpLeg, Owner, SlotRef, leg_mut};
+use crate::stats::{DropReason, Stats};
+
+use super::Worker;
+use super::conns::{Conn, Conns, Out, State};
+use super::open::Opening;
+
+/// The MSRP side of a worker.
+pub(super) struct Msrp {
+    pub(super) relay: Connections,
+    pub(super) listeners: Vec<(SocketId, SocketAddr)>,
+    conns: Conns,
+    /// Whose leg is whose, by the relay's key.
+    legs: Vec<Option<(SlotRef, Side)>>,
+    /// Connections that aren't read now.
+    paused: VecDeque<SlotRef>,
+    /// What was read is copied here, as the relay writes to the pool while it reads.
+    scratch: Box<[u8]>,
+}
+
+impl Msrp {
+    /// Makes one without connections.
+    pub(super) fn new(seed: u64) -> Self {
+        let config = msrp::Config {
+            transactions: MSRP_TRANSACTIONS,
+            timeout: Duration::from_secs(MSRP_TRANSACTION_S),
+        };
+        Self {
+            relay: Connections::new(config, seed),
+            listeners: Vec::new(),
+            conns: Conns::default(),
+            legs: Vec::new(),
+            paused: VecDeque::new(),
+            scratch: vec![0; STREAM_FRAME_BYTES].into_boxed_slice(),
+        }
+    }
+
+    /// The socket of the connection that a leg is bound to.
+    pub(super) fn socket_of(&self, leg: LegKey) -> Option<SocketId> {
+        let slot = self.conns.slot_of(self.relay.connection_of(leg)?)?;
+        Some(self.conns.find(slot)?.socket)
+    }
+
+    fn key_of(&self, slot: SlotRef) -> Option<ConnectionKey> {
+        match self.conns.find(slot)?.state {
+            State::Open(key) => Some(key),
+            State::Connecting(..) => None,
+        }
+    }
+
+    fn owner_of(&self, leg: LegKey) -> Option<(SlotRef, Side)> {
+        self.legs.get(leg.0 as usize).copied().flatten()
+    }
+
+    fn set_owner(&mut self, leg: LegKey, owner: Option<(SlotRef, Side)>) {
+        let at = leg.0 as usize;
+        if self.legs.len() <= at && owner.is_some() {
+            self.legs.resize(at + 1, None);
+        }
+        if let Some(place) = self.legs.get_mut(at) {
+            *place = owner;
+        }
+    }
+}
+
+impl<B: Backend> Worker<B> {
+    pub(super) fn listen_for_msrp(&mut self, config: &Config, number: usize) -> io::Result<()> {
+        let first = usize::from(config.msrp_port_first);
+        let port = match first {
+            0 => 0,
+            first => u16::try_from(first + number).map_err(io::Error::other)?,
+        };
+        for ip in &config.msrp_listen {
+            let local = SocketAddr::new(*ip, port);
+            let listener = self.open_socket(&SocketSpec::Listen { local }, Owner::MsrpListener)?;
+            self.msrp.listeners.push(listener);
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_msrp(
+        &mut self,
+        opening: Opening,
+        side: Side,
+        spec: &LegSpec,
+    ) -> Result<(MsrpLeg, LegLocal), Refusal> {
+        let LegSpec::Msrp {
+            local_ip,
+            match_session_id_only,
+        } = *spec
+        else {
+            return Err(Refusal::Unknown);
+        };
+        let mut addresses = self.msrp.listeners.iter().map(|(_, at)| *at);
+        let listen = addresses
+            .find(|at| at.ip() == local_ip)
+            .ok_or(Refusal::Socket)?;
+        let mut session_id = [0; 32];
+        session_id.fill_with(|| ID_ALPHABET[self.random.random_range(0..ID_ALPHABET.len())]);
+        let mut buffer = [0; PATH_BYTES];
+        let local_path = path_of(&mut buffer, listen, &session_id).ok_or(Refusal::Socket)?;
+        let leg = msrp::Leg {
+            session_id,
+            local_path,
+            match_session_id_only,
+        };
+        let key = self.msrp.relay.add_leg(leg).ok_or(Refusal::Full)?;
+        self.msrp.set_owner(key, Some((opening.slot, side)));
+        let local = LegLocal::Msrp(MsrpLocal { listen, session_id });
+        Ok((MsrpLeg::new(key, local_ip), local))
+    }
+
+    pub(super) fn undo_msrp(&mut self, leg: MsrpLeg) {
+        self.remove_msrp(&leg);
+    }
+
+    pub(super) fn join_msrp(&mut self, legs: [MsrpLeg; 2]) -> Media {
+        let [a, b] = &legs;
+        self.msrp.relay.join(a.key, b.key);
+        Media::Msrp(legs)
+    }
+
+    /// Forgets a leg; closes its connection if no other leg uses it.
+    pub(super) fn remove_msrp(&mut self, leg: &MsrpLeg) {
+        let connection = self.msrp.relay.connection_of(leg.key);
+        self.msrp.relay.remove_leg(leg.key);
+        self.msrp.set_owner(leg.key, None);
+        if let Some(slot) = leg.connecting {
+            self.close_conn(slot, None);
+        }
+        if let Some(key) = connection
+            && self.msrp.relay.bound_leg(key).is_none()
+            && let Some(slot) = self.msrp.conns.slot_of(key)
+        {
+            self.close_conn(slot, None);
+        }
+    }
+
+    pub(super) fn msrp_facts(&self, leg: &MsrpLeg) -> LegFacts {
+        let facts = self.msrp.relay.facts(leg.key);
+        let connection = self.msrp.relay.connection_of(leg.key);
+        let slot = connection.and_then(|key| self.msrp.conns.slot_of(key));
+        LegFacts {
+            packets: facts.frames,
+            bytes: facts.bytes,
+            dropped: facts.dropped,
+            source: slot
+                .and_then(|slot| self.msrp.conns.find(slot))
+                .map(|conn| conn.peer),
+            ..LegFacts::default()
+        }
+    }
+
+    /// A leg's far end is named: the relay connects to it, if it is to.
+    pub(super) fn connect_msrp(
+        &mut self,
+        leg: (SlotRef, Side),
+        remote: &MsrpRemote,
+        direction: Direction,
+    ) {
+        let (slot, side) = leg;
+        let Some(leg) = self.msrp_leg(slot, side) else {
+            return;
+        };
+        let (key, local_ip) = (leg.key, leg.local_ip);
+        let moved = leg.remote.is_some_and(|(at, _)| at != remote.address);
+        leg.remote = Some((remote.address, remote.setup));
+        let pending = leg.connecting;
+        let relay = &mut self.msrp.relay;
+        relay.set_remote(key, &remote.path, remote.local_path.as_deref());
+        relay.set_direction(key, direction.may_send, direction.may_receive);
+        let bound = relay.connection_of(key);
+        let there = pending.is_some() || bound.is_some();
+        if remote.setup == MsrpSetup::Passive || there && !moved {
+            return;
+        }
+        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
+        for old in [pending, bound].into_iter().flatten() {
+            self.close_conn(old, Some(key));
+        }
+        let spec = SocketSpec::Connect {
+            local: local_ip,
+            remote: remote.address,
+        };
+        self.make_msrp_connection(slot, side, &spec);
+    }
+
+    pub(super) fn msrp_accepted(&mut self, now: Instant, socket: SocketId, peer: SocketAddr) {
+        let Some(key) = self.msrp.relay.accept(now) else {
+            self.stats.drop(DropReason::NotBound);
+            self.close_socket(socket);
+            return;
+        };
+        let conn = Conn::new(socket, peer, State::Open(key));
+        let Some(slot) = self.msrp.conns.add(conn) else {
+            self.forget_at_relay(key);
+            self.stats.drop(DropReason::NotBound);
+            self.close_socket(socket);
+            return;
+        };
+        self.msrp.conns.name(key, slot);
+        let owner = Owner::MsrpConnection(slot);
+        self.backend.adopt(socket, Token(Mark::new(owner).0));
+    }
+
+    pub(super) fn msrp_connected(&mut self, now: Instant, slot: SlotRef) {
+        let state = self.msrp.conns.find(slot).map(|conn| conn.state);
+        let Some(State::Connecting(stream, side)) = state else {
+            return;
+        };
+        let leg = self.msrp_leg(stream, side).map(|leg| {
+            leg.connecting = None;
+            leg.key
+        });
+        let Some(leg) = leg else {
+            self.close_conn(slot, None);
+            return;
+        };
+        let (relay, mut out, _) = self.msrp_parts();
+        out.unnamed = Some(slot);
+        match relay.connected(now, leg, &mut out) {
+            Some(key) => self.msrp.conns.name(key, slot),
+            None => {
+                self.close_conn(slot, None);
+                self.tell_lost(stream, side);
+            }
+        }
+    }
+
+    pub(super) fn msrp_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
+        let read = self.pool.bytes(&frame);
+        let len = read.len();
+        if let Some(to) = self.msrp.scratch.get_mut(..len) {
+            to.copy_from_slice(read);
+        }
+        self.pool.give(frame);
+        let Some(key) = self.msrp.key_of(slot) else {
+            self.stats.drop(DropReason::NoLeg);
+            return;
+        };
+        self.stats.stream_bytes_in += len as u64;
+        let scratch = std::mem::take(&mut self.msrp.scratch);
+        let bytes = scratch.get(..len).unwrap_or_default();
+        let (relay, mut out, stats) = self.msrp_parts();
+        let verdict = relay.receive(now, key, bytes, &mut out, stats);
+        let blocked = relay.blocked(key, &out);
+        self.msrp.scratch = scratch;
+        match verdict {
+            // The relay has counted why.
+            Verdict::Close(_) => self.close_conn(slot, None),
+            Verdict::Continue if blocked => self.pause_conn(slot),
+            Verdict::Continue => {}
+        }
+    }
+
+    /// A connection ended, could not be made, or is not wanted any more.
+    pub(super) fn msrp_lost(&mut self, slot: SlotRef) {
+        let Some(conn) = self.msrp.conns.find(slot) else {
+            return;
+        };
+        match conn.state {
+            State::Connecting(stream, side) => {
+                if let Some(leg) = self.msrp_leg(stream, side) {
+                    leg.connecting = None;
+                }
+                self.close_conn(slot, None);
+                self.tell_lost(stream, side);
+            }
+            State::Open(_) => self.close_conn(slot, None),
+        }
+    }
+
+    /// Hands what was gathered for connections to the batch.
+    pub(super) fn msrp_flush(&mut self) {
+        let (_, mut out, _) = self.msrp_parts();
+        out.flush();
+    }
+
+    /// After a batch: ends what lost bytes, and reads again what needn't wait any more.
+    pub(super) fn msrp_hold_back(&mut self) {
+        while let Some(slot) = self.msrp.conns.broken.pop() {
+            self.stats.full_pool += 1;
+            self.stats.drop(DropReason::PoolFull);
+            self.msrp_lost(slot);
+        }
+        self.resume_some(MSRP_RESUMES_PER_CYCLE);
+    }
+
+    pub(super) fn msrp_timeouts(&mut self, now: Instant) {
+        let (relay, mut out, stats) = self.msrp_parts();
+        if relay.poll_timeout().is_some_and(|at| at <= now) {
+            relay.handle_timeout(now, &mut out, stats);
+            self.close_expired(now);
+        }
+    }
+
+    pub(super) fn msrp_housekeeping(&mut self) {
+        self.resume_some(usize::MAX);
+        self.stats.stream_bytes_out += std::mem::take(&mut self.msrp.conns.bytes_out);
+    }
+
+    /// Closes all connections and listeners.
+    pub(super) fn close_all_msrp(&mut self) {
+        for slot in self.msrp.conns.all() {
+            self.close_conn(slot, None);
+        }
+        for (listener, _) in std::mem::take(&mut self.msrp.listeners) {
+            self.close_socket(listener);
+        }
+    }
+
+    /// Closes what was bound to no leg for too long, or broke the protocol.
+    fn close_expired(&mut self, now: Instant) {
+        while let Some(key) = self.msrp.relay.expired(now) {
+            match self.msrp.conns.slot_of(key) {
+                Some(slot) => self.close_conn(slot, None),
+                None => {
+                    self.forget_at_relay(key);
+                }
+            }
+        }
+    }
+
+    fn make_msrp_connection(&mut self, stream: SlotRef, side: Side, spec: &SocketSpec) {
+        let made = match *spec {
+            SocketSpec::Connect { remote, .. } => {
+                let state = State::Connecting(stream, side);
+                // The socket's mark needs the slot, so the slot comes first.
+                let conn = Conn::new(SocketId(u32::MAX), remote, state);
+                self.msrp.conns.add(conn)
+            }
+            SocketSpec::Datagram { .. } | SocketSpec::Listen { .. } => None,
+        };
+        let Some(slot) = made else {
+            self.tell_lost(stream, side);
+            return;
+        };
+        match self.open_socket(spec, Owner::MsrpConnection(slot)) {
+            Ok((socket, _)) => {
+                if let Some(conn) = self.msrp.conns.find_mut(slot) {
+                    conn.socket = socket;
+                }
+                if let Some(leg) = self.msrp_leg(stream, side) {
+                    leg.connecting = Some(slot);
+                }
+            }
+            Err(_) => {
+                self.msrp.conns.remove(slot);
+                self.tell_lost(stream, side);
+            }
+        }
+    }
+
+    /// Closes a connection, and tells of the legs that lose it by that, but for one.
+    fn close_conn(&mut self, slot: SlotRef, but: Option<LegKey>) {
+        self.flush();
+        let legs = self.msrp.key_of(slot).map(|key| self.forget_at_relay(key));
+        let Some(conn) = self.msrp.conns.remove(slot) else {
+            return;
+        };
+        if let Some(frame) = conn.building {
+            self.pool.give(frame);
+        }
+        self.close_socket(conn.socket);
+        for leg in legs.into_iter().flatten().filter(|leg| Some(*leg) != but) {
+            if let Some((stream, side)) = self.msrp.owner_of(leg) {
+                self.tell_lost(stream, side);
+            }
+        }
+    }
+
+    fn forget_at_relay(&mut self, key: ConnectionKey) -> BoundLegs {
+        let (relay, mut out, _) = self.msrp_parts();
+        relay.closed(key, &mut out)
+    }
+
+    fn pause_conn(&mut self, slot: SlotRef) {
+        if let Some(conn) = self.msrp.conns.find_mut(slot)
+            && conn.reading
+        {
+            conn.reading = false;
+            self.backend.pause(conn.socket);
+            self.msrp.paused.push_back(slot);
+        }
+    }
+
+    /// Looks at connections that aren't read, and reads those that needn't wait any more.
+    fn resume_some(&mut self, at_most: usize) {
+        for _ in 0..self.msrp.paused.len().min(at_most) {
+            let Some(slot) = self.msrp.paused.pop_front() else {
+                return;
+            };
+            let Some(key) = self.msrp.key_of(slot) else {
+                continue;
+            };
+            let (relay, out, _) = self.msrp_parts();
+            if relay.blocked(key, &out) {
+                self.msrp.paused.push_back(slot);
+            } else if let Some(conn) = self.msrp.conns.find_mut(slot) {
+                conn.reading = true;
+                self.backend.resume(conn.socket);
+            }
+        }
+    }
+
+    fn msrp_leg(&mut self, slot: SlotRef, side: Side) -> Option<&mut MsrpLeg> {
+        match &mut self.streams.find_mut(slot)?.media {
+            Media::Msrp(legs) => Some(leg_mut(legs, side)),
+            Media::Rtp(_) | Media::Bytes(_) => None,
+        }
+    }
+
+    fn msrp_parts(&mut self) -> (&mut Connections, Out<'_, B>, &mut Stats) {
+        let out = Out {
+            backend: &mut self.backend,
+            pool: &mut self.pool,
+            tx: &mut self.tx,
+            conns: &mut self.msrp.conns,
+            unnamed: None,
+        };
+        (&mut self.msrp.relay, out, &mut self.stats)
+    }
+}
+
+/// Writes the URI of a leg (RFC 4975 §6).
+fn path_of<'a>(
+    buffer: &'a mut [u8; PATH_BYTES],
+    listen: SocketAddr,
+    session_id: &[u8; 32],
+) -> Option<&'a str> {
+    let id = str::from_utf8(session_id).ok()?;
+    let mut rest = buffer.as_mut_slice();
+    write!(rest, "msrp://{listen}/{id};tcp").ok()?;
+    let unwritten = rest.len();
+    str::from_utf8(buffer.get(..PATH_BYTES - unwritten)?).ok()
+}
+
+/// What session ids are made of: five bits a character.
+const ID_ALPHABET: [u8; 32] = *b"0123456789abcdefghijklmnopqrstuv";
+/// The longest one is of an IPv6 address with a scope.
+const PATH_BYTES: usize = 128;

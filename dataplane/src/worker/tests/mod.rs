@@ -1,0 +1,9 @@
+//! Scenes over a backend in memory: control orders at one end, clients send at the other.
+
+mod bytes;
+mod fake;
+mod msrp;
+mod orders;
+mod random;
+mod rtp;
+mod start;

@@ -1,0 +1,185 @@
+//! The relay in the world: the engine and one worker as they are, joined by their real rings.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime};
+
+use control::cdr::Cdr;
+use control::cpm::participating::{Role, Stay};
+use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
+use control::media;
+use control::sip::{Flow, Protocol, Timers};
+use dataplane::api::{BackendKind, Config, ControlEnd, Doorbell, Learn, ring_pair};
+use dataplane::frame::{Pool, PoolSize};
+use dataplane::net::sim::{Sim, SimHandle};
+use dataplane::stats::{Board, Stats};
+use dataplane::worker::{Setup, Worker};
+
+use super::net::Parcel;
+
+/// The relay.
+pub struct Relay {
+    engine: Engine,
+    worker: Worker<Sim>,
+    link: ControlEnd,
+    sockets: SimHandle,
+    board: Board,
+    /// The records written so far.
+    pub records: Vec<Cdr>,
+    listening: usize,
+}
+
+impl Relay {
+    pub(super) fn new(seed: u64, now: Instant) -> Self {
+        let bell = Doorbell::new().expect("a descriptor is left");
+        let (link, worker_end) = ring_pair(&bell).expect("a descriptor is left");
+        let (sim, sockets) = Sim::new();
+        let board = Board::default();
+        let config = Config {
+            workers: 1,
+            first_core: None,
+            backend: BackendKind::Auto,
+            port_first: 10_000,
+            port_last: 59_999,
+            port_quiet_ms: 1_000,
+            msrp_listen: vec![ADDRESS],
+            msrp_port_first: 2855,
+            pool: PoolSize { datagrams: 2048, streams: 256 },
+            seed: Some(seed),
+        };
+        let setup = Setup { config: &config, number: 0, link: worker_end, board: board.clone() };
+        let pool = Pool::new(config.pool);
+        let worker = Worker::new(setup, sim, pool, now).expect("the simulated sockets bind");
+        let listening = sockets.open_sockets();
+        let engine = Engine::new(settings(), 1, seed, now, SystemTime::UNIX_EPOCH);
+        Self { engine, worker, link, sockets, board, records: Vec::new(), listening }
+    }
+
+    /// Where it receives SIP.
+    #[must_use]
+    pub fn sip(&self) -> SocketAddr {
+        SocketAddr::new(ADDRESS, 5060)
+    }
+
+    /// Sessions there are.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.engine.sessions()
+    }
+
+    /// Whether nothing is left of any session, transaction or order.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.engine.is_idle()
+    }
+
+    /// What is left, for a message.
+    #[must_use]
+    pub fn leftovers(&self) -> String {
+        format!("{:?} {:?}", self.engine.census(), self.engine.sessions_by_state())
+    }
+
+    /// Media sockets that are open.
+    #[must_use]
+    pub fn media_sockets(&self) -> usize {
+        self.sockets.open_sockets() - self.listening
+    }
+
+    /// What the worker counted.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.board.load()
+    }
+
+    pub(super) fn receive(&mut self, now: Instant, parcel: &Parcel) {
+        if parcel.to == self.sip() {
+            let local = self.sip();
+            let flow = Flow { protocol: Protocol::Udp, local, remote: parcel.from, connection: 0 };
+            self.engine.handle_packet(now, flow, parcel.bytes.clone().into());
+        } else {
+            // A packet to a port that is closed meets nobody, as on a real machine.
+            let _ = self.sockets.datagram(parcel.from, parcel.to, &parcel.bytes);
+        }
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.engine.poll_timeout().is_some_and(|at| at <= now) {
+            self.engine.handle_timeout(now);
+        }
+        self.cycle(now);
+    }
+
+    fn cycle(&mut self, now: Instant) {
+        loop {
+            let mut moved = self.worker.cycle(now);
+            while let Some(event) = self.link.news() {
+                self.engine.handle_news(now, 0, event);
+                moved += 1;
+            }
+            while let Some(output) = self.engine.poll_output() {
+                moved += 1;
+                match output {
+                    Output::Order { order, .. } => self.link.order(order).expect("the ring has room"),
+                    Output::Cdr(cdr) => self.records.push(*cdr),
+                    Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
+                }
+            }
+            if moved == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Runs the worker and takes what was sent.
+    pub(super) fn sent(&mut self, now: Instant) -> Vec<Parcel> {
+        self.cycle(now);
+        let mut parcels = Vec::new();
+        while let Some(transmit) = self.engine.poll_transmit() {
+            let (from, to) = (transmit.flow.local, transmit.flow.remote);
+            parcels.push(Parcel { from, to, bytes: transmit.bytes.to_vec() });
+        }
+        while let Some(sent) = self.sockets.sent() {
+            parcels.push(Parcel { from: sent.from, to: sent.to, bytes: sent.bytes });
+        }
+        parcels
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.engine.poll_timeout()
+    }
+
+    /// Lets the worker do what it does now and then, after `time` without traffic.
+    pub fn housekeeping(&mut self, now: Instant, time: Duration) {
+        self.cycle(now + time);
+    }
+}
+
+const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+
+fn settings() -> Settings {
+    let media = media::Settings {
+        media_v4: Some(ADDRESS),
+        media_v6: None,
+        learn: Learn::Once { window_ms: 5_000, same_ip: false },
+        silence_ms: 0,
+        cema: media::Cema::PassThrough,
+        match_session_id_only: false,
+    };
+    Settings {
+        listen: vec![(Protocol::Udp, SocketAddr::new(ADDRESS, 5060))],
+        timers: Timers::default(),
+        next_hop: None,
+        role: Role::Originating,
+        stay: Stay { media_charging: true, ..Stay::default() },
+        streams: media::Policy::ALL,
+        media: media.into(),
+        bye_ack: ByeAck::AfterFarEnd,
+        bye_far_deadline: Duration::from_secs(4),
+        late_offer: LateOffer::Refuse,
+        ringing_max: Duration::from_secs(180),
+        sessions_max: 100_000,
+        retry_after_s: 5,
+        drain: Duration::from_millis(200),
+        end_on_silence: false,
+        user_agent: None,
+    }
+}
