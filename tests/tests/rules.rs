@@ -53,7 +53,8 @@ const CONTROL: &[(&str, &[&str])] = &[
         ],
     ),
     ("link", &["limits", "dataplane"]),
-    ("cdr", &["limits", "config"]),
+    // A record holds the same figures of a stream as a view of it.
+    ("cdr", &["limits", "config", "admin"]),
     ("admin", &["limits", "config", "dataplane"]),
     ("transports", &["limits", "config", "sip"]),
 ];
@@ -191,7 +192,9 @@ fn control_enters_the_data_plane_only_by_its_door() {
     let mut found = Vec::new();
     for file in sources(&source) {
         let text = std::fs::read_to_string(&file).unwrap();
-        let free = ["run", "main", "lib", "demo", "admin"].contains(&room(&source, &file).as_str());
+        let is_test = file.components().any(|part| part.as_os_str() == "tests");
+        let outer = ["run", "main", "lib", "demo", "admin"];
+        let free = is_test || outer.contains(&room(&source, &file).as_str());
         for part in text.split("dataplane::").skip(1) {
             if !free && !part.starts_with("api") && !part.starts_with('{') {
                 found.push(format!(
