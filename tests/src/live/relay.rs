@@ -35,10 +35,11 @@ impl Settings {
             .map_or("", String::as_str)
     }
 
-    /// Media ports for a load: 2000 to 9999, which no other live test uses.
+    /// Media ports for a load: 2000 to 8799, which no other live test uses; SIPp's own control
+    /// ports begin at 8888.
     pub fn many_ports(&mut self) -> &mut Self {
         self.set("media", "port_first", 2000)
-            .set("media", "port_last", 9999)
+            .set("media", "port_last", 8799)
     }
 
     /// Never stays in the media path: a proxy for every session.
