@@ -8,9 +8,12 @@
 mod net;
 mod phone;
 mod relay;
+mod script;
+mod text;
 
 pub use net::Weather;
-pub use phone::{Fate, Phone, Script, Who};
+pub use phone::Phone;
+pub use script::{Fate, Script, Who};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};

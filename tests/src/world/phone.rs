@@ -8,46 +8,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::net::Parcel;
-
-/// What happens in a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Script {
-    /// It is answered, both talk, and one side hangs up.
-    Talk {
-        /// The caller changes its media (hold, and on again) in between.
-        reinvite: bool,
-        /// Who hangs up.
-        hangs_up: Who,
-    },
-    /// It is refused with this code.
-    Refuse(u16),
-    /// The caller gives up while it rings.
-    GiveUp,
-    /// Nobody is there at all.
-    Nobody,
-}
-
-/// Who does something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
-    /// The caller.
-    Caller,
-    /// The callee.
-    Callee,
-    /// Both, at about the same time.
-    Both,
-}
-
-/// How a call ended for a phone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It was answered and has ended with a BYE of either side.
-    Ended,
-    /// Its INVITE got this final response.
-    Refused(u16),
-    /// No answer to what it sent: only a network that loses all may do that.
-    Unanswered,
-}
+use super::script::{Fate, Script, Who};
+use super::text::{cap, contact, finish, head, header, param};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -657,46 +619,3 @@ impl Phone {
 }
 
 const T1: Duration = Duration::from_millis(500);
-
-fn cap(method: &str) -> Duration {
-    // RFC 3261 §17.1.1.2: Timer A has no cap but Timer B; Timer E stops at T2.
-    Duration::from_secs(if method == "INVITE" { 32 } else { 4 })
-}
-
-fn finish(text: &mut String, sdp: &str) {
-    if !sdp.is_empty() {
-        text.push_str("Content-Type: application/sdp\r\n");
-    }
-    text.push_str(&format!("Content-Length: {}\r\n\r\n{sdp}", sdp.len()));
-}
-
-fn head(text: &str) -> impl Iterator<Item = &str> {
-    text.split("\r\n\r\n")
-        .next()
-        .unwrap_or("")
-        .split("\r\n")
-        .skip(1)
-}
-
-fn header<'a>(text: &'a str, name: &str) -> &'a str {
-    head(text)
-        .find_map(|line| line.split_once(": ").filter(|(found, _)| *found == name))
-        .map_or("", |(_, value)| value)
-}
-
-fn param<'a>(value: &'a str, name: &str) -> &'a str {
-    value
-        .split(';')
-        .find_map(|param| param.strip_prefix(name)?.strip_prefix('='))
-        .unwrap_or("")
-}
-
-fn contact(text: &str) -> String {
-    let value = header(text, "Contact");
-    value
-        .trim_start_matches('<')
-        .split('>')
-        .next()
-        .unwrap_or("")
-        .to_owned()
-}
