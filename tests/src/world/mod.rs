@@ -10,6 +10,7 @@ mod phone;
 mod relay;
 mod script;
 mod text;
+mod waits;
 
 pub use net::Weather;
 pub use phone::Phone;

@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use super::net::Parcel;
 use super::script::{Fate, Script, Who};
 use super::text::{cap, contact, finish, head, header, param};
+use super::waits::{Pending, Repeated};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -21,24 +22,6 @@ enum Act {
     Speak(u32),
     Change,
     HangUp,
-}
-
-/// A request of ours without a final response.
-struct Pending {
-    method: &'static str,
-    branch: String,
-    bytes: Vec<u8>,
-    next: Instant,
-    interval: Duration,
-    until: Instant,
-}
-
-/// A 2xx of ours without its ACK.
-struct Repeated {
-    bytes: Vec<u8>,
-    next: Instant,
-    interval: Duration,
-    until: Instant,
 }
 
 /// A phone.
@@ -227,7 +210,7 @@ impl Phone {
                 self.reply_to_invite(now, &format!("{code} No"), "");
                 self.end(Fate::Refused(code));
             }
-            Act::Speak(number) => self.speak(now, number),
+            Act::Speak(number) => self.speak(number),
             Act::Change if self.talks => {
                 self.sdp_version += 1;
                 let direction = if self.sdp_version % 2 == 0 {
@@ -279,11 +262,10 @@ impl Phone {
         }
     }
 
-    fn speak(&mut self, now: Instant, number: u32) {
+    fn speak(&mut self, number: u32) {
         let Some(to) = self.media_to.filter(|_| self.talks) else {
             return;
         };
-        let _ = now;
         let mut packet = vec![0x80, 0];
         packet.extend_from_slice(&u16::try_from(number % 65_536).unwrap_or(0).to_be_bytes());
         packet.extend_from_slice(&(number * 160).to_be_bytes());

@@ -6,7 +6,7 @@ use tests::live::judge::{self, Capture};
 use tests::live::relay::Relay;
 use tests::live::{eventually, needs, skip};
 use tests::peers::msrp::Outgoing;
-use tests::peers::rtp::gap_added;
+use tests::peers::rtp::{self, gap_added};
 use tests::peers::sdp;
 
 use tests::live::scene::{Chat, LONG, Scene};
@@ -50,7 +50,7 @@ fn audio_and_a_file(bob_ends: bool) {
     );
     chat.assert_clean();
     assert!(b.hears(60, LONG) && a.hears(60, LONG));
-    let (a, b) = (a.finish(), b.finish());
+    let (a, b) = rtp::Peer::finish_both(a, b);
     for (sent, heard) in [(&a, &b), (&b, &a)] {
         assert_eq!((heard.lost(), heard.damaged, heard.wrong_source), (0, 0, 0));
         assert_eq!(heard.heard.len(), sent.sent.len());
@@ -113,7 +113,7 @@ fn a_reinvite_drops_the_message_stream_and_audio_goes_on() {
 
     let so_far = b.record().heard.len();
     assert!(b.hears(so_far + 50, LONG));
-    let (a, b) = (a.finish(), b.finish());
+    let (a, b) = rtp::Peer::finish_both(a, b);
     assert_eq!((a.lost(), b.lost()), (0, 0));
     let added = gap_added(&a, &b).max(gap_added(&b, &a));
     println!("the longest gap that the relay added: {added:?}");

@@ -12,3 +12,4 @@ mod failures;
 mod operation;
 mod servers;
 mod standard;
+mod streams;
