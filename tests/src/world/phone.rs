@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::net::Parcel;
 use super::script::{Fate, Script, Who};
-use super::text::{cap, contact, finish, head, header, param};
-use super::waits::{Pending, Repeated};
+use super::text::{cap, contact, finish, head, header, media_address, param};
+use super::waits::{Pending, Repeated, T1};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -573,17 +573,7 @@ impl Phone {
     }
 
     fn learn_media(&mut self, text: &str) {
-        let ip = text
-            .split("\r\nc=IN IP4 ")
-            .nth(1)
-            .and_then(|rest| rest.split("\r\n").next());
-        let port = text
-            .split("\r\nm=audio ")
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
-        if let (Some(Ok(ip)), Some(Ok(port))) = (ip.map(str::parse), port.map(str::parse)) {
-            self.media_to = Some(SocketAddr::new(ip, port));
-        }
+        self.media_to = media_address(text).or(self.media_to);
     }
 
     fn post(&mut self, bytes: Vec<u8>) {
@@ -599,5 +589,3 @@ impl Phone {
         self.fate.get_or_insert(fate);
     }
 }
-
-const T1: Duration = Duration::from_millis(500);

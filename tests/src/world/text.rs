@@ -1,5 +1,6 @@
 //! SIP as text, the way a telephone reads it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub(super) fn cap(method: &str) -> Duration {
@@ -43,4 +44,12 @@ pub(super) fn contact(text: &str) -> String {
         .next()
         .unwrap_or("")
         .to_owned()
+}
+
+/// Where an SDP wants audio.
+pub(super) fn media_address(text: &str) -> Option<SocketAddr> {
+    let after = |mark| text.split(mark).nth(1);
+    let ip = after("\r\nc=IN IP4 ")?.split("\r\n").next()?.parse().ok()?;
+    let port = after("\r\nm=audio ")?.split(' ').next()?.parse().ok()?;
+    Some(SocketAddr::new(ip, port))
 }

@@ -19,3 +19,6 @@ pub(super) struct Repeated {
     pub interval: Duration,
     pub until: Instant,
 }
+
+/// RFC 3261 §17.1.1.1.
+pub(super) const T1: Duration = Duration::from_millis(500);
