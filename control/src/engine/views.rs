@@ -88,8 +88,11 @@ impl Engine {
         self.reports_due
     }
 
-    pub(super) fn on_reported(&mut self, session: &mut Session, acts: Vec<Act>) {
+    pub(super) fn report_has_come(&mut self) {
         self.reports_due = self.reports_due.saturating_sub(1);
+    }
+
+    pub(super) fn on_reported(session: &mut Session, acts: Vec<Act>) {
         for act in acts {
             if let Act::Report { facts } = act {
                 session.reported = facts;
