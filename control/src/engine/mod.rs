@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`requests`] | which procedure a request belongs to |
 //! | [`invite`] | a session from its INVITE to its answer, as B2BUA |
+//! | [`failing`] | a session that does not come about |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
 //! | [`proxy`] | requests and sessions that are proxied |
@@ -14,6 +15,7 @@
 //! | [`views`] | what the operator sees |
 
 mod closing;
+mod failing;
 mod invite;
 mod late;
 mod modify;
@@ -174,8 +176,8 @@ impl Engine {
     pub fn handle_news(&mut self, now: Instant, worker: usize, event: Event) {
         self.now = now;
         match event {
-            Event::Done(order) => self.on_order_done(order),
-            Event::ConnectionLost { session, stream, .. } => self.on_connection_lost(session, stream),
+            Event::Done(order) => self.on_order_done(*order),
+            Event::ConnectionLost { session, stream, .. } => Self::on_connection_lost(session, stream),
             Event::Silent { session, stream, side } => self.on_silent(session, stream, side),
             Event::Heard { session, stream, side } => self.on_heard(session, stream, side),
         }
@@ -386,10 +388,10 @@ impl Engine {
     }
 
     fn server_header(&self, message: &mut Message, name: crate::sip::Name) {
-        if let Some(text) = &self.settings.user_agent {
-            if message.headers.get(name).is_none() {
-                message.headers.push(name, Text::clone(text));
-            }
+        if let Some(text) = &self.settings.user_agent
+            && message.headers.get(name).is_none()
+        {
+            message.headers.push(name, Text::clone(text));
         }
     }
 }

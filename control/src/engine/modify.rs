@@ -494,7 +494,7 @@ impl Engine {
     }
 
     /// A 2xx came again: its ACK was lost, or is not due yet as the answer for it is awaited.
-    pub(super) fn acknowledge_again(&mut self, session: &mut Session, side: Side, response: &Message) {
+    pub(super) fn acknowledge_again(&mut self, session: &Session, side: Side, response: &Message) {
         let Some((seq, _)) = response.cseq() else { return };
         let is_closing = matches!(session.stage, Stage::Closing(_));
         match &session.leg(side).acked {

@@ -21,7 +21,7 @@ pub(super) enum After {
     /// The answer to an offer inside the session is in force: give it to the offerer.
     OfferAnswered(Box<super::modify::Ready>),
     /// The media of a session that didn't come about are released.
-    Failed(Box<super::invite::Failure>),
+    Failed(Box<super::failing::Failure>),
     /// The media of a session that was given up while it opened are released.
     Released,
     /// The media of a session that is closing are released.
@@ -82,8 +82,8 @@ impl Engine {
         self.order(session, vec![act], after);
     }
 
-    pub(super) fn on_order_done(&mut self, order: Box<Order>) {
-        let Order { acts, outcome, mark, .. } = *order;
+    pub(super) fn on_order_done(&mut self, order: Order) {
+        let Order { acts, outcome, mark, .. } = order;
         self.on_done(mark, acts, outcome);
     }
 
@@ -162,7 +162,7 @@ impl Engine {
 
     /// An MSRP connection is gone: recovery needs a new SDP exchange (RFC 4975 §5.4), so the
     /// session stays and its clients, who lost the same connection, decide.
-    pub(super) fn on_connection_lost(&mut self, session: SessionId, stream: StreamId) {
+    pub(super) fn on_connection_lost(session: SessionId, stream: StreamId) {
         tracing::info!(session = session.0, stream = stream.0, "an MSRP connection ended");
     }
 

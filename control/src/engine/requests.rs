@@ -50,7 +50,7 @@ impl Engine {
             match self.dialogs.get(&dialog).copied() {
                 Some(place) => {
                     self.with(place.session, |engine, session| {
-                        engine.on_session_request(session, place.side, key, request, flow);
+                        engine.on_session_request(session, place.side, (key, flow), request);
                     });
                 }
                 None => self.on_foreign_dialog_request(key, request, flow),
@@ -291,9 +291,8 @@ impl Engine {
         &mut self,
         session: &mut Session,
         side: Side,
-        key: ServerKey,
+        (key, flow): (ServerKey, Flow),
         request: Message,
-        flow: Flow,
     ) {
         if !session.is_in_dialog(side, &request) {
             self.counters.unknown_dialogs += 1;

@@ -145,7 +145,7 @@ fn records(session: &Session) -> Vec<StreamRecord> {
         .streams()
         .map(|stream| {
             let facts = session.facts.streams.iter().rev().find(|facts| facts.stream == stream.id);
-            let [a, b] = facts.map_or([Traffic::default(); 2], |facts| facts.legs.map(traffic));
+            let [a, b] = facts.map_or_else(<[Traffic; 2]>::default, |facts| facts.legs.map(traffic));
             StreamRecord { index: stream.index, kind: kind(stream.kind), a, b }
         })
         .collect();

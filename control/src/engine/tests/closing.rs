@@ -99,7 +99,7 @@ fn the_bye_of_a_fork_that_lost_leaves_the_session_alone() {
     let bye = in_dialog_of_b("BYE", 1, &to_b, "", "").replace("tag=b\r\n", "tag=b2\r\n");
     let sent = bench.give(b(), &bye);
     assert!(only(&sent, b()).starts_with("SIP/2.0 481"), "{sent:?}");
-    assert_eq!(bench.open, 1);
+    assert_eq!(bench.open(), 1);
     end(&mut bench, &to_a, 2);
 }
 

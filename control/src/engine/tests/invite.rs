@@ -107,7 +107,7 @@ fn a_second_forks_answer_is_acknowledged_and_ended() {
     assert!(sent[0].1.starts_with("ACK") && sent[1].1.starts_with("BYE"), "{sent:?}");
     assert!(sent[1].1.contains("tag=b2"));
     bench.give(b(), &answer(&sent[1].1, 200, "OK", ""));
-    assert_eq!(bench.open, 1);
+    assert_eq!(bench.open(), 1);
     let sent = bench.give(a(), &in_dialog_of_a("BYE", 2, &to_a, "", ""));
     let bye = only(&sent, b());
     bench.give(b(), &answer(&bye, 200, "OK", ""));
@@ -197,7 +197,7 @@ fn a_barred_stream_is_offered_to_nobody_and_refused_to_the_offerer_in_its_place(
     let lines: Vec<&str> = to_a.split("\r\n").filter(|line| line.starts_with("m=")).collect();
     assert!(lines[0].starts_with("m=video 0 ") && lines[1].starts_with("m=audio 2"), "{lines:?}");
     assert!(lines[2].starts_with("m=audio 0 "), "{lines:?}");
-    assert_eq!(bench.open, 1, "no port is kept for what was refused: {:?}", bench.acts);
+    assert_eq!(bench.open(), 1, "no port is kept for what was refused: {:?}", bench.acts);
     bench.give(a(), &in_dialog_of_a("ACK", 1, &to_a, "", ""));
     end(&mut bench, &to_a, 2);
 }

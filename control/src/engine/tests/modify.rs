@@ -12,7 +12,7 @@ fn a_reinvite_that_drops_a_stream_releases_it_before_its_200() {
     let sent = bench.give(b(), &answer(&to_b, 200, "OK", &two_answered));
     let to_a = only(&sent, a());
     bench.give(a(), &in_dialog_of_a("ACK", 1, &to_a, "", ""));
-    assert_eq!(bench.open, 2);
+    assert_eq!(bench.open(), 2);
     let dropped = two.replace("m=audio 4002", "m=audio 0").replace("a 1 1", "a 1 2");
     let sent = bench.give(a(), &in_dialog_of_a("INVITE", 2, &to_a, CONTACT_A, &dropped));
     let reinvite = only(&sent, b());
@@ -24,7 +24,7 @@ fn a_reinvite_that_drops_a_stream_releases_it_before_its_200() {
     assert!(!sent.iter().any(|(to, _)| *to == a()), "{sent:?}");
     let sent = bench.do_orders();
     assert!(only(&sent, a()).starts_with("SIP/2.0 200"));
-    assert_eq!(bench.open, 1, "{:?}", bench.acts);
+    assert_eq!(bench.open(), 1, "{:?}", bench.acts);
     bench.give(a(), &in_dialog_of_a("ACK", 2, &to_a, "", ""));
     let sent = bench.give(b(), &in_dialog_of_b("BYE", 1, &to_b, "", ""));
     let bye = only(&sent, a());
@@ -40,10 +40,10 @@ fn a_refused_reinvite_changes_nothing() {
     let more = format!("{OFFER}m=audio 4002 RTP/AVP 8\r\n");
     let sent = bench.give(a(), &in_dialog_of_a("INVITE", 2, &to_a, CONTACT_A, &more));
     let reinvite = only(&sent, b());
-    assert_eq!(bench.open, 2);
+    assert_eq!(bench.open(), 2);
     let sent = bench.give(b(), &answer(&reinvite, 488, "Not Acceptable Here", ""));
     assert!(only(&sent, a()).starts_with("SIP/2.0 488"));
-    assert_eq!(bench.open, 1, "{:?}", bench.acts);
+    assert_eq!(bench.open(), 1, "{:?}", bench.acts);
     bench.give(a(), &in_dialog_of_a("ACK", 2, &to_a, "", ""));
     let sent = bench.give(a(), &in_dialog_of_a("BYE", 3, &to_a, "", ""));
     let bye = only(&sent, b());
@@ -198,7 +198,7 @@ fn a_reinvite_cancelled_while_its_ports_are_bound_leaves_none() {
     bench.give(a(), &in_dialog_of_a("ACK", 2, &to_a, "", "").replace("bK-ACK", "bK-INVITE"));
     let sent = bench.do_orders();
     assert!(sent.is_empty(), "{sent:?}");
-    assert_eq!(bench.open, 1, "{:?}", bench.acts);
+    assert_eq!(bench.open(), 1, "{:?}", bench.acts);
     end(&mut bench, &to_a, 3);
     assert_eq!(bench.cdrs[0].end.code, None);
 }
@@ -222,7 +222,7 @@ fn a_reinvite_gets_no_stream_that_policy_bars() {
     let refused = only(&sent, b());
     assert!(refused.starts_with("SIP/2.0 488") && refused.contains("Warning: "), "{refused}");
     bench.give(b(), &in_dialog_of_b("ACK", 1, &to_b, "", "").replace("bK-ACK", "bK-INVITE"));
-    assert_eq!(bench.open, 1);
+    assert_eq!(bench.open(), 1);
     end(&mut bench, &to_a, 3);
 }
 

@@ -31,7 +31,7 @@ fn a_call_that_is_answered_as_its_worker_dies_is_refused_and_ended() {
     assert!(bye.starts_with("BYE"), "{bye}");
     bench.give(b(), &answer(&bye, 200, "OK", ""));
     bench.give(a(), &ack_of_failure());
-    bench.open = 0;
+    bench.streams.clear();
     bench.assert_nothing_left();
 }
 
@@ -60,7 +60,7 @@ fn sessions_of_a_lost_worker_end_on_both_sides() {
         assert!(bye.starts_with("BYE") && bye.contains("Media lost"), "{bye}");
         bench.give(to, &answer(&bye, 200, "OK", ""));
     }
-    bench.open = 0;
+    bench.streams.clear();
     bench.assert_nothing_left();
 }
 
