@@ -6,12 +6,14 @@
 //!                                                        └─ deadline ─▶ [200], final or Timer F ─▶ end
 //! ```
 
+use bytes::Bytes;
 use dataplane::api::{SessionId, Side, StreamSet};
 
 use super::orders::After;
-use super::session::{DialogKey, Session, Stage};
+use super::session::{Deferred, DialogKey, Session, Stage};
 use super::{ByeAck, Engine, Output, Purpose};
 use crate::cpm::passing;
+use crate::limits;
 use crate::sip::{ClientKey, Dialog, Message, Method, Name, ServerKey, Text};
 
 /// Why a session ends.
@@ -72,6 +74,8 @@ pub(super) struct Closing {
     why: Why,
     /// The media are released.
     is_released: bool,
+    /// BYEs that crossed it and wait for the release.
+    crossed: Vec<(ServerKey, Message)>,
     /// The BYE that began it is answered.
     is_answered: bool,
     /// BYEs of ours without a final response.
@@ -80,9 +84,11 @@ pub(super) struct Closing {
 
 impl Engine {
     pub(super) fn on_bye(&mut self, session: &mut Session, side: Side, key: ServerKey, bye: Message) {
-        match &session.stage {
+        match &mut session.stage {
             Stage::Talking => self.close(session, Some((side, key, bye)), Why::Bye(side)),
-            Stage::Answering(_) => session.deferred_bye = Some((side, key, bye)),
+            Stage::Answering(_) if !matches!(session.deferred, Some(Deferred::Bye(..))) => {
+                session.deferred = Some(Deferred::Bye(side, key, Box::new(bye)));
+            }
             Stage::Opening(_) | Stage::Inviting(_) if side == Side::A => {
                 // RFC 3261 §15: a caller may end an early dialog with BYE.
                 self.reply(key, &bye, 200, "OK");
@@ -93,8 +99,13 @@ impl Engine {
                 self.reply(key, &bye, 200, "OK");
                 self.give_up(session, Why::Bye(Side::B), 480, &[]);
             }
-            // BYEs that cross: each gets its 200.
-            Stage::Closing(_) | Stage::Failing | Stage::Cancelled { .. } | Stage::Ended => {
+            // BYEs that cross: each gets its 200, but none before the release.
+            Stage::Closing(closing)
+                if !closing.is_released && closing.crossed.len() < limits::RELAYED_PER_SESSION =>
+            {
+                closing.crossed.push((key, bye));
+            }
+            Stage::Answering(_) | Stage::Closing(_) | Stage::Failing | Stage::Cancelled { .. } | Stage::Ended => {
                 self.reply(key, &bye, 200, "OK");
             }
         }
@@ -105,9 +116,10 @@ impl Engine {
         self.with(id, |engine, session| match session.stage {
             Stage::Talking => engine.close(session, None, why),
             Stage::Opening(_) | Stage::Inviting(_) => engine.give_up(session, why, 503, &[]),
-            Stage::Closing(_) if why == Why::WorkerLost => {}
-            Stage::Answering(_)
-            | Stage::Failing
+            Stage::Answering(_) => {
+                session.deferred.get_or_insert(Deferred::Own(why));
+            }
+            Stage::Failing
             | Stage::Cancelled { .. }
             | Stage::Closing(_)
             | Stage::Ended => {}
@@ -116,25 +128,25 @@ impl Engine {
 
     /// Begins to close a session: whatever is under way in it ends, and its media are released.
     pub(super) fn close(&mut self, session: &mut Session, by: Option<(Side, ServerKey, Message)>, why: Why) {
-        for relayed in std::mem::take(&mut session.relayed) {
-            self.untrack_invite(session, relayed.server);
-            if let Some(client) = relayed.client {
-                self.clients.remove(&client);
-            }
-            // RFC 3261 §15.1.2: requests still pending are answered 487.
-            self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
-        }
+        self.end_relayed(session);
         session.exchange = None;
         session.deadline = None;
         session.facts.end = Some(why);
         session.facts.ended = Some(self.now);
         let closing =
-            Closing { by, why, is_released: false, is_answered: false, waiting: Vec::new() };
+            Closing { by, why, is_released: false, crossed: Vec::new(), is_answered: false, waiting: Vec::new() };
         session.stage = Stage::Closing(Box::new(closing));
-        if why == Why::WorkerLost {
-            self.on_media_released(session);
-        } else {
-            self.order_release(session, StreamSet::ALL, After::Closed);
+        self.order_release(session, StreamSet::ALL, After::Closed);
+    }
+
+    /// RFC 3261 §15.1.2: requests that are still pending are answered 487.
+    pub(super) fn end_relayed(&mut self, session: &mut Session) {
+        for relayed in std::mem::take(&mut session.relayed) {
+            self.untrack_invite(session, relayed.server);
+            if let Some(client) = relayed.client {
+                self.clients.remove(&client);
+            }
+            self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
         }
     }
 
@@ -145,6 +157,9 @@ impl Engine {
             return;
         }
         let why = closing.why;
+        for (key, bye) in std::mem::take(&mut closing.crossed) {
+            self.reply(key, &bye, 200, "OK");
+        }
         let begun_by = closing.by.as_ref().map(|(side, _, bye)| (*side, bye.clone()));
         let is_early = self.settings.bye_ack != ByeAck::AfterFarEnd;
         if is_early {
@@ -158,7 +173,7 @@ impl Engine {
         for target in targets {
             let bye = begun_by.as_ref().map(|(_, bye)| bye);
             let client = match bye {
-                Some(bye) => self.bye_to(session, *target, Some(&bye.headers)),
+                Some(bye) => self.bye_to(session, *target, Some((&bye.headers, bye.body.clone()))),
                 None => self.bye_because(session, *target, why),
             };
             if let (Some(client), Stage::Closing(closing)) = (client, &mut session.stage) {
@@ -171,25 +186,26 @@ impl Engine {
         self.finish_closing(session, None);
     }
 
-    fn bye_because(&mut self, session: &mut Session, side: Side, why: Why) -> Option<ClientKey> {
+    pub(super) fn bye_because(&mut self, session: &mut Session, side: Side, why: Why) -> Option<ClientKey> {
         let mut headers = crate::sip::Headers::default();
         headers.push(Name::Reason, why.reason());
-        self.bye_to(session, side, Some(&headers))
+        self.bye_to(session, side, Some((&headers, Bytes::new())))
     }
 
-    /// Sends a BYE on a leg, with the header fields that travel end to end.
+    /// Sends a BYE on a leg, with the header fields and the body that travel end to end.
     pub(super) fn bye_to(
         &mut self,
         session: &mut Session,
         side: Side,
-        headers: Option<&crate::sip::Headers>,
+        carried: Option<(&crate::sip::Headers, Bytes)>,
     ) -> Option<ClientKey> {
         let dialog = session.leg_mut(side).dialog.as_mut()?;
         let mut bye = dialog.request(Method::Bye);
         let routed = !dialog.route_set.is_empty();
         let flow = self.flow_in_dialog(dialog.next_hop(), dialog.flow, routed);
-        if let Some(headers) = headers {
+        if let Some((headers, body)) = carried {
             passing::pass(headers, &mut bye.headers);
+            bye.body = body;
         }
         let client = self.tx.request(self.now, bye, flow).ok()?;
         self.clients.insert(client, Purpose::Bye(session.id));
@@ -294,7 +310,7 @@ impl Engine {
                 response.to_tag().is_some_and(|tag| *dialog.remote_tag == *tag)
             });
             if is_ours {
-                engine.acknowledge(session, place.side, response, None);
+                engine.acknowledge_again(session, place.side, response);
             } else {
                 engine.end_fork(client, response);
             }
@@ -304,6 +320,10 @@ impl Engine {
     /// Forgets a session that has ended, and writes its record.
     pub(super) fn forget(&mut self, mut session: Session) {
         session.facts.ended.get_or_insert(self.now);
+        self.end_relayed(&mut session);
+        if let Some(Deferred::Bye(_, key, bye)) = session.deferred.take() {
+            self.reply(key, &bye, 200, "OK");
+        }
         if let Some(client) = session.invite_client {
             self.clients.remove(&client);
         }
@@ -319,11 +339,6 @@ impl Engine {
         }
         for key in &session.invite_servers {
             self.invites.remove(key);
-        }
-        for relayed in &session.relayed {
-            if let Some(client) = relayed.client {
-                self.clients.remove(&client);
-            }
         }
         if let Some(load) = self.workers.get_mut(session.worker) {
             load.sessions = load.sessions.saturating_sub(1);

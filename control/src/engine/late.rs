@@ -17,6 +17,8 @@ pub(super) struct Late {
     pub response: Message,
     /// The CSeq number of the INVITE on the far side's leg.
     pub seq: u32,
+    /// The CSeq number of the near side's INVITE.
+    pub near_seq: u32,
     /// What passes the 2xx on: the session's first INVITE, or a re-INVITE.
     pub relayed: Option<Relayed>,
 }
@@ -30,8 +32,8 @@ impl Engine {
         to_near: Message,
         response: &Message,
     ) {
-        let seq = response.cseq().map_or(1, |(seq, _)| seq);
-        self.open_late(session, Late { near, response: to_near, seq, relayed: None }, response);
+        let (seq, near_seq) = (seq_of(response), seq_of(&to_near));
+        self.open_late(session, Late { near, response: to_near, seq, near_seq, relayed: None }, response);
     }
 
     /// The far side answered a re-INVITE that was passed on without an exchange.
@@ -42,9 +44,9 @@ impl Engine {
             self.pass_back(session, &relayed, &response, None);
             return;
         }
-        let seq = response.cseq().map_or(1, |(seq, _)| seq);
+        let (seq, near_seq) = (seq_of(&response), seq_of(&relayed.request));
         let near = (relayed.from, relayed.server);
-        let late = Late { near, response: response.clone(), seq, relayed: Some(relayed) };
+        let late = Late { near, response: response.clone(), seq, near_seq, relayed: Some(relayed) };
         self.open_late(session, late, &response);
     }
 
@@ -59,7 +61,7 @@ impl Engine {
             return;
         };
         let opens = proposal.take_opens();
-        let carrier = Carrier::Late { offerer, seq: late.seq };
+        let carrier = Carrier::Late { offerer, seq: late.seq, near_seq: late.near_seq };
         session.exchange = Some(Exchange { from: offerer, proposal, carrier });
         if opens.is_empty() {
             self.on_late_opened(session, late, Vec::new(), None);
@@ -116,12 +118,14 @@ impl Engine {
 
     /// An ACK of one side: it may carry the answer to a late offer.
     pub(super) fn on_session_ack(&mut self, session: &mut Session, side: Side, ack: &Message) {
-        let Some(Exchange { carrier: Carrier::Late { offerer, seq }, .. }) = session.exchange.as_ref()
+        let Some(Exchange { carrier: Carrier::Late { offerer, seq, near_seq }, .. }) =
+            session.exchange.as_ref()
         else {
             return;
         };
         let (offerer, seq) = (*offerer, *seq);
-        if offerer != side.other() {
+        // An ACK of an earlier INVITE may come again.
+        if offerer != side.other() || seq_of(ack) != *near_seq {
             return;
         }
         let Some(mut exchange) = session.exchange.take() else { return };
@@ -137,4 +141,8 @@ impl Engine {
         let after = After::LateAnswered { offerer, seq, sdp: answered.to_offerer };
         self.order(session, acts, after);
     }
+}
+
+fn seq_of(message: &Message) -> u32 {
+    message.cseq().map_or(1, |(seq, _)| seq)
 }
