@@ -187,11 +187,8 @@ impl<B: Backend> Worker<B> {
         for item in rx.items.drain(..) {
             self.take_item(now, item);
         }
-        // Neither RTP nor RTCP of a size that the relay passes.
         let too_long = std::mem::take(&mut rx.truncated);
-        if let Some(drops) = self.stats.drops.get_mut(DropReason::NotRtp as usize) {
-            *drops += too_long;
-        }
+        self.stats.drop_many(DropReason::TooLong, too_long);
         self.stats.full_pool += std::mem::take(&mut rx.starved);
         self.rx = rx;
         count
@@ -338,9 +335,7 @@ impl<B: Backend> Worker<B> {
         let failed = std::mem::take(&mut self.tx.failed);
         if failed > 0 {
             self.stats.datagrams_out = self.stats.datagrams_out.saturating_sub(failed);
-            if let Some(drops) = self.stats.drops.get_mut(DropReason::SendFailed as usize) {
-                *drops += failed;
-            }
+            self.stats.drop_many(DropReason::SendFailed, failed);
         }
     }
 

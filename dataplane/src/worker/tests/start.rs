@@ -7,6 +7,7 @@ use crate::api::{
     Act, BackendKind, Config, Doorbell, Event, Learn, LegSpec, Order, Side, StreamSet,
 };
 use crate::net::uring::Uring;
+use crate::stats::DropReason;
 use crate::worker::{Handle, start};
 
 use super::fake::{config, connect, locals, open, order, release, rtp};
@@ -71,6 +72,10 @@ fn relays(backend: BackendKind) {
             a.send_to(&rtp(seq, 1), local[0].0).unwrap();
             let (len, from) = b.recv_from(&mut buffer).unwrap();
             assert_eq!((&buffer[..len], from), (rtp(seq, 1).as_slice(), local[1].0));
+        }
+        a.send_to(&[0x80; 3000], local[0].0).unwrap();
+        while handle.board.load().drops[DropReason::TooLong as usize] == 0 {
+            std::thread::yield_now();
         }
         handle
             .link
