@@ -74,7 +74,7 @@ impl Path<'_> {
         let bytes = self.pool.bytes(frame);
         let send = leg
             .receive(self.now, component, from, bytes)
-            .and_then(|packet| leg.route(&packet, other))
+            .and_then(|packet| leg.route(component, &packet, other))
             .inspect_err(|_| leg.count_drop())?;
         Ok((SocketId(send.socket.0), send.to))
     }
