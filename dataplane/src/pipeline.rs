@@ -127,6 +127,7 @@ fn rtp_owner(token: Token) -> Option<(SlotRef, Side, Component)> {
         Owner::BytesListener(..)
         | Owner::BytesConnection(..)
         | Owner::MsrpListener
-        | Owner::MsrpConnection(_) => None,
+        | Owner::MsrpConnection(_)
+        | Owner::Closing(_) => None,
     }
 }

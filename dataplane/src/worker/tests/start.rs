@@ -12,7 +12,7 @@ use crate::worker::{Handle, start};
 
 use super::fake::{config, connect, locals, open, order, release, rtp};
 
-fn real(backend: BackendKind) -> Config {
+pub(super) fn real(backend: BackendKind) -> Config {
     Config {
         backend,
         workers: 2,
@@ -22,7 +22,7 @@ fn real(backend: BackendKind) -> Config {
     }
 }
 
-fn wait_for(handle: &mut Handle) -> Box<Order> {
+pub(super) fn wait_for(handle: &mut Handle) -> Box<Order> {
     loop {
         match handle.link.news() {
             Some(Event::Done(order)) => return order,
