@@ -5,6 +5,7 @@ mod closing;
 mod fake;
 mod msrp;
 mod orders;
+mod panic;
 mod random;
 mod rtp;
 mod start;

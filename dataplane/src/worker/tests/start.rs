@@ -32,7 +32,7 @@ pub(super) fn wait_for(handle: &mut Handle) -> Box<Order> {
     }
 }
 
-fn client() -> (UdpSocket, SocketAddr) {
+pub(super) fn client() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
