@@ -38,6 +38,8 @@ struct FarEnd {
     reader: Reader,
     /// Requests that came and are not answered.
     requests: Vec<Head>,
+    /// The far ends whose sessions the connection had at any time.
+    had: Vec<char>,
 }
 
 struct World {
@@ -118,10 +120,14 @@ impl World {
             let Some(end) = self.ends.get_mut(&key) else {
                 panic!("written to {key:?}, which was closed: {}", bytes.escape_ascii());
             };
+            let before = bound.get(&key).into_iter().flatten();
+            end.had.extend(before.clone().chain(&now));
             let (heads, frames) = end.reader.push(&bytes);
             for head in heads.iter().filter(|head| !head.is_response()) {
                 let to = head.value("to-path").unwrap();
-                let mut allowed = bound.get(&key).into_iter().flatten().chain(&now);
+                // A report may have waited for a chunk to end while its session was released.
+                let waited = end.had.iter().filter(|_| head.what == "REPORT");
+                let mut allowed = before.clone().chain(&now).chain(waited);
                 let letter = allowed.find(|letter| theirs(**letter) == to);
                 let letter = letter.unwrap_or_else(|| panic!("{key:?} isn't bound to {to}: {head:?}"));
                 assert_eq!(head.value("from-path"), Some(ours(*letter)));
