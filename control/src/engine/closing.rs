@@ -116,14 +116,7 @@ impl Engine {
 
     /// Begins to close a session: whatever is under way in it ends, and its media are released.
     pub(super) fn close(&mut self, session: &mut Session, by: Option<(Side, ServerKey, Message)>, why: Why) {
-        for relayed in std::mem::take(&mut session.relayed) {
-            self.untrack_invite(session, relayed.server);
-            if let Some(client) = relayed.client {
-                self.clients.remove(&client);
-            }
-            // RFC 3261 §15.1.2: requests still pending are answered 487.
-            self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
-        }
+        self.answer_pending(session);
         session.exchange = None;
         session.deadline = None;
         session.facts.end = Some(why);
@@ -135,6 +128,20 @@ impl Engine {
             self.on_media_released(session);
         } else {
             self.order_release(session, StreamSet::ALL, After::Closed);
+        }
+    }
+
+    /// RFC 3261 §15.1.2: requests still pending when a dialog ends are answered with 487.
+    fn answer_pending(&mut self, session: &mut Session) {
+        for relayed in std::mem::take(&mut session.relayed) {
+            self.untrack_invite(session, relayed.server);
+            if let Some(client) = relayed.client {
+                self.clients.remove(&client);
+            }
+            self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
+        }
+        if let Some((_, key, bye)) = session.deferred_bye.take() {
+            self.reply(key, &bye, 200, "OK");
         }
     }
 
@@ -320,11 +327,7 @@ impl Engine {
         for key in &session.invite_servers {
             self.invites.remove(key);
         }
-        for relayed in &session.relayed {
-            if let Some(client) = relayed.client {
-                self.clients.remove(&client);
-            }
-        }
+        self.answer_pending(&mut session);
         if let Some(load) = self.workers.get_mut(session.worker) {
             load.sessions = load.sessions.saturating_sub(1);
         }

@@ -81,7 +81,32 @@ impl Engine {
     pub(super) fn on_order_done(&mut self, order: Box<Order>) {
         let Some((id, after)) = self.orders.remove(&order.mark) else { return };
         let Order { acts, outcome, .. } = *order;
-        self.with(id, |engine, session| engine.follow(session, acts, outcome, after));
+        self.follow_up(id, acts, outcome, after);
+    }
+
+    /// Does what follows an order; where its session has ended meanwhile, whoever still waits for
+    /// a response gets one.
+    fn follow_up(&mut self, id: SessionId, acts: Vec<Act>, outcome: Outcome, after: After) {
+        if self.sessions.contains_key(&id.0) {
+            self.with(id, |engine, session| engine.follow(session, acts, outcome, after));
+            return;
+        }
+        let relayed = match after {
+            After::OfferAnswered(ready) => Some(ready.relayed),
+            After::LateOpened(late) => late.relayed,
+            After::Failed(failure) => return self.respond(failure.server, failure.response),
+            After::Opened
+            | After::OfferOpened
+            | After::Answered(_)
+            | After::Released
+            | After::Closed
+            | After::LateAnswered { .. }
+            | After::Reported
+            | After::Nothing => None,
+        };
+        if let Some(relayed) = relayed {
+            self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
+        }
     }
 
     fn follow(&mut self, session: &mut Session, acts: Vec<Act>, outcome: Outcome, after: After) {
@@ -125,7 +150,7 @@ impl Engine {
             for mark in marks {
                 let Some((_, after)) = self.orders.remove(&mark) else { continue };
                 let refused = Outcome::Refused(Refusal::Unknown);
-                self.with(id, |engine, session| engine.follow(session, Vec::new(), refused, after));
+                self.follow_up(id, Vec::new(), refused, after);
             }
             self.end_session(id, Why::WorkerLost);
         }
