@@ -24,7 +24,9 @@ const CLIENTS: [&str; 3] = ["192.0.2.10:5060", "192.0.2.20:5060", "192.0.2.30:50
 struct World {
     engine: Engine,
     now: Instant,
-    /// Orders that no worker has done yet.
+    /// Whether the next orders that open streams are refused; once it is empty none is.
+    refusals: Vec<Option<Refusal>>,
+    /// Orders that are done and of which the engine was not told yet.
     orders: Vec<(usize, Box<Order>)>,
     /// Names that nobody has resolved yet.
     names: Vec<String>,
@@ -76,6 +78,11 @@ fn flow(random: &mut StdRng, client: &str) -> Flow {
     Flow { protocol, local: RELAY.parse().unwrap(), remote: client.parse().unwrap(), connection }
 }
 
+fn refusal(random: &mut StdRng) -> Option<Refusal> {
+    let why = [Refusal::NoPort, Refusal::Full, Refusal::Unknown, Refusal::Socket];
+    random.random_ratio(1, 8).then(|| *pick(random, &why))
+}
+
 /// A header's line in a message's text.
 fn line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
     let start = format!("{name}: ");
@@ -96,6 +103,7 @@ impl World {
         Self {
             engine: Engine::new(settings(random), workers, random.random(), now, SystemTime::UNIX_EPOCH),
             now,
+            refusals: (0..100).map(|_| refusal(random)).collect(),
             orders: Vec::new(),
             names: Vec::new(),
             sent: Vec::new(),
@@ -120,7 +128,7 @@ impl World {
             while let Some(output) = self.engine.poll_output() {
                 is_quiet = false;
                 match output {
-                    Output::Order { worker, order } => self.orders.push((worker, order)),
+                    Output::Order { worker, order } => self.obey(worker, order),
                     Output::Cdr(_) => {}
                     Output::Resolve(name) => self.names.push(name),
                 }
@@ -142,15 +150,11 @@ impl World {
         self.settle();
     }
 
-    /// Does an order as a worker would, or refuses it.
-    fn obey(&mut self, random: &mut StdRng, at: usize, refuses: bool) {
-        let (worker, mut order) = self.orders.remove(at);
+    /// Does an order as a worker would, or refuses it; that it is done is told later.
+    fn obey(&mut self, worker: usize, mut order: Box<Order>) {
         let opens = order.acts.iter().any(|act| matches!(act, Act::Open(_)));
-        order.outcome = Outcome::Done;
-        if refuses && opens {
-            let why = [Refusal::NoPort, Refusal::Full, Refusal::Unknown, Refusal::Socket];
-            order.outcome = Outcome::Refused(*pick(random, &why));
-        }
+        let refusal = if opens { self.refusals.pop() } else { None };
+        order.outcome = refusal.flatten().map_or(Outcome::Done, Outcome::Refused);
         let session = order.session;
         for act in &mut order.acts {
             match act {
@@ -168,6 +172,18 @@ impl World {
                 Act::Open(_) | Act::Connect { .. } | Act::Report { .. } => {}
             }
         }
+        self.orders.push((worker, order));
+    }
+
+    /// Tells that an order is done. Those that release come back when they have drained, later than
+    /// others that were ordered after them.
+    fn tell(&mut self, random: &mut StdRng) {
+        let any = random.random_range(0..self.orders.len());
+        let drains = |order: &Order| order.acts.iter().any(|act| matches!(act, Act::Release { .. }));
+        let (worker, chosen) = &self.orders[any];
+        let first = self.orders.iter().position(|(of, order)| of == worker && !drains(order));
+        let at = if drains(chosen) { any } else { first.unwrap_or(any) };
+        let (worker, order) = self.orders.remove(at);
         self.engine.handle_news(self.now, worker, Event::Done(order));
         self.settle();
     }
@@ -330,11 +346,7 @@ impl World {
     fn step(&mut self, random: &mut StdRng) {
         match random.random_range(0..100) {
             0..70 => self.talk(random),
-            70..85 if !self.orders.is_empty() => {
-                let at = if random.random() { 0 } else { random.random_range(0..self.orders.len()) };
-                let refuses = random.random_ratio(1, 8);
-                self.obey(random, at, refuses);
-            }
+            70..85 if !self.orders.is_empty() => self.tell(random),
             85..92 => {
                 let most = *pick(random, &[100, 1000, 5000, 40_000, 200_000]);
                 self.wait(Duration::from_millis(random.random_range(0..most)));
@@ -392,7 +404,7 @@ impl World {
                 self.settle();
             }
             while !self.orders.is_empty() {
-                self.obey(random, 0, false);
+                self.tell(random);
             }
             self.wait(Duration::from_secs(60));
         }
