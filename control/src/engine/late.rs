@@ -59,7 +59,7 @@ impl Engine {
             return;
         };
         let opens = proposal.take_opens();
-        let carrier = Carrier::Late { offerer, seq: late.seq };
+        let carrier = Carrier::Late { offerer, seq: late.seq, answered_by: None };
         session.exchange = Some(Exchange { from: offerer, proposal, carrier });
         if opens.is_empty() {
             self.on_late_opened(session, late, Vec::new(), None);
@@ -84,6 +84,13 @@ impl Engine {
             self.refuse_late(session, &late);
             return;
         };
+        // The CSeq of the near side's INVITE: what the relay passes back bears the near side's.
+        let given = late.relayed.as_ref().map_or(&late.response, |relayed| &relayed.request);
+        if let (Some((near_seq, _)), Some(Exchange { carrier: Carrier::Late { answered_by, .. }, .. })) =
+            (given.cseq(), session.exchange.as_mut())
+        {
+            *answered_by = Some(near_seq);
+        }
         if let Some(relayed) = &late.relayed {
             self.pass_back(session, relayed, &late.response, Some(&sdp));
         } else {
@@ -109,19 +116,24 @@ impl Engine {
                 if let Some(relayed) = &late.relayed {
                     self.reply(server, &relayed.request, 488, "Not Acceptable Here");
                 }
-                self.close(session, None, Why::NotAcceptable);
+                if matches!(session.stage, Stage::Talking) {
+                    self.close(session, None, Why::NotAcceptable);
+                }
             }
         }
     }
 
     /// An ACK of one side: it may carry the answer to a late offer.
     pub(super) fn on_session_ack(&mut self, session: &mut Session, side: Side, ack: &Message) {
-        let Some(Exchange { carrier: Carrier::Late { offerer, seq }, .. }) = session.exchange.as_ref()
+        let Some(Exchange { carrier: Carrier::Late { offerer, seq, answered_by }, .. }) =
+            session.exchange.as_ref()
         else {
             return;
         };
         let (offerer, seq) = (*offerer, *seq);
-        if offerer != side.other() {
+        // An ACK of an earlier INVITE may come again.
+        let is_answer = ack.cseq().is_some_and(|(number, _)| *answered_by == Some(number));
+        if offerer != side.other() || !is_answer {
             return;
         }
         let Some(mut exchange) = session.exchange.take() else { return };

@@ -137,6 +137,8 @@ pub(super) enum Carrier {
         offerer: Side,
         /// The CSeq number of the INVITE that this ACK is for.
         seq: u32,
+        /// The CSeq number of the ACK that brings the answer, once its 2xx was given.
+        answered_by: Option<u32>,
     },
 }
 
