@@ -60,9 +60,7 @@ impl Why {
             | Self::Refused
             | Self::NotAcceptable
             | Self::RangTooLong
-            | Self::NoPort => {
-                "SIP;cause=488;text=\"Not acceptable\""
-            }
+            | Self::NoPort => "SIP;cause=488;text=\"Not acceptable\"",
         }
     }
 }
@@ -83,7 +81,13 @@ pub(super) struct Closing {
 }
 
 impl Engine {
-    pub(super) fn on_bye(&mut self, session: &mut Session, side: Side, key: ServerKey, bye: Message) {
+    pub(super) fn on_bye(
+        &mut self,
+        session: &mut Session,
+        side: Side,
+        key: ServerKey,
+        bye: Message,
+    ) {
         match &mut session.stage {
             Stage::Talking => self.close(session, Some((side, key, bye)), Why::Bye(side)),
             Stage::Answering(_) if !matches!(session.deferred, Some(Deferred::Bye(..))) => {
@@ -105,7 +109,11 @@ impl Engine {
             {
                 closing.crossed.push((key, bye));
             }
-            Stage::Answering(_) | Stage::Closing(_) | Stage::Failing | Stage::Cancelled { .. } | Stage::Ended => {
+            Stage::Answering(_)
+            | Stage::Closing(_)
+            | Stage::Failing
+            | Stage::Cancelled { .. }
+            | Stage::Ended => {
                 self.reply(key, &bye, 200, "OK");
             }
         }
@@ -119,22 +127,30 @@ impl Engine {
             Stage::Answering(_) => {
                 session.deferred.get_or_insert(Deferred::Own(why));
             }
-            Stage::Failing
-            | Stage::Cancelled { .. }
-            | Stage::Closing(_)
-            | Stage::Ended => {}
+            Stage::Failing | Stage::Cancelled { .. } | Stage::Closing(_) | Stage::Ended => {}
         });
     }
 
     /// Begins to close a session: whatever is under way in it ends, and its media are released.
-    pub(super) fn close(&mut self, session: &mut Session, by: Option<(Side, ServerKey, Message)>, why: Why) {
+    pub(super) fn close(
+        &mut self,
+        session: &mut Session,
+        by: Option<(Side, ServerKey, Message)>,
+        why: Why,
+    ) {
         self.end_relayed(session);
         session.exchange = None;
         session.deadline = None;
         session.facts.end = Some(why);
         session.facts.ended = Some(self.now);
-        let closing =
-            Closing { by, why, is_released: false, crossed: Vec::new(), is_answered: false, waiting: Vec::new() };
+        let closing = Closing {
+            by,
+            why,
+            is_released: false,
+            crossed: Vec::new(),
+            is_answered: false,
+            waiting: Vec::new(),
+        };
         session.stage = Stage::Closing(Box::new(closing));
         self.order_release(session, StreamSet::ALL, After::Closed);
     }
@@ -152,7 +168,9 @@ impl Engine {
 
     /// The worker has released everything: now, and not before, others are told.
     pub(super) fn on_media_released(&mut self, session: &mut Session) {
-        let Stage::Closing(closing) = &mut session.stage else { return };
+        let Stage::Closing(closing) = &mut session.stage else {
+            return;
+        };
         if std::mem::replace(&mut closing.is_released, true) {
             return;
         }
@@ -160,7 +178,10 @@ impl Engine {
         for (key, bye) in std::mem::take(&mut closing.crossed) {
             self.reply(key, &bye, 200, "OK");
         }
-        let begun_by = closing.by.as_ref().map(|(side, _, bye)| (*side, bye.clone()));
+        let begun_by = closing
+            .by
+            .as_ref()
+            .map(|(side, _, bye)| (*side, bye.clone()));
         let is_early = self.settings.bye_ack != ByeAck::AfterFarEnd;
         if is_early {
             self.answer_bye(session, None);
@@ -186,7 +207,12 @@ impl Engine {
         self.finish_closing(session, None);
     }
 
-    pub(super) fn bye_because(&mut self, session: &mut Session, side: Side, why: Why) -> Option<ClientKey> {
+    pub(super) fn bye_because(
+        &mut self,
+        session: &mut Session,
+        side: Side,
+        why: Why,
+    ) -> Option<ClientKey> {
         let mut headers = crate::sip::Headers::default();
         headers.push(Name::Reason, why.reason());
         self.bye_to(session, side, Some((&headers, Bytes::new())))
@@ -212,7 +238,12 @@ impl Engine {
         Some(client)
     }
 
-    pub(super) fn on_bye_final(&mut self, id: SessionId, client: ClientKey, response: Option<&Message>) {
+    pub(super) fn on_bye_final(
+        &mut self,
+        id: SessionId,
+        client: ClientKey,
+        response: Option<&Message>,
+    ) {
         self.with(id, |engine, session| {
             if let Stage::Closing(closing) = &mut session.stage {
                 closing.waiting.retain(|waiting| *waiting != client);
@@ -223,7 +254,9 @@ impl Engine {
 
     /// Answers the BYE once nothing is waited for, and ends the session.
     fn finish_closing(&mut self, session: &mut Session, far: Option<&Message>) {
-        let Stage::Closing(closing) = &session.stage else { return };
+        let Stage::Closing(closing) = &session.stage else {
+            return;
+        };
         if closing.is_released && closing.waiting.is_empty() {
             self.answer_bye(session, far);
             session.stage = Stage::Ended;
@@ -232,11 +265,15 @@ impl Engine {
 
     /// The BYE's 200, with what the far side's 200 carries end to end.
     fn answer_bye(&mut self, session: &mut Session, far: Option<&Message>) {
-        let Stage::Closing(closing) = &mut session.stage else { return };
+        let Stage::Closing(closing) = &mut session.stage else {
+            return;
+        };
         if std::mem::replace(&mut closing.is_answered, true) {
             return;
         }
-        let Some((_, key, bye)) = &closing.by else { return };
+        let Some((_, key, bye)) = &closing.by else {
+            return;
+        };
         let mut response = Message::response(bye, 200, "OK");
         if let Some(far) = far.filter(|far| far.code() == Some(200)) {
             passing::pass(&far.headers, &mut response.headers);
@@ -278,10 +315,18 @@ impl Engine {
     /// A 2xx of an INVITE whose session is answered otherwise, or gone: ACK and BYE, so that no
     /// dialog is left (RFC 3261 §13.2.2.4).
     pub(super) fn end_fork(&mut self, client: ClientKey, response: &Message) {
-        let Some(sent) = self.tx.invite_of(client) else { return };
-        let Some(flow) = self.tx.flow_of(client) else { return };
-        let Ok(mut dialog) = Dialog::uac(sent, response, flow) else { return };
-        let Some((seq, _)) = response.cseq() else { return };
+        let Some(sent) = self.tx.invite_of(client) else {
+            return;
+        };
+        let Some(flow) = self.tx.flow_of(client) else {
+            return;
+        };
+        let Ok(mut dialog) = Dialog::uac(sent, response, flow) else {
+            return;
+        };
+        let Some((seq, _)) = response.cseq() else {
+            return;
+        };
         let routed = !dialog.route_set.is_empty();
         let flow = self.flow_in_dialog(dialog.next_hop(), dialog.flow, routed);
         self.tx.send_ack(dialog.ack(seq), flow);
@@ -293,7 +338,9 @@ impl Engine {
 
     /// A response nobody waits for: a 2xx that came again is acknowledged again.
     pub(super) fn end_stray_fork(&mut self, client: ClientKey, response: &Message) {
-        let is_success = response.code().is_some_and(|code| (200..300).contains(&code));
+        let is_success = response
+            .code()
+            .is_some_and(|code| (200..300).contains(&code));
         if !is_success || !matches!(response.cseq(), Some((_, Method::Invite))) {
             return;
         }
@@ -306,9 +353,15 @@ impl Engine {
             return;
         };
         self.with(place.session, |engine, session| {
-            let is_ours = session.leg(place.side).dialog.as_ref().is_some_and(|dialog| {
-                response.to_tag().is_some_and(|tag| *dialog.remote_tag == *tag)
-            });
+            let is_ours = session
+                .leg(place.side)
+                .dialog
+                .as_ref()
+                .is_some_and(|dialog| {
+                    response
+                        .to_tag()
+                        .is_some_and(|tag| *dialog.remote_tag == *tag)
+                });
             if is_ours {
                 engine.acknowledge_again(session, place.side, response);
             } else {
@@ -330,12 +383,17 @@ impl Engine {
         let tags = std::mem::take(&mut session.tags_to_a);
         for side in Side::BOTH {
             let leg = session.leg(side);
-            self.dialogs
-                .remove(&DialogKey { call_id: leg.call_id.clone(), local_tag: leg.local_tag.clone() });
+            self.dialogs.remove(&DialogKey {
+                call_id: leg.call_id.clone(),
+                local_tag: leg.local_tag.clone(),
+            });
         }
         for tag in tags {
             let call_id = session.leg(Side::A).call_id.clone();
-            self.dialogs.remove(&DialogKey { call_id, local_tag: tag });
+            self.dialogs.remove(&DialogKey {
+                call_id,
+                local_tag: tag,
+            });
         }
         for key in &session.invite_servers {
             self.invites.remove(key);

@@ -2,10 +2,10 @@
 
 use dataplane::api::{Act, Refusal, Side};
 
+use super::Engine;
 use super::closing::Why;
 use super::orders::After;
 use super::session::{Carrier, Exchange, Relayed, Session, Stage};
-use super::Engine;
 use crate::cpm::body;
 use crate::sip::{Message, ServerKey};
 
@@ -33,11 +33,26 @@ impl Engine {
         response: &Message,
     ) {
         let (seq, near_seq) = (seq_of(response), seq_of(&to_near));
-        self.open_late(session, Late { near, response: to_near, seq, near_seq, relayed: None }, response);
+        self.open_late(
+            session,
+            Late {
+                near,
+                response: to_near,
+                seq,
+                near_seq,
+                relayed: None,
+            },
+            response,
+        );
     }
 
     /// The far side answered a re-INVITE that was passed on without an exchange.
-    pub(super) fn on_late_reanswer(&mut self, session: &mut Session, relayed: Relayed, response: Message) {
+    pub(super) fn on_late_reanswer(
+        &mut self,
+        session: &mut Session,
+        relayed: Relayed,
+        response: Message,
+    ) {
         let far = relayed.from.other();
         if body::sdp(&response).is_none() {
             self.acknowledge(session, far, &response, None);
@@ -46,23 +61,40 @@ impl Engine {
         }
         let (seq, near_seq) = (seq_of(&response), seq_of(&relayed.request));
         let near = (relayed.from, relayed.server);
-        let late = Late { near, response: response.clone(), seq, near_seq, relayed: Some(relayed) };
+        let late = Late {
+            near,
+            response: response.clone(),
+            seq,
+            near_seq,
+            relayed: Some(relayed),
+        };
         self.open_late(session, late, &response);
     }
 
     fn open_late(&mut self, session: &mut Session, late: Late, offer: &Message) {
         let offerer = late.near.0.other();
-        let offered = body::sdp(offer)
-            .ok_or(())
-            .and_then(|sdp| session.media.offer(offerer, &sdp, &self.settings.streams).map_err(|_| ()));
+        let offered = body::sdp(offer).ok_or(()).and_then(|sdp| {
+            session
+                .media
+                .offer(offerer, &sdp, &self.settings.streams)
+                .map_err(|_| ())
+        });
         let Ok(mut proposal) = offered else {
             self.counters.offers_refused += 1;
             self.refuse_late(session, &late);
             return;
         };
         let opens = proposal.take_opens();
-        let carrier = Carrier::Late { offerer, seq: late.seq, near_seq: late.near_seq };
-        session.exchange = Some(Exchange { from: offerer, proposal, carrier });
+        let carrier = Carrier::Late {
+            offerer,
+            seq: late.seq,
+            answered_by: None,
+        };
+        session.exchange = Some(Exchange {
+            from: offerer,
+            proposal,
+            carrier,
+        });
         if opens.is_empty() {
             self.on_late_opened(session, late, Vec::new(), None);
         } else {
@@ -77,15 +109,26 @@ impl Engine {
         acts: Vec<Act>,
         refused: Option<Refusal>,
     ) {
-        let sdp = session.exchange.as_mut().filter(|_| refused.is_none()).and_then(|exchange| {
-            exchange.proposal.opened(acts);
-            exchange.proposal.offer_to_far().ok()
-        });
+        let sdp = session
+            .exchange
+            .as_mut()
+            .filter(|_| refused.is_none())
+            .and_then(|exchange| {
+                exchange.proposal.opened(acts);
+                exchange.proposal.offer_to_far().ok()
+            });
         let Some(sdp) = sdp else {
             session.exchange = None;
             self.refuse_late(session, &late);
             return;
         };
+        if let Some(Exchange {
+            carrier: Carrier::Late { answered_by, .. },
+            ..
+        }) = session.exchange.as_mut()
+        {
+            *answered_by = Some(late.near_seq);
+        }
         if let Some(relayed) = &late.relayed {
             self.pass_back(session, relayed, &late.response, Some(&sdp));
         } else {
@@ -111,24 +154,36 @@ impl Engine {
                 if let Some(relayed) = &late.relayed {
                     self.reply(server, &relayed.request, 488, "Not Acceptable Here");
                 }
-                self.close(session, None, Why::NotAcceptable);
+                if matches!(session.stage, Stage::Talking) {
+                    self.close(session, None, Why::NotAcceptable);
+                }
             }
         }
     }
 
     /// An ACK of one side: it may carry the answer to a late offer.
     pub(super) fn on_session_ack(&mut self, session: &mut Session, side: Side, ack: &Message) {
-        let Some(Exchange { carrier: Carrier::Late { offerer, seq, near_seq }, .. }) =
-            session.exchange.as_ref()
+        let Some(Exchange {
+            carrier:
+                Carrier::Late {
+                    offerer,
+                    seq,
+                    answered_by,
+                },
+            ..
+        }) = session.exchange.as_ref()
         else {
             return;
         };
         let (offerer, seq) = (*offerer, *seq);
         // An ACK of an earlier INVITE may come again.
-        if offerer != side.other() || seq_of(ack) != *near_seq {
+        let is_answer = *answered_by == Some(seq_of(ack));
+        if offerer != side.other() || !is_answer {
             return;
         }
-        let Some(mut exchange) = session.exchange.take() else { return };
+        let Some(mut exchange) = session.exchange.take() else {
+            return;
+        };
         let answered = body::sdp(ack).and_then(|sdp| exchange.proposal.answer(&sdp).ok());
         let Some(answered) = answered else {
             self.send_ack(session, offerer, seq, None);
@@ -138,7 +193,11 @@ impl Engine {
         let gone = exchange.proposal.commit(&mut session.media);
         let mut acts = answered.acts;
         super::invite::push_release(&mut acts, super::invite::union(gone, answered.refused));
-        let after = After::LateAnswered { offerer, seq, sdp: answered.to_offerer };
+        let after = After::LateAnswered {
+            offerer,
+            seq,
+            sdp: answered.to_offerer,
+        };
         self.order(session, acts, after);
     }
 }

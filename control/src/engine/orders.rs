@@ -1,9 +1,7 @@
 //! Orders to the workers, and what follows when they are done.
 
 use bytes::Bytes;
-use dataplane::api::{
-    Act, Order, Outcome, Refusal, SessionId, Side, StreamId, StreamSet,
-};
+use dataplane::api::{Act, Order, Outcome, Refusal, SessionId, Side, StreamId, StreamSet};
 
 use super::closing::Why;
 use super::session::{Session, Stage};
@@ -53,15 +51,25 @@ pub(super) struct WorkerLoad {
 impl Engine {
     /// The worker with the fewest sessions.
     pub(super) fn choose_worker(&self) -> Option<usize> {
-        let alive = self.workers.iter().enumerate().filter(|(_, load)| !load.is_lost);
-        alive.min_by_key(|(_, load)| load.sessions).map(|(number, _)| number)
+        let alive = self
+            .workers
+            .iter()
+            .enumerate()
+            .filter(|(_, load)| !load.is_lost);
+        alive
+            .min_by_key(|(_, load)| load.sessions)
+            .map(|(number, _)| number)
     }
 
     pub(super) fn order(&mut self, session: &Session, acts: Vec<Act>, after: After) {
         let mark = self.next_mark;
         self.next_mark += 1;
         self.orders.insert(mark, (session.id, after));
-        if self.workers.get(session.worker).is_none_or(|load| load.is_lost) {
+        if self
+            .workers
+            .get(session.worker)
+            .is_none_or(|load| load.is_lost)
+        {
             self.unanswerable.push_back(mark);
             return;
         }
@@ -72,18 +80,30 @@ impl Engine {
             outcome: Outcome::Pending,
             returned: Vec::new(),
         };
-        self.outputs.push_back(Output::Order { worker: session.worker, order: Box::new(order) });
+        self.outputs.push_back(Output::Order {
+            worker: session.worker,
+            order: Box::new(order),
+        });
     }
 
     /// Orders the release of streams; every order is answered, so `after` always follows.
     pub(super) fn order_release(&mut self, session: &Session, streams: StreamSet, after: After) {
         let drain_ms = u32::try_from(self.settings.drain.as_millis()).unwrap_or(u32::MAX);
-        let act = Act::Release { streams, drain_ms, facts: Vec::new() };
+        let act = Act::Release {
+            streams,
+            drain_ms,
+            facts: Vec::new(),
+        };
         self.order(session, vec![act], after);
     }
 
     pub(super) fn on_order_done(&mut self, order: Order) {
-        let Order { acts, outcome, mark, .. } = order;
+        let Order {
+            acts,
+            outcome,
+            mark,
+            ..
+        } = order;
         self.on_done(mark, acts, outcome);
     }
 
@@ -93,12 +113,41 @@ impl Engine {
     }
 
     fn on_done(&mut self, mark: u64, acts: Vec<Act>, outcome: Outcome) {
-        let Some((id, after)) = self.orders.remove(&mark) else { return };
+        let Some((id, after)) = self.orders.remove(&mark) else {
+            return;
+        };
         if matches!(after, After::Reported) {
             // Its session may have ended meanwhile; whoever looks is not to wait for it.
             self.report_has_come();
         }
-        self.with(id, |engine, session| engine.follow(session, acts, outcome, after));
+        self.follow_up(id, acts, outcome, after);
+    }
+
+    /// Does what follows an order; where its session has ended meanwhile, whoever still waits for
+    /// a response gets one.
+    fn follow_up(&mut self, id: SessionId, acts: Vec<Act>, outcome: Outcome, after: After) {
+        if self.sessions.contains_key(&id.0) {
+            self.with(id, |engine, session| {
+                engine.follow(session, acts, outcome, after)
+            });
+            return;
+        }
+        let relayed = match after {
+            After::OfferAnswered(ready) => Some(ready.relayed),
+            After::LateOpened(late) => late.relayed,
+            After::Failed(failure) => return self.respond(failure.server, failure.response),
+            After::Opened
+            | After::OfferOpened(_)
+            | After::Answered(_)
+            | After::Released
+            | After::Closed
+            | After::LateAnswered { .. }
+            | After::Reported
+            | After::Nothing => None,
+        };
+        if let Some(relayed) = relayed {
+            self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
+        }
     }
 
     fn follow(&mut self, session: &mut Session, acts: Vec<Act>, outcome: Outcome, after: After) {
@@ -137,13 +186,22 @@ impl Engine {
             load.is_lost = true;
         }
         // What has not left for it must not reach the one that takes its place.
-        self.outputs.retain(|output| !matches!(output, Output::Order { worker: of, .. } if *of == worker));
-        let lost: Vec<SessionId> =
-            self.sessions.values().filter(|session| session.worker == worker).map(|session| session.id).collect();
+        self.outputs
+            .retain(|output| !matches!(output, Output::Order { worker: of, .. } if *of == worker));
+        let lost: Vec<SessionId> = self
+            .sessions
+            .values()
+            .filter(|session| session.worker == worker)
+            .map(|session| session.id)
+            .collect();
         for id in lost {
             self.counters.lost += 1;
-            let mut marks: Vec<u64> =
-                self.orders.iter().filter(|(_, (of, _))| *of == id).map(|(mark, _)| *mark).collect();
+            let mut marks: Vec<u64> = self
+                .orders
+                .iter()
+                .filter(|(_, (of, _))| *of == id)
+                .map(|(mark, _)| *mark)
+                .collect();
             marks.sort_unstable();
             // What was ordered will not be answered: it follows now, as refused, in its order.
             for mark in marks {
@@ -163,17 +221,28 @@ impl Engine {
     /// An MSRP connection is gone: recovery needs a new SDP exchange (RFC 4975 §5.4), so the
     /// session stays and its clients, who lost the same connection, decide.
     pub(super) fn on_connection_lost(session: SessionId, stream: StreamId) {
-        tracing::info!(session = session.0, stream = stream.0, "an MSRP connection ended");
+        tracing::info!(
+            session = session.0,
+            stream = stream.0,
+            "an MSRP connection ended"
+        );
     }
 
     pub(super) fn on_silent(&mut self, id: SessionId, stream: StreamId, side: Side) {
-        tracing::info!(session = id.0, stream = stream.0, ?side, "no media from this side");
+        tracing::info!(
+            session = id.0,
+            stream = stream.0,
+            ?side,
+            "no media from this side"
+        );
         let end = self.settings.end_on_silence;
         let silent_all = self.with(id, |_, session| {
             let set = session.silent[side.index()].with(stream);
             session.silent[side.index()] = set;
             matches!(session.stage, Stage::Talking)
-                && Side::BOTH.iter().all(|side| session.silent[side.index()].contains(stream))
+                && Side::BOTH
+                    .iter()
+                    .all(|side| session.silent[side.index()].contains(stream))
         });
         if end && silent_all == Some(true) {
             self.end_session(id, Why::Silence);

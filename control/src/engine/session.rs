@@ -149,8 +149,8 @@ pub(super) enum Carrier {
         offerer: Side,
         /// The CSeq number of the INVITE that this ACK is for.
         seq: u32,
-        /// The CSeq number of the other side's INVITE, whose ACK brings the answer.
-        near_seq: u32,
+        /// The CSeq number of the ACK that brings the answer, once its 2xx was given.
+        answered_by: Option<u32>,
     },
 }
 
@@ -192,7 +192,10 @@ impl Session {
 
     /// The relayed request that a client transaction carries.
     pub(super) fn relayed_by(&mut self, client: ClientKey) -> Option<Relayed> {
-        let at = self.relayed.iter().position(|relayed| relayed.client == Some(client))?;
+        let at = self
+            .relayed
+            .iter()
+            .position(|relayed| relayed.client == Some(client))?;
         Some(self.relayed.swap_remove(at))
     }
 
@@ -215,7 +218,9 @@ impl Session {
     /// Whether a request of a side belongs to the dialog that was established, or to an early one.
     pub(super) fn is_in_dialog(&self, side: Side, request: &Message) -> bool {
         let leg = self.leg(side);
-        let Some(dialog) = leg.dialog.as_ref() else { return true };
+        let Some(dialog) = leg.dialog.as_ref() else {
+            return true;
+        };
         let is_early = matches!(self.stage, Stage::Opening(_) | Stage::Inviting(_));
         let from = request.from_tag().unwrap_or("");
         match side {
@@ -229,9 +234,14 @@ impl Session {
 
     /// The tag by which side A knows the fork that sent an early request.
     pub(super) fn early_tag(&self, from: Side, request: &Message) -> Option<Text> {
-        let Stage::Inviting(invite) = &self.stage else { return None };
+        let Stage::Inviting(invite) = &self.stage else {
+            return None;
+        };
         let tag = request.from_tag().filter(|_| from == Side::B)?;
-        let fork = invite.forks.iter().find(|fork| *fork.dialog.remote_tag == *tag)?;
+        let fork = invite
+            .forks
+            .iter()
+            .find(|fork| *fork.dialog.remote_tag == *tag)?;
         Some(fork.tag_to_a.clone())
     }
 
@@ -243,7 +253,10 @@ impl Session {
     pub(super) fn check_seq(&mut self, side: Side, request: &Message) -> Result<(), OutOfOrder> {
         if let (Stage::Inviting(invite), Side::B) = (&mut self.stage, side) {
             let tag = request.from_tag().unwrap_or("");
-            let fork = invite.forks.iter_mut().find(|fork| *fork.dialog.remote_tag == *tag);
+            let fork = invite
+                .forks
+                .iter_mut()
+                .find(|fork| *fork.dialog.remote_tag == *tag);
             return fork.map_or(Ok(()), |fork| fork.dialog.check_seq(request));
         }
         let leg = self.leg_mut(side);
@@ -256,11 +269,15 @@ impl Session {
 
     /// Whether an INVITE inside the session still waits for its offer or answer.
     pub(super) fn is_reinviting(&self) -> bool {
-        self.relayed.iter().any(|relayed| relayed.method == Method::Invite && relayed.answer.is_none())
+        self.relayed
+            .iter()
+            .any(|relayed| relayed.method == Method::Invite && relayed.answer.is_none())
     }
 
     /// Whether a request with this method is on its way from a side.
     pub(super) fn is_relaying(&self, from: Side, method: &Method) -> bool {
-        self.relayed.iter().any(|relayed| relayed.from == from && relayed.method == *method)
+        self.relayed
+            .iter()
+            .any(|relayed| relayed.from == from && relayed.method == *method)
     }
 }

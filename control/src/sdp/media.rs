@@ -81,8 +81,8 @@ impl MediaDescription {
         let proto = words.next().filter(|word| !word.is_empty())?;
         let formats = words.next().unwrap_or_default();
         let (port, port_count) = match ports.split_once('/') {
-            Some((port, count)) => (port.parse().ok()?, Some(count.parse().ok()?)),
-            None => (ports.parse().ok()?, None),
+            Some((port, count)) => (number(port)?, Some(number(count)?)),
+            None => (number(ports)?, None),
         };
         Some(Self {
             media: value.slice_ref(media),
@@ -216,4 +216,11 @@ impl MediaDescription {
             lines,
         }
     }
+}
+
+/// Digits alone (RFC 8866 §9 `port`, `integer`); a sign is none.
+fn number(text: &str) -> Option<u16> {
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }

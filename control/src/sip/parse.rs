@@ -308,8 +308,7 @@ pub(super) fn salvage(bytes: &[u8]) -> Option<Message> {
         Err(error) => std::str::from_utf8(bytes.get(..error.valid_up_to())?).ok()?,
     };
     let text = text.trim_start_matches(['\r', '\n']);
-    let head = text.split_once("\r\n\r\n").map_or(text, |(head, _)| head);
-    let head = Text::from(format!("{head}\r\n"));
+    let head = Text::from(whole_lines(text));
     let mut lines = Lines::new(&head);
     let (from, to) = lines.next()?;
     let first = head.slice(from..to);
@@ -326,4 +325,22 @@ pub(super) fn salvage(bytes: &[u8]) -> Option<Message> {
         }
     }
     Some(message)
+}
+
+/// The lines of a head up to the first one that a lone CR or LF is in: that must not get into an
+/// answer.
+fn whole_lines(text: &str) -> String {
+    let mut head = String::with_capacity(text.len() + 2);
+    for line in text.split_inclusive('\n') {
+        let line = match line.strip_suffix('\n') {
+            Some(ended) => ended.strip_suffix('\r'),
+            None => Some(line.strip_suffix('\r').unwrap_or(line)),
+        };
+        let Some(line) = line.filter(|line| !line.is_empty() && !line.contains('\r')) else {
+            break;
+        };
+        head.push_str(line);
+        head.push_str("\r\n");
+    }
+    head
 }

@@ -110,6 +110,10 @@ impl StreamFramer {
             return (self.buffer.len() > SIP_MESSAGE_BYTES).then_some(Err(FrameError::TooLong));
         };
         let head_end = from + at + 4;
+        // Before anything else, so that it doesn't matter how much came at once.
+        if head_end > SIP_MESSAGE_BYTES {
+            return Some(Err(FrameError::TooLong));
+        }
         let head = self.buffer.get(..head_end).unwrap_or(&[]);
         let Some(body) = content_length(head) else {
             return Some(Err(FrameError::ContentLength));

@@ -1,0 +1,334 @@
+//! The MSRP relay between far ends that do anything at any time.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use dataplane::proto::msrp::{Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict};
+use dataplane::stats::Stats;
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use super::campaign::rounds;
+use super::far_end::{Head, Reader};
+use super::scene::{frame, ours, session_id, theirs};
+use super::spoil::{noise, pick, spoil};
+
+#[derive(Default)]
+struct Written {
+    bytes: BTreeMap<ConnectionKey, Vec<u8>>,
+    full: Vec<ConnectionKey>,
+}
+
+impl Egress for Written {
+    fn write(&mut self, to: ConnectionKey, bytes: &[u8]) {
+        self.bytes.entry(to).or_default().extend_from_slice(bytes);
+    }
+
+    fn is_full(&self, to: ConnectionKey) -> bool {
+        self.full.contains(&to)
+    }
+}
+
+/// A far end of a connection: what it has still to send, and what it reads.
+#[derive(Default)]
+struct FarEnd {
+    to_send: Vec<Vec<u8>>,
+    /// Of the first of them.
+    sent: usize,
+    reader: Reader,
+    /// Requests that came and are not answered.
+    requests: Vec<Head>,
+    /// The far ends whose sessions the connection had at any time.
+    had: Vec<char>,
+}
+
+struct World {
+    relay: Connections,
+    out: Written,
+    stats: Stats,
+    now: Instant,
+    legs: BTreeMap<char, LegKey>,
+    ends: BTreeMap<ConnectionKey, FarEnd>,
+    /// Some of what is sent isn't MSRP.
+    is_spoilt: bool,
+}
+
+/// Joined: a with b, c with d, e with f.
+const LETTERS: [char; 6] = ['a', 'b', 'c', 'd', 'e', 'f'];
+
+fn peer(letter: char) -> char {
+    let at = LETTERS.iter().position(|one| *one == letter).unwrap();
+    LETTERS[at ^ 1]
+}
+
+impl World {
+    fn new(random: &mut StdRng) -> Self {
+        let config = Config {
+            transactions: *pick(random, &[0, 1, 5, 500]),
+            timeout: Duration::from_secs(30),
+        };
+        let mut world = Self {
+            relay: Connections::new(config, random.random()),
+            out: Written::default(),
+            stats: Stats::default(),
+            now: Instant::now(),
+            legs: BTreeMap::new(),
+            ends: BTreeMap::new(),
+            is_spoilt: random.random(),
+        };
+        for letter in LETTERS {
+            world.add_leg(letter);
+        }
+        for _ in 0..4 {
+            world.accept();
+        }
+        world
+    }
+
+    fn add_leg(&mut self, letter: char) {
+        let path = ours(letter);
+        let leg = Leg {
+            session_id: session_id(letter),
+            local_path: &path,
+            match_session_id_only: false,
+        };
+        let key = self.relay.add_leg(leg).expect("its session-id is free");
+        self.legs.insert(letter, key);
+        self.relay.set_remote(key, &theirs(letter), None);
+        if let Some(peer) = self.legs.get(&peer(letter)) {
+            self.relay.join(key, *peer);
+        }
+    }
+
+    fn accept(&mut self) {
+        if let Some(key) = self.relay.accept(self.now) {
+            self.ends.insert(key, FarEnd::default());
+        }
+    }
+
+    /// The far ends whose sessions a connection has now.
+    fn bound(&self, key: ConnectionKey) -> Vec<char> {
+        let is_bound = |leg: &LegKey| self.relay.connection_of(*leg) == Some(key);
+        self.legs
+            .iter()
+            .filter(|(_, leg)| is_bound(leg))
+            .map(|(letter, _)| *letter)
+            .collect()
+    }
+
+    /// Does something with the relay and reads what it wrote meanwhile.
+    fn act<T>(&mut self, act: impl FnOnce(&mut Self) -> T) -> T {
+        let mut bound: BTreeMap<ConnectionKey, Vec<char>> = BTreeMap::new();
+        for key in self.ends.keys() {
+            bound.insert(*key, self.bound(*key));
+        }
+        let done = act(self);
+        for (key, bytes) in std::mem::take(&mut self.out.bytes) {
+            let now = self.bound(key);
+            let Some(end) = self.ends.get_mut(&key) else {
+                panic!(
+                    "written to {key:?}, which was closed: {}",
+                    bytes.escape_ascii()
+                );
+            };
+            let before = bound.get(&key).into_iter().flatten();
+            end.had.extend(before.clone().chain(&now));
+            let (heads, frames) = end.reader.push(&bytes);
+            for head in heads.iter().filter(|head| !head.is_response()) {
+                let to = head.value("to-path").unwrap();
+                // A report may have waited for a chunk to end while its session was released.
+                let waited = end.had.iter().filter(|_| head.what == "REPORT");
+                let mut allowed = before.clone().chain(&now).chain(waited);
+                let letter = allowed.find(|letter| theirs(**letter) == to);
+                let letter =
+                    letter.unwrap_or_else(|| panic!("{key:?} isn't bound to {to}: {head:?}"));
+                assert_eq!(head.value("from-path"), Some(ours(*letter)));
+                if let (false, Some(from)) = (self.is_spoilt, head.value("x-from")) {
+                    assert_eq!(from, peer(*letter).to_string(), "{head:?}");
+                }
+            }
+            end.requests.extend(
+                frames
+                    .into_iter()
+                    .map(|frame| frame.head)
+                    .filter(|head| !head.is_response()),
+            );
+        }
+        done
+    }
+
+    fn check(&self) {
+        let Stats {
+            msrp_acknowledged,
+            msrp_delivered,
+            msrp_reported,
+            msrp_open,
+            ..
+        } = self.stats;
+        assert_eq!(
+            msrp_acknowledged,
+            msrp_delivered + msrp_reported + msrp_open
+        );
+    }
+
+    fn receive(&mut self, key: ConnectionKey, bytes: &[u8]) {
+        let verdict = self.act(|world| {
+            world
+                .relay
+                .receive(world.now, key, bytes, &mut world.out, &mut world.stats)
+        });
+        self.check();
+        if let Verdict::Close(_) = verdict {
+            assert!(self.is_spoilt || !bytes.is_empty());
+            self.close(key);
+        }
+    }
+
+    fn close(&mut self, key: ConnectionKey) {
+        // Whoever closes takes nothing of what is written to it from then on.
+        self.act(|world| {
+            world.relay.closed(key, &mut world.out);
+            world.out.bytes.remove(&key);
+        });
+        self.ends.remove(&key);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.act(|world| {
+            world
+                .relay
+                .handle_timeout(world.now, &mut world.out, &mut world.stats)
+        });
+        self.check();
+        while let Some(key) = self.relay.expired(self.now) {
+            self.close(key);
+        }
+    }
+
+    fn step(&mut self, random: &mut StdRng) {
+        let keys: Vec<ConnectionKey> = self.ends.keys().copied().collect();
+        if keys.is_empty() {
+            return self.accept();
+        }
+        let key = *pick(random, &keys);
+        let letter = *pick(random, &LETTERS);
+        match random.random_range(0..100) {
+            0..50 => self.send(random, key),
+            50..65 => self.queue(random, key),
+            65..80 => self.answer(random, key),
+            80..84 => self.out.full.retain(|_| random.random()),
+            84..87 => self.out.full.push(key),
+            87..90 => self.pass(Duration::from_millis(random.random_range(0..40_000))),
+            90..93 => self.accept(),
+            93..95 => self.close(key),
+            95 => {
+                let leg = self.legs.remove(&letter).unwrap();
+                self.relay.remove_leg(leg);
+                self.pass(Duration::ZERO);
+                self.add_leg(letter);
+            }
+            96 => self.relay.freeze(self.legs[&letter]),
+            97 => self
+                .relay
+                .set_direction(self.legs[&letter], random.random(), random.random()),
+            98 => {
+                let leg = self.legs[&letter];
+                let made = self.act(|world| {
+                    let made = world.relay.connected(world.now, leg, &mut world.out);
+                    if let Some(key) = made {
+                        world.ends.insert(key, FarEnd::default());
+                    }
+                    made
+                });
+                assert!(made.is_none() || self.relay.connection_of(leg) == made);
+            }
+            _ => self.pass(Duration::ZERO),
+        }
+    }
+
+    fn queue(&mut self, random: &mut StdRng, key: ConnectionKey) {
+        let bound = self.bound(key);
+        let letter = match bound.as_slice() {
+            [] => *pick(random, &LETTERS),
+            _ if random.random_ratio(1, 30) => *pick(random, &LETTERS),
+            bound => *pick(random, bound),
+        };
+        let mut bytes = frame(random, letter);
+        if self.is_spoilt && random.random_ratio(1, 6) {
+            let other = if random.random() {
+                frame(random, peer(letter))
+            } else {
+                noise(random, 300)
+            };
+            spoil(random, &mut bytes, &other);
+        }
+        if let Some(end) = self.ends.get_mut(&key) {
+            end.to_send.push(bytes);
+        }
+    }
+
+    fn answer(&mut self, random: &mut StdRng, key: ConnectionKey) {
+        let end = self.ends.get_mut(&key).unwrap();
+        if end.requests.is_empty() {
+            return;
+        }
+        let request = end
+            .requests
+            .swap_remove(random.random_range(0..end.requests.len()));
+        let code = pick(
+            random,
+            &[
+                "200 OK", "200", "413 Stop", "481 Gone", "400", "999", "100 odd",
+            ],
+        );
+        let bytes = request.response(code);
+        let at = random.random_range(0..=end.to_send.len());
+        // Not into the frame that is being sent.
+        end.to_send.insert(at.max(usize::from(end.sent > 0)), bytes);
+    }
+
+    fn send(&mut self, random: &mut StdRng, key: ConnectionKey) {
+        if self.relay.blocked(key, &self.out) && random.random_ratio(9, 10) {
+            return;
+        }
+        let end = self.ends.get_mut(&key).unwrap();
+        let Some(first) = end.to_send.first() else {
+            return self.queue(random, key);
+        };
+        let most = (first.len() - end.sent).min(*pick(random, &[1, 20, 200, 10_000]));
+        let upto = end.sent + random.random_range(0..=most);
+        let piece = first[end.sent..upto].to_vec();
+        end.sent = upto;
+        if upto == first.len() {
+            end.to_send.remove(0);
+            end.sent = 0;
+        }
+        self.receive(key, &piece);
+    }
+
+    /// Nobody does anything any more.
+    fn end(&mut self) {
+        self.out.full.clear();
+        for _ in 0..15 {
+            self.pass(Duration::from_secs(31));
+        }
+        for key in self.ends.keys().copied().collect::<Vec<_>>() {
+            self.close(key);
+        }
+        self.pass(Duration::ZERO);
+        assert_eq!(self.stats.msrp_open, 0, "{:?}", self.stats);
+        assert_eq!(self.relay.poll_timeout(), None);
+    }
+}
+
+#[test]
+fn what_the_relay_acknowledges_it_accounts_for_and_sends_to_nobody_else() {
+    rounds("msrp relay", 250, |random| {
+        let mut world = World::new(random);
+        for _ in 0..random.random_range(50..600) {
+            world.step(random);
+        }
+        world.end();
+    });
+}
