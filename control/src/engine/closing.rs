@@ -161,6 +161,8 @@ impl Engine {
             self.untrack_invite(session, relayed.server);
             if let Some(client) = relayed.client {
                 self.clients.remove(&client);
+                // An INVITE that rings has no time limit of its own.
+                self.tx.cancel(self.now, client, &[]);
             }
             self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
         }

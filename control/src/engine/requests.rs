@@ -274,10 +274,10 @@ impl Engine {
             DialogKey { call_id: ack.call_id().to_owned().into(), local_tag: tag.to_owned().into() };
         match self.dialogs.get(&dialog).copied() {
             Some(place) => {
+                // An ACK for a 2xx that was not given yet answers nothing.
+                let Some(key) = key else { return };
                 self.with(place.session, |engine, session| {
-                    if let Some(key) = key {
-                        engine.untrack_invite(session, key);
-                    }
+                    engine.untrack_invite(session, key);
                     engine.on_session_ack(session, place.side, &ack);
                 });
             }

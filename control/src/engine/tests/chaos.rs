@@ -17,7 +17,7 @@ struct Chaos {
 
 #[test]
 fn whatever_clients_and_workers_do_nothing_is_left() {
-    for seed in 0..400 {
+    for seed in 0..1000 {
         let mut chaos = Chaos::new(seed);
         for _ in 0..80 {
             chaos.step();

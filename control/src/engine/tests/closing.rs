@@ -194,3 +194,17 @@ fn a_dead_dialog_ends_the_session_after_its_481_was_passed_back() {
     }
     bench.assert_nothing_left();
 }
+
+#[test]
+fn a_reinvite_that_rings_is_cancelled_when_its_session_ends() {
+    let mut bench = Bench::new(|_| {});
+    let (_, to_a) = bench.call();
+    let reinvite = only(&bench.give(a(), &in_dialog_of_a("INVITE", 2, &to_a, CONTACT_A, OFFER)), b());
+    bench.give(b(), &answer(&reinvite, 180, "Ringing", ""));
+    let sent = bench.give(a(), &in_dialog_of_a("BYE", 3, &to_a, "", ""));
+    assert!(sent.iter().any(|(to, text)| *to == b() && text.starts_with("CANCEL")), "{sent:?}");
+    let bye = sent.iter().find(|(to, text)| *to == b() && text.starts_with("BYE")).unwrap();
+    bench.give(b(), &answer(&bye.1, 200, "OK", ""));
+    bench.give(a(), &in_dialog_of_a("ACK", 2, &to_a, "", "").replace("bK-ACK", "bK-INVITE"));
+    bench.assert_nothing_left();
+}

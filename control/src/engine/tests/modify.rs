@@ -272,3 +272,18 @@ fn a_session_of_many_reinvites_grows_by_nothing() {
     assert!(bench.engine.deadlines.len() <= 4, "{}", bench.engine.deadlines.len());
     end(&mut bench, &to_a, 200);
 }
+
+#[test]
+fn an_ack_before_its_answer_was_given_is_ignored() {
+    let mut bench = Bench::new(|settings| settings.late_offer = LateOffer::Relay);
+    let to_b = only(&bench.give(a(), &invite("1", "")), b());
+    let early = only(&bench.give(b(), &answer(&to_b, 180, "Ringing", "")), a());
+    bench.holds_orders = true;
+    bench.give(b(), &answer(&to_b, 200, "OK", ANSWER));
+    assert!(bench.give(a(), &in_dialog_of_a("ACK", 1, &early, "", "")).is_empty());
+    let to_a = only(&bench.do_orders(), a());
+    assert!(to_a.starts_with("SIP/2.0 200"), "{to_a}");
+    let ack = in_dialog_of_a("ACK", 1, &to_a, "", OFFER).replace("bK-ACK-1", "bK-ACK-1x");
+    assert!(only(&bench.give(a(), &ack), b()).contains("c=IN IP4 127.0.0.9"));
+    end(&mut bench, &to_a, 2);
+}
