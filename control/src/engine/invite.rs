@@ -83,7 +83,7 @@ impl Engine {
             Role::Originating => (caller, called),
             Role::Terminating => (called, caller),
         };
-        let invite = Invite { server: key, request: request.clone(), client: None, forks: Vec::new() };
+        let invite = Invite { server: key, request: request.clone(), client: None, forks: Vec::new(), in_force: None };
         let contact = request.headers.values(Name::Contact).next().map(|value| Text::from(value.to_owned()));
         let a = Leg {
             call_id: request.call_id().to_owned().into(),
@@ -296,6 +296,15 @@ impl Engine {
         let contact = self.contact_for(session, Side::A, response.headers.values(Name::Contact).next());
         let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
         if let Some(sdp) = body::sdp(&response) {
+            if is_reliable(&response) {
+                let from = response.to_tag().unwrap_or("");
+                if let Some(fork) = invite.forks.iter_mut().find(|fork| *fork.dialog.remote_tag == *from) {
+                    fork.answer = Some(sdp.clone());
+                    if session.exchange.as_ref().is_some_and(|exchange| exchange.carrier == Carrier::Invite) {
+                        invite.in_force = Some(fork.dialog.remote_tag.clone());
+                    }
+                }
+            }
             let given = self.early_answer(session, &response, &sdp);
             replace_or_drop(&mut to_a, given.as_ref());
         }
@@ -347,7 +356,7 @@ impl Engine {
             tag
         };
         session.leg_mut(Side::B).dialog = Some(dialog.clone());
-        invite.forks.push(Fork { dialog, tag_to_a: tag_to_a.clone() });
+        invite.forks.push(Fork { dialog, tag_to_a: tag_to_a.clone(), answer: None });
         tag_to_a
     }
 
@@ -384,7 +393,8 @@ impl Engine {
             return;
         }
         self.acknowledge(session, Side::B, &response, None);
-        match self.final_answer(session, sdp.as_deref()) {
+        let early = self.answer_of_fork(session, &invite, &response);
+        match early.unwrap_or_else(|| self.final_answer(session, sdp.as_deref())) {
             Err(refused) => {
                 let answer = not_acceptable(&invite.request, &refused);
                 self.bye_to(session, Side::B, None);
@@ -402,6 +412,36 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Where another fork's reliable answer is in force: the acts that put that of the fork which
+    /// has answered in its place. `None` where there is nothing to replace.
+    fn answer_of_fork(
+        &self,
+        session: &mut Session,
+        invite: &Invite,
+        response: &Message,
+    ) -> Option<Result<(Vec<Act>, Option<Bytes>), Refused>> {
+        let in_force = invite.in_force.as_ref()?;
+        let from = response.to_tag().unwrap_or("");
+        if **in_force == *from || session.exchange.is_some() {
+            return None;
+        }
+        let fork = invite.forks.iter().find(|fork| *fork.dialog.remote_tag == *from);
+        let answer = body::sdp(response).or_else(|| fork.and_then(|fork| fork.answer.clone()))?;
+        let offer = body::sdp(&invite.request)?;
+        let replaced = session.media.offer(Side::A, &offer, &self.settings.streams).and_then(|mut proposal| {
+            // Streams that the first fork refused are released; they can't come back now.
+            if !proposal.take_opens().is_empty() {
+                return Err(Refused::not_acceptable(399, "another fork was answered"));
+            }
+            let answered = proposal.answer(&answer)?;
+            let gone = proposal.commit(&mut session.media);
+            let mut acts = answered.acts;
+            push_release(&mut acts, union(gone, answered.refused));
+            Ok((acts, Some(answered.to_offerer)))
+        });
+        Some(replaced)
     }
 
     /// Completes the INVITE's negotiation: what the worker has to do, and the SDP for side A.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::session::{DialogKey, Session, Stage};
 use super::{Engine, Output};
 use crate::cpm::participating::{Mode, Role};
+use crate::cpm::body;
 use crate::cpm::routing::{self, Hop, NoHop};
 use crate::limits;
 use crate::sip::{Flow, Message, Method, Name, Protocol, Repeat, ServerKey};
@@ -95,6 +96,12 @@ impl Engine {
             Next::Lookup(host) => self.park(host, Some(key), request, flow),
             Next::To(_) if *forward.method().unwrap_or(&Method::Invite) != Method::Invite => {
                 self.proxy(key, request, flow);
+            }
+            Next::To(_) if needs_early_offer(&request) && self.settings.stay.mode() == Mode::B2bua => {
+                // Its offer would come in a provisional response, which isn't anchored.
+                let mut response = Message::response(&request, 420, "Bad Extension");
+                response.headers.push(Name::Unsupported, "100rel");
+                self.refuse(key, response);
             }
             Next::To(_) if self.draining => {
                 self.counters.full_sessions += 1;
@@ -357,6 +364,12 @@ impl Engine {
         self.server_header(&mut response, Name::Server);
         self.tx.respond(self.now, key, response, Repeat::Ours);
     }
+}
+
+/// Whether an INVITE has no offer and insists on reliable provisional responses.
+fn needs_early_offer(request: &Message) -> bool {
+    let insists = |option: &str| option.eq_ignore_ascii_case("100rel");
+    request.headers.values(Name::Require).any(insists) && body::sdp(request).is_none()
 }
 
 /// How long a looked-up name is believed.

@@ -120,12 +120,16 @@ pub(super) struct Invite {
     pub request: Message,
     pub client: Option<ClientKey>,
     pub forks: Vec<Fork>,
+    /// The far tag of the fork whose reliable answer is in force.
+    pub in_force: Option<Text>,
 }
 
 /// An early dialog with side B, and the tag by which side A knows it.
 pub(super) struct Fork {
     pub dialog: Dialog,
     pub tag_to_a: Text,
+    /// The SDP of its reliable provisional response, as it came (RFC 3262 §5).
+    pub answer: Option<Bytes>,
 }
 
 /// An offer on its way.

@@ -135,3 +135,30 @@ fn an_offer_before_the_first_is_answered_is_refused_and_an_invite_without_one_is
     bench.give(a(), &in_dialog_of_a("ACK", 1, &to_a, "", OFFER));
     end(&mut bench, &to_a, 3);
 }
+
+#[test]
+fn an_invite_without_an_offer_may_not_insist_on_reliable_ringing() {
+    let mut bench = Bench::new(|settings| settings.late_offer = LateOffer::Relay);
+    let sent = bench.give(a(), &with(&invite("1", ""), "Require: 100rel\r\n"));
+    let refused = only(&sent, a());
+    assert!(refused.starts_with("SIP/2.0 420") && refused.contains("Unsupported: 100rel\r\n"), "{refused}");
+    bench.give(a(), &ack_of_failure());
+    bench.assert_nothing_left();
+}
+
+/// A fork that answers after another fork's reliable answer had been put into force.
+#[test]
+fn the_media_go_to_the_fork_that_answers() {
+    let mut bench = Bench::new(|_| {});
+    let to_b = only(&bench.give(a(), &invite("1", OFFER)), b());
+    bench.give(b(), &with(&answer(&to_b, 183, "Session Progress", ANSWER), RELIABLE));
+    let other = ANSWER.replace("m=audio 5000", "m=audio 5050");
+    let second = with(&answer(&to_b, 183, "Session Progress", &other), RELIABLE);
+    bench.give(b(), &second.replace("tag=b\r\n", "tag=b2\r\n"));
+    let ok = answer(&to_b, 200, "OK", "").replace("tag=b\r\n", "tag=b2\r\n");
+    let to_a = only(&bench.give(b(), &ok), a());
+    bench.give(a(), &in_dialog_of_a("ACK", 1, &to_a, "", ""));
+    let last = bench.acts.iter().rev().find(|act| act.contains("connect B")).unwrap();
+    assert!(last.contains("5050"), "{:?}", bench.acts);
+    end(&mut bench, &to_a, 2);
+}
