@@ -15,6 +15,9 @@ use crate::cpm::{body, passing, routing};
 use crate::media::{Media, Refused};
 use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, ServerKey, Text};
 
+/// What the worker has to do for an answer, and the SDP for side A; or why it can't be taken.
+type FinalAnswer = Result<(Vec<Act>, Option<Bytes>), Refused>;
+
 impl Engine {
     /// Begins a session: reads the offer and has its ports bound.
     ///
@@ -280,7 +283,7 @@ impl Engine {
     }
 
     /// A 2xx that came again, or one of another fork.
-    fn on_another_answer(&mut self, session: &mut Session, client: ClientKey, response: &Message) {
+    fn on_another_answer(&mut self, session: &Session, client: ClientKey, response: &Message) {
         let is_ours = session.leg(Side::B).dialog.as_ref().is_some_and(|dialog| {
             response.to_tag().is_some_and(|tag| *dialog.remote_tag == *tag)
         });
@@ -421,7 +424,7 @@ impl Engine {
         session: &mut Session,
         invite: &Invite,
         response: &Message,
-    ) -> Option<Result<(Vec<Act>, Option<Bytes>), Refused>> {
+    ) -> Option<FinalAnswer> {
         let in_force = invite.in_force.as_ref()?;
         let from = response.to_tag().unwrap_or("");
         if **in_force == *from || session.exchange.is_some() {
@@ -449,7 +452,7 @@ impl Engine {
         &self,
         session: &mut Session,
         sdp: Option<&[u8]>,
-    ) -> Result<(Vec<Act>, Option<Bytes>), Refused> {
+    ) -> FinalAnswer {
         // Another exchange is that of an UPDATE: the INVITE had its answer in a reliable 18x.
         let of_invite = session.exchange.take_if(|exchange| exchange.carrier == Carrier::Invite);
         let Some(mut exchange) = of_invite else {

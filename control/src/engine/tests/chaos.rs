@@ -60,7 +60,7 @@ impl Chaos {
         for (to, text) in sent {
             let side = usize::from(to == b());
             if text.starts_with("SIP/2.0") {
-                if text.contains("CSeq: 1 INVITE") && tag_of(&text, "To") != "" && side == 0 {
+                if text.contains("CSeq: 1 INVITE") && !tag_of(&text, "To").is_empty() && side == 0 {
                     self.dialogs[0].push(text);
                 }
             } else {
