@@ -13,7 +13,7 @@ use control::run;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// What `--help` adds.
 const EXAMPLES: &str = "\

@@ -45,6 +45,11 @@ pub const MSRP_TRANSACTION_S: u64 = 30;
 pub const MSRP_RESUMES_PER_CYCLE: usize = 64;
 /// Seconds that the far side of a lost connection has to take what waits for it.
 pub const LINGER_S: u64 = 30;
+/// Connections of one worker that are half-closed and wait for their far ends to close as well.
+pub const CLOSING_CONNECTIONS: usize = 4096;
+/// Milliseconds that the far end of a half-closed connection has to close it: its round trip and
+/// what it still has to read.
+pub const CLOSING_MS: u64 = 2000;
 /// Milliseconds between two housekeepings.
 pub const HOUSEKEEPING_MS: u64 = 100;
 /// Housekeepings in which every stream is looked at once.

@@ -74,7 +74,7 @@ impl Path<'_> {
         let bytes = self.pool.bytes(frame);
         let send = leg
             .receive(self.now, component, from, bytes)
-            .and_then(|packet| leg.route(&packet, other))
+            .and_then(|packet| leg.route(component, &packet, other))
             .inspect_err(|_| leg.count_drop())?;
         Ok((SocketId(send.socket.0), send.to))
     }
@@ -127,6 +127,7 @@ fn rtp_owner(token: Token) -> Option<(SlotRef, Side, Component)> {
         Owner::BytesListener(..)
         | Owner::BytesConnection(..)
         | Owner::MsrpListener
-        | Owner::MsrpConnection(_) => None,
+        | Owner::MsrpConnection(_)
+        | Owner::Closing(_) => None,
     }
 }

@@ -15,7 +15,7 @@ pub enum DropReason {
     NoLeg,
     /// It came from an address that is not the leg's.
     Source,
-    /// It is neither RTP nor RTCP.
+    /// It is neither RTP, RTCP nor DTLS.
     NotRtp,
     /// The stream's direction doesn't let it pass.
     Direction,
@@ -31,11 +31,13 @@ pub enum DropReason {
     NotMsrp,
     /// It is for a session that this connection isn't bound to.
     NotBound,
+    /// It is longer than a frame.
+    TooLong,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -46,6 +48,7 @@ impl DropReason {
         Self::SendFailed,
         Self::NotMsrp,
         Self::NotBound,
+        Self::TooLong,
     ];
 
     /// Its name as a metric's label.
@@ -62,6 +65,7 @@ impl DropReason {
             Self::SendFailed => "send_failed",
             Self::NotMsrp => "not_msrp",
             Self::NotBound => "not_bound",
+            Self::TooLong => "too_long",
         }
     }
 }
@@ -165,8 +169,13 @@ counters! {
 impl Stats {
     /// Counts a drop.
     pub fn drop(&mut self, why: DropReason) {
-        if let Some(count) = self.drops.get_mut(why as usize) {
-            *count += 1;
+        self.drop_many(why, 1);
+    }
+
+    /// Counts drops that were counted together.
+    pub fn drop_many(&mut self, why: DropReason, count: u64) {
+        if let Some(drops) = self.drops.get_mut(why as usize) {
+            *drops += count;
         }
     }
 }

@@ -15,4 +15,5 @@
 
 pub mod live;
 pub mod peers;
+#[cfg(feature = "world")]
 pub mod world;

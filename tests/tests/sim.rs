@@ -15,12 +15,23 @@ fn in_fair_weather_every_call_ends_as_its_script_says_and_every_word_is_heard() 
             match a.script() {
                 Script::Talk { reinvite, .. } => {
                     talks += 1;
-                    assert_eq!((a.fate(), b.fate()), (Some(Fate::Ended), Some(Fate::Ended)), "seed {seed}");
+                    assert_eq!(
+                        (a.fate(), b.fate()),
+                        (Some(Fate::Ended), Some(Fate::Ended)),
+                        "seed {seed}"
+                    );
                     if !reinvite {
-                        assert!(a.heard.len() + 12 >= usize::try_from(b.spoken).unwrap(), "seed {seed}: {} of {}", a.heard.len(), b.spoken);
+                        assert!(
+                            a.heard.len() + 12 >= usize::try_from(b.spoken).unwrap(),
+                            "seed {seed}: {} of {}",
+                            a.heard.len(),
+                            b.spoken
+                        );
                     }
                 }
-                Script::Refuse(code) => assert_eq!(a.fate(), Some(Fate::Refused(code)), "seed {seed}"),
+                Script::Refuse(code) => {
+                    assert_eq!(a.fate(), Some(Fate::Refused(code)), "seed {seed}")
+                }
                 Script::GiveUp => assert_eq!(a.fate(), Some(Fate::Refused(487)), "seed {seed}"),
                 Script::Nobody => assert_eq!(a.fate(), Some(Fate::Refused(408)), "seed {seed}"),
             }
@@ -54,7 +65,14 @@ fn ten_thousand_failed_invites_leave_no_session_and_no_port() {
         world.run(Duration::from_secs(200));
         assert_all_is_over(seed, &mut world);
         failed += world.relay.records.len();
-        assert!(world.relay.records.iter().all(|record| record.answered.is_none()), "seed {seed}");
+        assert!(
+            world
+                .relay
+                .records
+                .iter()
+                .all(|record| record.answered.is_none()),
+            "seed {seed}"
+        );
     }
     assert_eq!(failed, 10_000);
 }
@@ -78,22 +96,40 @@ fn script(number: u64) -> Script {
         0 => Script::Refuse(486),
         1 => Script::GiveUp,
         2 => Script::Nobody,
-        3..6 => Script::Talk { reinvite: true, hangs_up },
-        _ => Script::Talk { reinvite: false, hangs_up },
+        3..6 => Script::Talk {
+            reinvite: true,
+            hangs_up,
+        },
+        _ => Script::Talk {
+            reinvite: false,
+            hangs_up,
+        },
     }
 }
 
 /// Nothing is left of any call, and whoever heard something heard their own far side.
 fn assert_all_is_over(seed: u64, world: &mut World) {
     world.run(Duration::from_secs(300));
-    assert!(world.relay.is_idle(), "seed {seed}: {}", world.relay.leftovers());
+    assert!(
+        world.relay.is_idle(),
+        "seed {seed}: {}",
+        world.relay.leftovers()
+    );
     assert_eq!(world.relay.media_sockets(), 0, "seed {seed}");
     for (number, pair) in world.phones().chunks(2).enumerate() {
         for (phone, far) in [(&pair[0], &pair[1]), (&pair[1], &pair[0])] {
-            assert!(!phone.is_waiting(), "seed {seed}, call {number}: {:?} {:?}", phone.script(), phone.fate());
+            assert!(
+                !phone.is_waiting(),
+                "seed {seed}, call {number}: {:?} {:?}",
+                phone.script(),
+                phone.fate()
+            );
             let mark = far.call_mark();
             for heard in &phone.heard {
-                assert!(heard.starts_with(mark.as_bytes()), "seed {seed}, call {number}: not {mark}");
+                assert!(
+                    heard.starts_with(mark.as_bytes()),
+                    "seed {seed}, call {number}: not {mark}"
+                );
             }
         }
     }

@@ -7,10 +7,10 @@
 
 mod checks;
 mod error;
-mod types;
+mod values;
 
 pub use error::{Complaint, ConfigError};
-pub use types::{
+pub use values::{
     Backend, ByeAck, Cema, LateOffer, Learn, Listen, NextHop, Protocol, Role, SilenceAction,
     StreamKind,
 };
@@ -77,39 +77,39 @@ pub struct Sip {
     /// Where SIP is received; at least one.
     pub listen: Vec<Listen>,
     /// Where a request goes when its Route set is empty; `None`: to its Request-URI.
-    #[serde(deserialize_with = "types::unless_empty")]
+    #[serde(deserialize_with = "values::unless_empty")]
     pub next_hop: Option<NextHop>,
     /// The role when neither P-Served-User nor a Route says it.
     pub role: Role,
     /// Timer T1 (RFC 3261 §17.1.1.1).
-    #[serde(rename = "t1_ms", deserialize_with = "types::millis")]
+    #[serde(rename = "t1_ms", deserialize_with = "values::millis")]
     pub t1: Duration,
     /// Timer T2.
-    #[serde(rename = "t2_ms", deserialize_with = "types::millis")]
+    #[serde(rename = "t2_ms", deserialize_with = "values::millis")]
     pub t2: Duration,
     /// Timer T4.
-    #[serde(rename = "t4_ms", deserialize_with = "types::millis")]
+    #[serde(rename = "t4_ms", deserialize_with = "values::millis")]
     pub t4: Duration,
     /// Timer C: how long an INVITE may ring (RFC 3261 §16.6).
-    #[serde(rename = "invite_ringing_s_max", deserialize_with = "types::seconds")]
+    #[serde(rename = "invite_ringing_s_max", deserialize_with = "values::seconds")]
     pub invite_ringing_max: Duration,
     /// When a BYE is answered.
     pub bye_ack: ByeAck,
     /// How long [`ByeAck::AfterFarEnd`] waits; less than 32 s.
-    #[serde(rename = "bye_far_deadline_ms", deserialize_with = "types::millis")]
+    #[serde(rename = "bye_far_deadline_ms", deserialize_with = "values::millis")]
     pub bye_far_deadline: Duration,
     /// What becomes of an INVITE without an offer.
     pub late_offer: LateOffer,
     /// Sessions at a time.
     pub sessions_max: usize,
     /// How long a relay that is told to stop waits for its sessions before it ends them with BYE.
-    #[serde(rename = "drain_s_max", deserialize_with = "types::seconds")]
+    #[serde(rename = "drain_s_max", deserialize_with = "values::seconds")]
     pub drain_max: Duration,
     /// The Retry-After of a refusal for lack of room.
-    #[serde(rename = "retry_after_s", deserialize_with = "types::seconds")]
+    #[serde(rename = "retry_after_s", deserialize_with = "values::seconds")]
     pub retry_after: Duration,
     /// Text of Server and User-Agent; `None`: no such header.
-    #[serde(deserialize_with = "types::unless_empty")]
+    #[serde(deserialize_with = "values::unless_empty")]
     pub user_agent: Option<String>,
 }
 
@@ -189,20 +189,20 @@ pub struct Media {
     /// Last port for RTP, odd.
     pub port_last: u16,
     /// How long a freed port is left alone.
-    #[serde(rename = "port_quiet_ms", deserialize_with = "types::millis")]
+    #[serde(rename = "port_quiet_ms", deserialize_with = "values::millis")]
     pub port_quiet: Duration,
     /// Worker threads; 1 to [`crate::limits::WORKERS`].
     pub workers: usize,
     /// Core of the first worker; `None`: not pinned.
-    #[serde(deserialize_with = "types::core")]
+    #[serde(deserialize_with = "values::core")]
     pub first_core: Option<usize>,
     /// How workers talk to the kernel.
     pub backend: Backend,
     /// How long a session that ends may take to write what it has acknowledged.
-    #[serde(rename = "drain_ms", deserialize_with = "types::millis")]
+    #[serde(rename = "drain_ms", deserialize_with = "values::millis")]
     pub drain: Duration,
     /// A stream is silent when nothing came for this long; `None`: never.
-    #[serde(rename = "silence_s", deserialize_with = "types::seconds_or_never")]
+    #[serde(rename = "silence_s", deserialize_with = "values::seconds_or_never")]
     pub silence: Option<Duration>,
     /// What becomes of a session with a silent stream.
     pub silence_action: SilenceAction,
@@ -232,7 +232,7 @@ pub struct Rtp {
     /// Whether a far end's address may be learnt.
     pub learn: Learn,
     /// How long after the answer; zero: without end.
-    #[serde(rename = "learn_window_ms", deserialize_with = "types::millis")]
+    #[serde(rename = "learn_window_ms", deserialize_with = "values::millis")]
     pub learn_window: Duration,
     /// Only another port of the address in the SDP may be learnt.
     pub learn_same_ip: bool,
@@ -265,7 +265,7 @@ pub struct Msrp {
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     /// Where it is; `None`: nowhere.
-    #[serde(deserialize_with = "types::unless_empty")]
+    #[serde(deserialize_with = "values::unless_empty")]
     pub listen: Option<SocketAddr>,
     /// Allows an address that is not a loopback one.
     pub allow_remote: bool,
@@ -285,7 +285,7 @@ impl Default for Admin {
 #[serde(default, deny_unknown_fields)]
 pub struct Cdr {
     /// File that lines are appended to; `None`: the log.
-    #[serde(deserialize_with = "types::unless_empty")]
+    #[serde(deserialize_with = "values::unless_empty")]
     pub file: Option<PathBuf>,
     /// Whether lines in the file name the served user and the peer.
     pub parties: bool,

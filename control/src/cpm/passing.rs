@@ -81,40 +81,66 @@ pub fn own_contact(local: SocketAddr, protocol: Protocol, far: Option<&str>) -> 
         Protocol::Udp => "",
         Protocol::Tcp => ";transport=tcp",
     };
-    let tags = far.map_or("", header_params);
-    format!("<sip:{local}{transport}>{tags}")
+    let tags = far.and_then(|far| NameAddr::parse(far).ok()).map_or("", |far| far.params.as_str());
+    let separator = if tags.is_empty() { "" } else { ";" };
+    format!("<sip:{local}{transport}>{separator}{tags}")
 }
 
-/// The parameters after a name-addr's `>`, the leading `;` included.
-fn header_params(value: &str) -> &str {
-    let Ok(address) = NameAddr::parse(value) else { return "" };
-    if !value.contains('<') {
-        return "";
+/// Takes `100rel` out of what an INVITE without an offer supports. The far side's offer would else
+/// come in a provisional response; the relay anchors the one in the 2xx (RFC 3262 §5).
+pub fn without_100rel(headers: &mut Headers) {
+    let is_100rel = |option: &&str| option.eq_ignore_ascii_case("100rel");
+    if !headers.values(Name::Supported).any(|option| is_100rel(&option)) {
+        return;
     }
-    let end = value.find(address.uri).map_or(value.len(), |at| at + address.uri.len());
-    value.get(end..).and_then(|rest| rest.strip_prefix('>')).unwrap_or("").trim()
+    let others: Vec<&str> = headers.values(Name::Supported).filter(|option| !is_100rel(option)).collect();
+    let others = others.join(", ");
+    headers.remove(Name::Supported);
+    if !others.is_empty() {
+        headers.push(Name::Supported, others);
+    }
 }
 
 /// A From or To value with its tag replaced, or taken away.
 #[must_use]
 pub fn with_tag(value: &str, tag: Option<&str>) -> Text {
-    let (address, params) = match value.find('>') {
-        Some(at) => value.split_at(at + 1),
-        None => value.find(';').map_or((value, ""), |at| value.split_at(at)),
-    };
-    let mut text = String::from(address);
-    let kept = params.split(';').map(str::trim).filter(|param| {
-        !param.is_empty() && !param.split('=').next().unwrap_or("").eq_ignore_ascii_case("tag")
-    });
-    for param in kept {
-        text.push(';');
-        text.push_str(param);
+    let params = NameAddr::parse(value).map_or("", |address| address.params.as_str());
+    // What stands before the parameters, as it came: a display name may hold `>` and `;`.
+    let address = value.trim_end().strip_suffix(params).unwrap_or(value);
+    let mut text = String::from(address.trim_end().trim_end_matches(';').trim_end());
+    let mut rest = params;
+    while !rest.is_empty() {
+        let (param, next) = split_param(rest);
+        rest = next;
+        let name = param.split('=').next().unwrap_or("").trim();
+        if !param.trim().is_empty() && !name.eq_ignore_ascii_case("tag") {
+            text.push(';');
+            text.push_str(param.trim());
+        }
     }
     if let Some(tag) = tag {
         text.push_str(";tag=");
         text.push_str(tag);
     }
     text.into()
+}
+
+/// The first parameter and what follows its `;`, which doesn't count inside of quotes.
+fn split_param(params: &str) -> (&str, &str) {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, byte) in params.bytes().enumerate() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_quoted => is_escaped = true,
+            b'"' => is_quoted = !is_quoted,
+            b';' if !is_quoted => {
+                let (param, rest) = params.split_at(at);
+                return (param, rest.strip_prefix(';').unwrap_or(rest));
+            }
+            _ => {}
+        }
+    }
+    (params, "")
 }
 
 #[cfg(test)]
@@ -126,6 +152,15 @@ mod tests {
         assert_eq!(&*with_tag("\"A\" <sip:a@x;p=1>;tag=1;q=2", Some("z")), "\"A\" <sip:a@x;p=1>;q=2;tag=z");
         assert_eq!(&*with_tag("sip:a@x;tag=1", None), "sip:a@x");
         assert_eq!(&*with_tag("<tel:+1555>", Some("z")), "<tel:+1555>;tag=z");
+    }
+
+    #[test]
+    fn a_display_name_may_hold_anything_in_its_quotes() {
+        let odd = "\"A>B; <sip:a@x>\" <sip:a@x>;tag=1;p=\"q;r\"";
+        assert_eq!(&*with_tag(odd, Some("z")), "\"A>B; <sip:a@x>\" <sip:a@x>;p=\"q;r\";tag=z");
+        let named = "\"sip:b@10.0.0.1\" <sip:b@10.0.0.1>;isfocus";
+        let own = own_contact("[::1]:5060".parse().unwrap(), Protocol::Udp, Some(named));
+        assert_eq!(own, "<sip:[::1]:5060>;isfocus");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::sip::uri::Scheme;
-use crate::sip::{Message, Name, NameAddr, Protocol, Uri};
+use crate::sip::{Message, Name, NameAddr, Protocol, StartLine, Text, Uri};
 
 /// A next hop, before its host is an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +84,46 @@ pub fn is_own(uri: &str, own: &[(Protocol, SocketAddr)]) -> bool {
     let Ok(hop) = Hop::of(uri) else { return false };
     let Some(address) = hop.literal() else { return false };
     own.iter().any(|(_, listen)| *listen == address)
+}
+
+/// A strict router before us (RFC 2543) has put our Record-Route entry into the Request-URI and
+/// the far end's address at the end of the Route set: puts both back (RFC 3261 §16.4).
+pub fn undo_strict_router(request: &mut Message, own: &[(Protocol, SocketAddr)]) {
+    let uri = request.request_uri().unwrap_or_default();
+    let is_entry = is_own(uri, own) && Uri::parse(uri).is_ok_and(|uri| uri.has_param("lr"));
+    if !is_entry {
+        return;
+    }
+    let entry = Text::from(format!("<{uri}>"));
+    let mut routes: Vec<Text> = request.headers.values(Name::Route).map(|route| Text::from(route.to_owned())).collect();
+    let Some(last) = routes.pop() else { return };
+    let Ok(target) = NameAddr::parse(&last) else { return };
+    set_uri(request, Text::from(target.uri.to_owned()));
+    request.headers.remove(Name::Route);
+    for route in std::iter::once(entry).chain(routes) {
+        request.headers.push(Name::Route, route);
+    }
+}
+
+/// Where the next hop is a strict router, gives it the form it understands: its own address as
+/// Request-URI, ours at the end of the Route set (RFC 3261 §16.6 item 6).
+pub fn serve_strict_router(request: &mut Message) {
+    let Some(first) = request.headers.values(Name::Route).next() else { return };
+    let Ok(route) = NameAddr::parse(first) else { return };
+    if Uri::parse(route.uri).is_ok_and(|uri| uri.has_param("lr")) {
+        return;
+    }
+    let router = Text::from(route.uri.to_owned());
+    let target = format!("<{}>", request.request_uri().unwrap_or_default());
+    request.headers.remove_first_value(Name::Route);
+    request.headers.push(Name::Route, target);
+    set_uri(request, router);
+}
+
+fn set_uri(request: &mut Message, to: Text) {
+    if let StartLine::Request { uri, .. } = &mut request.start {
+        *uri = to;
+    }
 }
 
 #[cfg(test)]

@@ -237,7 +237,11 @@ impl fmt::Display for Delay {
 
 impl fmt::Display for Added {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "p50 {:7.1} µs   p99 {:7.1} µs", self.p50_us, self.p99_us)
+        write!(
+            out,
+            "p50 {:7.1} µs   p99 {:7.1} µs",
+            self.p50_us, self.p99_us
+        )
     }
 }
 

@@ -4,21 +4,16 @@ use bytes::Bytes;
 use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 
 use super::closing::Why;
+use super::failing::cancelled;
 use super::orders::After;
 use super::session::{
-    Carrier, DialogKey, Exchange, Facts, Fork, Invite, Leg, Place, Session, Stage,
+    Carrier, Deferred, DialogKey, Exchange, Facts, Fork, Invite, Leg, Place, Session, Stage,
 };
 use super::{Engine, LateOffer, Purpose};
 use crate::cpm::participating::Role;
-use crate::cpm::{body, passing};
+use crate::cpm::{body, passing, routing};
 use crate::media::{Media, Refused};
 use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, ServerKey, Text};
-
-/// What a session that didn't come about still owes side A.
-pub(super) struct Failure {
-    pub server: ServerKey,
-    pub response: Message,
-}
 
 impl Engine {
     /// Begins a session: reads the offer and has its ports bound.
@@ -81,7 +76,7 @@ impl Engine {
         let dialog = Dialog::uas(request, &tag_a, from).ok()?;
         let seq = request.cseq()?.0;
         let text = |name: &str| request.headers.get_named(name).map(|value| Text::from(value.to_owned()));
-        let asserted = request.headers.get(Name::PAssertedIdentity).or(request.headers.get(Name::From));
+        let asserted = request.headers.get(Name::PAssertedIdentity).or_else(|| request.headers.get(Name::From));
         let caller = asserted.map(|value| Text::from(value.to_owned()));
         let called = request.request_uri().map(|value| Text::from(value.to_owned()));
         let (served_user, peer) = match role {
@@ -89,7 +84,7 @@ impl Engine {
             Role::Terminating => (called, caller),
         };
         let invite = Invite { server: key, request: request.clone(), client: None, forks: Vec::new() };
-        let contact = request.headers.get(Name::Contact).map(|value| Text::from(value.to_owned()));
+        let contact = request.headers.values(Name::Contact).next().map(|value| Text::from(value.to_owned()));
         let a = Leg {
             call_id: request.call_id().to_owned().into(),
             local_tag: tag_a,
@@ -97,6 +92,7 @@ impl Engine {
             dialog: Some(dialog),
             invite_seq: seq,
             contact,
+            acked: None,
         };
         let b = Leg {
             call_id: self.tx.new_call_id(),
@@ -105,6 +101,7 @@ impl Engine {
             dialog: None,
             invite_seq: 1,
             contact: None,
+            acked: None,
         };
         Some(Box::new(Session {
             id,
@@ -118,7 +115,7 @@ impl Engine {
             tags_to_a: Vec::new(),
             exchange: None,
             relayed: Vec::new(),
-            deferred_bye: None,
+            deferred: None,
             facts: Facts {
                 begun: Some(self.now),
                 conversation_id: text("Conversation-ID"),
@@ -128,6 +125,7 @@ impl Engine {
                 ..Facts::default()
             },
             deadline: None,
+            armed: None,
             expires: None,
             answer_given: None,
             reported: Vec::new(),
@@ -232,15 +230,19 @@ impl Engine {
         let contact = passing::own_contact(
             b.flow.local,
             b.flow.protocol,
-            request.headers.get(Name::Contact),
+            request.headers.values(Name::Contact).next(),
         );
         headers.push(Name::Contact, contact);
         passing::pass(&request.headers, headers);
+        if body::sdp(request).is_none() {
+            passing::without_100rel(headers);
+        }
         if session.role == Role::Terminating {
             passing::name_the_service(headers);
         }
         self.server_header(&mut invite, Name::UserAgent);
         invite.body = offer.map_or_else(|| request.body.clone(), |offer| body::replace_sdp(request, offer));
+        routing::serve_strict_router(&mut invite);
         invite
     }
 
@@ -283,7 +285,7 @@ impl Engine {
             response.to_tag().is_some_and(|tag| *dialog.remote_tag == *tag)
         });
         if is_ours {
-            self.acknowledge(session, Side::B, response, None);
+            self.acknowledge_again(session, Side::B, response);
         } else {
             self.end_fork(client, response);
         }
@@ -291,16 +293,11 @@ impl Engine {
 
     fn on_provisional(&mut self, session: &mut Session, invite: &mut Invite, response: Message) {
         let tag = self.fork_tag(session, invite, &response);
-        let contact = self.contact_for(session, Side::A, response.headers.get(Name::Contact));
+        let contact = self.contact_for(session, Side::A, response.headers.values(Name::Contact).next());
         let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
         if let Some(sdp) = body::sdp(&response) {
-            match self.early_answer(session, &response, &sdp) {
-                Some(sdp) => to_a.body = body::replace_sdp(&response, &sdp),
-                None => {
-                    to_a.body = Bytes::new();
-                    to_a.headers.remove(Name::ContentType);
-                }
-            }
+            let given = self.early_answer(session, &response, &sdp);
+            replace_or_drop(&mut to_a, given.as_ref());
         }
         self.respond(invite.server, to_a);
     }
@@ -323,7 +320,9 @@ impl Engine {
                 push_release(&mut acts, union(gone, answered.refused));
             }
         }
-        self.order(session, acts, After::Nothing);
+        if !acts.is_empty() {
+            self.order(session, acts, After::Nothing);
+        }
         Some(answered.to_offerer)
     }
 
@@ -335,6 +334,9 @@ impl Engine {
             return fork.tag_to_a.clone();
         }
         let Some(dialog) = self.dialog_with_b(session, response) else { return first };
+        if invite.forks.len() >= crate::limits::FORKS_PER_SESSION {
+            return first;
+        }
         let tag_to_a = if invite.forks.is_empty() {
             first
         } else {
@@ -344,10 +346,8 @@ impl Engine {
             session.tags_to_a.push(tag.clone());
             tag
         };
-        if invite.forks.len() < crate::limits::FORKS_PER_SESSION {
-            session.leg_mut(Side::B).dialog = Some(dialog.clone());
-            invite.forks.push(Fork { dialog, tag_to_a: tag_to_a.clone() });
-        }
+        session.leg_mut(Side::B).dialog = Some(dialog.clone());
+        invite.forks.push(Fork { dialog, tag_to_a: tag_to_a.clone() });
         tag_to_a
     }
 
@@ -366,16 +366,17 @@ impl Engine {
         };
         if let Some(early) = invite.forks.iter().find(|fork| fork.dialog.remote_tag == dialog.remote_tag) {
             dialog.local_seq = dialog.local_seq.max(early.dialog.local_seq);
+            dialog.remote_seq = early.dialog.remote_seq;
         }
         let leg = session.leg_mut(Side::B);
         leg.dialog = Some(dialog);
-        leg.contact = response.headers.get(Name::Contact).map(|value| Text::from(value.to_owned()));
+        leg.contact = response.headers.values(Name::Contact).next().map(|value| Text::from(value.to_owned()));
         session.settle_tag(&tag);
-        let contact = self.contact_for(session, Side::A, response.headers.get(Name::Contact));
+        let contact = self.contact_for(session, Side::A, response.headers.values(Name::Contact).next());
         let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
         self.note_expiry(session, &response);
         let sdp = body::sdp(&response);
-        let is_late = session.exchange.is_none() && body::sdp(&invite.request).is_none();
+        let is_late = body::sdp(&invite.request).is_none();
         if is_late {
             let near = (Side::A, invite.server);
             session.stage = Stage::Answering(invite);
@@ -390,8 +391,8 @@ impl Engine {
                 self.fail(session, invite.server, answer);
             }
             Ok((acts, given)) => {
-                if let (Some(given), true) = (given, sdp.is_some()) {
-                    to_a.body = body::replace_sdp(&response, &given);
+                if sdp.is_some() {
+                    replace_or_drop(&mut to_a, given.as_ref());
                 }
                 session.stage = Stage::Answering(invite);
                 if acts.is_empty() {
@@ -409,7 +410,9 @@ impl Engine {
         session: &mut Session,
         sdp: Option<&[u8]>,
     ) -> Result<(Vec<Act>, Option<Bytes>), Refused> {
-        let Some(mut exchange) = session.exchange.take() else {
+        // Another exchange is that of an UPDATE: the INVITE had its answer in a reliable 18x.
+        let of_invite = session.exchange.take_if(|exchange| exchange.carrier == Carrier::Invite);
+        let Some(mut exchange) = of_invite else {
             return Ok((Vec::new(), session.answer_given.clone()));
         };
         let Some(sdp) = sdp else {
@@ -442,82 +445,24 @@ impl Engine {
         session.facts.answered = Some(self.now);
         let expires = session.expires;
         self.set_deadline_at(session, expires);
-        if let Some((side, key, bye)) = session.deferred_bye.take() {
-            self.on_bye(session, side, key, bye);
+        match session.deferred.take() {
+            Some(Deferred::Bye(side, key, bye)) => self.on_bye(session, side, key, *bye),
+            Some(Deferred::Own(why)) => self.close(session, None, why),
+            None => {}
         }
     }
 
-    pub(super) fn on_invite_failed(&mut self, id: SessionId, _client: ClientKey, code: u16) {
-        self.with(id, |engine, session| {
-            let stage = std::mem::replace(&mut session.stage, Stage::Failing);
-            match stage {
-                Stage::Inviting(invite) => {
-                    let reason = if code == 408 { "Request Timeout" } else { "Service Unavailable" };
-                    let response = Message::response(&invite.request, code, reason);
-                    engine.fail(session, invite.server, response);
-                }
-                Stage::Cancelled { is_near_done, .. } => session.stage = cancelled(is_near_done, true),
-                stage => session.stage = stage,
-            }
-        });
-    }
-
-    /// Ends a session that didn't come about: release first, then the final response.
-    pub(super) fn fail(&mut self, session: &mut Session, server: ServerKey, response: Message) {
-        session.facts.code = response.code();
-        session.facts.end.get_or_insert(Why::Refused);
-        session.stage = Stage::Failing;
-        session.exchange = None;
-        session.deadline = None;
-        self.order_release(session, StreamSet::ALL, After::Failed(Box::new(Failure { server, response })));
-    }
-
-    pub(super) fn on_failed(&mut self, session: &mut Session, failure: Failure) {
-        let Failure { server, mut response } = failure;
-        if response.to_tag().is_none() {
-            response.set_to_tag(&session.leg(Side::A).local_tag.clone());
-        }
-        self.respond(server, response);
-        session.stage = match session.stage {
-            Stage::Cancelled { is_far_done, .. } => cancelled(true, is_far_done),
-            _ => Stage::Ended,
-        };
-    }
-
-    /// CANCEL of the INVITE, or of a re-INVITE that is on its way.
-    pub(super) fn on_session_cancel(&mut self, session: &mut Session, invite: ServerKey, cancel: &Message) {
-        if let Some(relayed) = session.relayed.iter().find(|relayed| relayed.server == invite) {
-            if let Some(client) = relayed.client {
-                self.tx.cancel(self.now, client, &reasons(cancel));
-            }
-            return;
-        }
-        self.give_up(session, Why::Cancelled, 487, &reasons(cancel));
-    }
-
-    /// Gives up a session that isn't answered yet: 487 or another final for A, CANCEL for B.
-    pub(super) fn give_up(&mut self, session: &mut Session, why: Why, code: u16, reasons: &[Text]) {
+    /// The worker can't put the answer into force: neither side is left in the call.
+    pub(super) fn on_not_connected(&mut self, session: &mut Session) {
         let stage = std::mem::replace(&mut session.stage, Stage::Failing);
-        session.facts.end = Some(why);
-        session.facts.code = Some(code);
-        match stage {
-            Stage::Opening(invite) => {
-                session.exchange = None;
-                self.reply(invite.server, &invite.request, code, give_up_reason(code));
-            }
-            Stage::Inviting(invite) => {
-                if let Some(client) = invite.client {
-                    self.tx.cancel(self.now, client, reasons);
-                }
-                session.exchange = None;
-                session.deadline = None;
-                session.stage = cancelled(false, invite.client.is_none());
-                let response = Message::response(&invite.request, code, give_up_reason(code));
-                let failure = Failure { server: invite.server, response };
-                self.order_release(session, StreamSet::ALL, After::Failed(Box::new(failure)));
-            }
-            stage => session.stage = stage,
-        }
+        let Stage::Answering(invite) = stage else {
+            session.stage = stage;
+            return;
+        };
+        session.facts.end = Some(Why::WorkerLost);
+        self.bye_because(session, Side::B, Why::WorkerLost);
+        let response = Message::response(&invite.request, 500, "Server Internal Error");
+        self.fail(session, invite.server, response);
     }
 
     /// Our Contact on a leg, with the other side's feature tags.
@@ -525,27 +470,6 @@ impl Engine {
         let leg = session.leg(side);
         passing::own_contact(leg.flow.local, leg.flow.protocol, far)
     }
-}
-
-fn give_up_reason(code: u16) -> &'static str {
-    match code {
-        408 => "Request Timeout",
-        480 => "Temporarily Unavailable",
-        487 => "Request Terminated",
-        _ => "Service Unavailable",
-    }
-}
-
-fn cancelled(is_near_done: bool, is_far_done: bool) -> Stage {
-    if is_near_done && is_far_done {
-        Stage::Ended
-    } else {
-        Stage::Cancelled { is_near_done, is_far_done }
-    }
-}
-
-fn reasons(message: &Message) -> Vec<Text> {
-    message.headers.all(Name::Reason).map(|reason| Text::from(reason.to_owned())).collect()
 }
 
 /// 488 with the Warning that says why (RFC 3261 §20.43).
@@ -565,7 +489,17 @@ pub(super) fn union(a: StreamSet, b: StreamSet) -> StreamSet {
     StreamSet(a.0 | b.0)
 }
 
-fn is_reliable(response: &Message) -> bool {
+/// Puts the relay's description in the place of the far side's; without one, the body is dropped,
+/// as the far side's addresses are nothing that the near side may use.
+pub(super) fn replace_or_drop(message: &mut Message, sdp: Option<&Bytes>) {
+    match sdp {
+        Some(sdp) => message.body = body::replace_sdp(message, sdp),
+        None => message.set_body("", Bytes::new()),
+    }
+}
+
+/// Whether a provisional response is sent reliably (RFC 3262 §3).
+pub(super) fn is_reliable(response: &Message) -> bool {
     response.headers.get_named("RSeq").is_some()
         && response.headers.values(Name::Require).any(|tag| tag.trim().eq_ignore_ascii_case("100rel"))
 }

@@ -2,10 +2,10 @@
 
 use dataplane::api::{Act, Refusal, Side};
 
+use super::Engine;
 use super::closing::Why;
 use super::orders::After;
 use super::session::{Carrier, Exchange, Relayed, Session, Stage};
-use super::Engine;
 use crate::cpm::body;
 use crate::sip::{Message, ServerKey};
 
@@ -17,6 +17,8 @@ pub(super) struct Late {
     pub response: Message,
     /// The CSeq number of the INVITE on the far side's leg.
     pub seq: u32,
+    /// The CSeq number of the near side's INVITE.
+    pub near_seq: u32,
     /// What passes the 2xx on: the session's first INVITE, or a re-INVITE.
     pub relayed: Option<Relayed>,
 }
@@ -30,37 +32,69 @@ impl Engine {
         to_near: Message,
         response: &Message,
     ) {
-        let seq = response.cseq().map_or(1, |(seq, _)| seq);
-        self.open_late(session, Late { near, response: to_near, seq, relayed: None }, response);
+        let (seq, near_seq) = (seq_of(response), seq_of(&to_near));
+        self.open_late(
+            session,
+            Late {
+                near,
+                response: to_near,
+                seq,
+                near_seq,
+                relayed: None,
+            },
+            response,
+        );
     }
 
     /// The far side answered a re-INVITE that was passed on without an exchange.
-    pub(super) fn on_late_reanswer(&mut self, session: &mut Session, relayed: Relayed, response: Message) {
+    pub(super) fn on_late_reanswer(
+        &mut self,
+        session: &mut Session,
+        relayed: Relayed,
+        response: Message,
+    ) {
         let far = relayed.from.other();
         if body::sdp(&response).is_none() {
             self.acknowledge(session, far, &response, None);
             self.pass_back(session, &relayed, &response, None);
             return;
         }
-        let seq = response.cseq().map_or(1, |(seq, _)| seq);
+        let (seq, near_seq) = (seq_of(&response), seq_of(&relayed.request));
         let near = (relayed.from, relayed.server);
-        let late = Late { near, response: response.clone(), seq, relayed: Some(relayed) };
+        let late = Late {
+            near,
+            response: response.clone(),
+            seq,
+            near_seq,
+            relayed: Some(relayed),
+        };
         self.open_late(session, late, &response);
     }
 
     fn open_late(&mut self, session: &mut Session, late: Late, offer: &Message) {
         let offerer = late.near.0.other();
-        let offered = body::sdp(offer)
-            .ok_or(())
-            .and_then(|sdp| session.media.offer(offerer, &sdp, &self.settings.streams).map_err(|_| ()));
+        let offered = body::sdp(offer).ok_or(()).and_then(|sdp| {
+            session
+                .media
+                .offer(offerer, &sdp, &self.settings.streams)
+                .map_err(|_| ())
+        });
         let Ok(mut proposal) = offered else {
             self.counters.offers_refused += 1;
             self.refuse_late(session, &late);
             return;
         };
         let opens = proposal.take_opens();
-        let carrier = Carrier::Late { offerer, seq: late.seq, answered_by: None };
-        session.exchange = Some(Exchange { from: offerer, proposal, carrier });
+        let carrier = Carrier::Late {
+            offerer,
+            seq: late.seq,
+            answered_by: None,
+        };
+        session.exchange = Some(Exchange {
+            from: offerer,
+            proposal,
+            carrier,
+        });
         if opens.is_empty() {
             self.on_late_opened(session, late, Vec::new(), None);
         } else {
@@ -75,21 +109,25 @@ impl Engine {
         acts: Vec<Act>,
         refused: Option<Refusal>,
     ) {
-        let sdp = session.exchange.as_mut().filter(|_| refused.is_none()).and_then(|exchange| {
-            exchange.proposal.opened(acts);
-            exchange.proposal.offer_to_far().ok()
-        });
+        let sdp = session
+            .exchange
+            .as_mut()
+            .filter(|_| refused.is_none())
+            .and_then(|exchange| {
+                exchange.proposal.opened(acts);
+                exchange.proposal.offer_to_far().ok()
+            });
         let Some(sdp) = sdp else {
             session.exchange = None;
             self.refuse_late(session, &late);
             return;
         };
-        // The CSeq of the near side's INVITE: what the relay passes back bears the near side's.
-        let given = late.relayed.as_ref().map_or(&late.response, |relayed| &relayed.request);
-        if let (Some((near_seq, _)), Some(Exchange { carrier: Carrier::Late { answered_by, .. }, .. })) =
-            (given.cseq(), session.exchange.as_mut())
+        if let Some(Exchange {
+            carrier: Carrier::Late { answered_by, .. },
+            ..
+        }) = session.exchange.as_mut()
         {
-            *answered_by = Some(near_seq);
+            *answered_by = Some(late.near_seq);
         }
         if let Some(relayed) = &late.relayed {
             self.pass_back(session, relayed, &late.response, Some(&sdp));
@@ -125,18 +163,27 @@ impl Engine {
 
     /// An ACK of one side: it may carry the answer to a late offer.
     pub(super) fn on_session_ack(&mut self, session: &mut Session, side: Side, ack: &Message) {
-        let Some(Exchange { carrier: Carrier::Late { offerer, seq, answered_by }, .. }) =
-            session.exchange.as_ref()
+        let Some(Exchange {
+            carrier:
+                Carrier::Late {
+                    offerer,
+                    seq,
+                    answered_by,
+                },
+            ..
+        }) = session.exchange.as_ref()
         else {
             return;
         };
         let (offerer, seq) = (*offerer, *seq);
         // An ACK of an earlier INVITE may come again.
-        let is_answer = ack.cseq().is_some_and(|(number, _)| *answered_by == Some(number));
+        let is_answer = *answered_by == Some(seq_of(ack));
         if offerer != side.other() || !is_answer {
             return;
         }
-        let Some(mut exchange) = session.exchange.take() else { return };
+        let Some(mut exchange) = session.exchange.take() else {
+            return;
+        };
         let answered = body::sdp(ack).and_then(|sdp| exchange.proposal.answer(&sdp).ok());
         let Some(answered) = answered else {
             self.send_ack(session, offerer, seq, None);
@@ -146,7 +193,15 @@ impl Engine {
         let gone = exchange.proposal.commit(&mut session.media);
         let mut acts = answered.acts;
         super::invite::push_release(&mut acts, super::invite::union(gone, answered.refused));
-        let after = After::LateAnswered { offerer, seq, sdp: answered.to_offerer };
+        let after = After::LateAnswered {
+            offerer,
+            seq,
+            sdp: answered.to_offerer,
+        };
         self.order(session, acts, after);
     }
+}
+
+fn seq_of(message: &Message) -> u32 {
+    message.cseq().map_or(1, |(seq, _)| seq)
 }

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`requests`] | which procedure a request belongs to |
 //! | [`invite`] | a session from its INVITE to its answer, as B2BUA |
+//! | [`failing`] | a session that does not come about |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
 //! | [`proxy`] | requests and sessions that are proxied |
@@ -14,6 +15,7 @@
 //! | [`views`] | what the operator sees |
 
 mod closing;
+mod failing;
 mod invite;
 mod late;
 mod modify;
@@ -115,6 +117,8 @@ pub struct Engine {
     orders: Map<u64, (SessionId, After)>,
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     outputs: VecDeque<Output>,
+    /// Orders that have no worker to go to: they follow as refused.
+    unanswerable: VecDeque<u64>,
     names: requests::Names,
     next_session: u64,
     next_mark: u64,
@@ -143,6 +147,7 @@ impl Engine {
             orders: Map::default(),
             deadlines: BinaryHeap::new(),
             outputs: VecDeque::new(),
+            unanswerable: VecDeque::new(),
             names: requests::Names::default(),
             next_session: 1,
             next_mark: 1,
@@ -171,8 +176,8 @@ impl Engine {
     pub fn handle_news(&mut self, now: Instant, worker: usize, event: Event) {
         self.now = now;
         match event {
-            Event::Done(order) => self.on_order_done(order),
-            Event::ConnectionLost { session, stream, .. } => self.on_connection_lost(session, stream),
+            Event::Done(order) => self.on_order_done(*order),
+            Event::ConnectionLost { session, stream, .. } => Self::on_connection_lost(session, stream),
             Event::Silent { session, stream, side } => self.on_silent(session, stream, side),
             Event::Heard { session, stream, side } => self.on_heard(session, stream, side),
         }
@@ -261,6 +266,14 @@ impl Engine {
     }
 
     fn take_events(&mut self) {
+        self.take_tx_events();
+        while let Some(mark) = self.unanswerable.pop_front() {
+            self.follow_refused(mark);
+            self.take_tx_events();
+        }
+    }
+
+    fn take_tx_events(&mut self) {
         while let Some(event) = self.tx.poll_event() {
             match event {
                 TxEvent::Request { key, request, flow } => self.on_request(key, request, flow),
@@ -328,23 +341,37 @@ impl Engine {
     }
 
     fn set_deadline(&mut self, session: &mut Session, after: Duration) {
-        let at = self.now + after;
-        session.deadline = Some(at);
-        self.deadlines.push(Reverse((at, session.id.0)));
+        self.set_deadline_at(session, Some(self.now + after));
     }
 
     fn set_deadline_at(&mut self, session: &mut Session, at: Option<Instant>) {
         session.deadline = at;
-        if let Some(at) = at {
+        self.arm(session);
+    }
+
+    /// Sees to it that the session's deadline is looked at in time. A deadline that only moves
+    /// back, as with each refresh, takes no further entry.
+    fn arm(&mut self, session: &mut Session) {
+        let Some(at) = session.deadline else { return };
+        if session.armed.is_none_or(|armed| at < armed) {
+            session.armed = Some(at);
             self.deadlines.push(Reverse((at, session.id.0)));
         }
     }
 
     fn on_deadline(&mut self, at: Instant, id: SessionId) {
-        let due = self.sessions.get(&id.0).is_some_and(|session| session.deadline == Some(at));
-        if due {
-            self.with(id, |engine, session| engine.on_session_deadline(session));
+        let is_armed = self.sessions.get(&id.0).is_some_and(|session| session.armed == Some(at));
+        if !is_armed {
+            return;
         }
+        self.with(id, |engine, session| {
+            session.armed = None;
+            if session.deadline.is_some_and(|due| due <= at) {
+                engine.on_session_deadline(session);
+            } else {
+                engine.arm(session);
+            }
+        });
     }
 
     fn wall(&self, at: Instant) -> SystemTime {
@@ -361,10 +388,10 @@ impl Engine {
     }
 
     fn server_header(&self, message: &mut Message, name: crate::sip::Name) {
-        if let Some(text) = &self.settings.user_agent {
-            if message.headers.get(name).is_none() {
-                message.headers.push(name, Text::clone(text));
-            }
+        if let Some(text) = &self.settings.user_agent
+            && message.headers.get(name).is_none()
+        {
+            message.headers.push(name, Text::clone(text));
         }
     }
 }

@@ -4,10 +4,10 @@ use bytes::Bytes;
 use dataplane::api::{Act, Refusal, SessionId, Side};
 
 use super::closing::Why;
-use super::invite::{not_acceptable, push_release, union};
+use super::invite::{is_reliable, not_acceptable, push_release, replace_or_drop, union};
 use super::orders::After;
 use super::session::{Carrier, Exchange, Relayed, Session, Stage};
-use super::{Engine, LateOffer, Purpose};
+use super::{Engine, Purpose};
 use crate::cpm::{body, passing};
 use crate::limits;
 use crate::media::Refused;
@@ -35,17 +35,17 @@ impl Engine {
         }
         self.note_target(session, side, &request);
         let Some(sdp) = body::sdp(&request) else {
-            if is_invite && self.settings.late_offer == LateOffer::Refuse {
-                let refused = Refused::not_acceptable(399, "an SDP offer is needed in the INVITE");
-                let response = not_acceptable(&request, &refused);
-                self.refuse(key, response);
-            } else {
-                self.relay_request(session, side, key, request);
-            }
+            // A refresh need not carry an offer (RFC 4028 §7.4): the far side makes one then.
+            self.relay_request(session, side, key, request);
             return;
         };
-        if session.exchange.is_some() {
+        let is_unanswered = matches!(session.stage, Stage::Inviting(_)) && session.answer_given.is_none();
+        if session.exchange.is_some() || is_unanswered || session.is_reinviting() {
             self.glare(session, side, key, &request);
+            return;
+        }
+        if session.relayed.len() >= limits::RELAYED_PER_SESSION {
+            self.unavailable(key, &request);
             return;
         }
         let mut proposal = match session.media.offer(side, &sdp, &self.settings.streams) {
@@ -63,7 +63,7 @@ impl Engine {
             if opens.is_empty() {
                 self.pass_offer(session);
             } else {
-                self.order(session, opens, After::OfferOpened);
+                self.order(session, opens, After::OfferOpened(key));
             }
         }
     }
@@ -92,7 +92,6 @@ impl Engine {
     /// Remembers a request that will be passed on; refuses one too many.
     fn keep_relayed(&mut self, session: &mut Session, from: Side, server: ServerKey, request: Message) -> bool {
         if session.relayed.len() >= limits::RELAYED_PER_SESSION {
-            session.exchange = None;
             self.unavailable(server, &request);
             return false;
         }
@@ -101,30 +100,40 @@ impl Engine {
             self.tx.trying(server);
             self.track_invite(session, server);
         }
-        session.relayed.push(Relayed { from, server, request, method, client: None });
+        session.relayed.push(Relayed { from, server, request, method, client: None, answer: None });
         true
     }
 
     pub(super) fn on_offer_opened(
         &mut self,
         session: &mut Session,
+        server: ServerKey,
         acts: Vec<Act>,
         refused: Option<Refusal>,
     ) {
-        let Some(Exchange { carrier: Carrier::Request(server), proposal, .. }) = session.exchange.as_mut()
-        else {
-            return;
-        };
+        // The request may have been cancelled meanwhile, and another one be under way.
+        let carried = |exchange: &&mut Exchange| exchange.carrier == Carrier::Request(server);
+        let Some(Exchange { proposal, .. }) = session.exchange.as_mut().filter(carried) else { return };
         if refused.is_none() {
             proposal.opened(acts);
             self.pass_offer(session);
             return;
         }
-        let server = *server;
         session.exchange = None;
         self.counters.full_ports += 1;
         if let Some(relayed) = self.take_relayed(session, server) {
             self.unavailable(server, &relayed.request);
+        }
+    }
+
+    /// A request that was cancelled before it was passed on.
+    pub(super) fn drop_relayed(&mut self, session: &mut Session, server: ServerKey) {
+        let carrier = Carrier::Request(server);
+        if session.exchange.as_ref().is_some_and(|exchange| exchange.carrier == carrier) {
+            self.abandon(session);
+        }
+        if let Some(relayed) = self.take_relayed(session, server) {
+            self.reply(server, &relayed.request, 487, "Request Terminated");
         }
     }
 
@@ -227,7 +236,8 @@ impl Engine {
     ) -> Option<(Message, crate::sip::Flow)> {
         let to = from.other();
         let far_contact = session.leg(from).contact.clone();
-        let contact = request.headers.get(Name::Contact).map(|value| Text::from(value.to_owned()));
+        let contact = request.headers.values(Name::Contact).next().map(|value| Text::from(value.to_owned()));
+        let early_tag = session.early_tag(from, request);
         let own = self.contact_for(session, to, contact.or(far_contact).as_deref());
         let invite_seq = session.leg(to).invite_seq;
         let method = request.method().cloned()?;
@@ -238,13 +248,21 @@ impl Engine {
         let seq = message.cseq()?.0;
         let hops = request.headers.get(Name::MaxForwards).and_then(|hops| hops.trim().parse::<u32>().ok());
         message.headers.set(Name::MaxForwards, hops.unwrap_or(70).saturating_sub(1).to_string());
-        if request.headers.get(Name::Contact).is_some() {
+        if let Some(tag) = early_tag {
+            let own_address = message.headers.get(Name::From).unwrap_or_default();
+            let own_address = passing::with_tag(own_address, Some(&tag));
+            message.headers.set(Name::From, own_address);
+        }
+        if request.headers.get(Name::Contact).is_some() || makes_target(&method) {
             message.headers.push(Name::Contact, own);
         }
         if let Some(rack) = request.headers.get(Name::RAck) {
             message.headers.push(Name::RAck, rack_for(rack, invite_seq));
         }
         passing::pass(&request.headers, &mut message.headers);
+        if method == Method::Invite && sdp.is_none() {
+            passing::without_100rel(&mut message.headers);
+        }
         message.body = sdp.map_or_else(|| request.body.clone(), |sdp| body::replace_sdp(request, sdp));
         if method == Method::Invite {
             session.leg_mut(to).invite_seq = seq;
@@ -255,6 +273,7 @@ impl Engine {
     pub(super) fn on_relayed_response(&mut self, id: SessionId, client: ClientKey, response: Message) {
         let code = response.code().unwrap_or(0);
         if code < 200 {
+            self.with(id, |engine, session| engine.on_relayed_provisional(session, client, response));
             return;
         }
         self.with(id, |engine, session| {
@@ -273,6 +292,10 @@ impl Engine {
             }
             match (is_success, is_exchange) {
                 (true, true) => engine.on_offer_answer(session, relayed, response),
+                (true, false) if relayed.answer.is_some() => {
+                    engine.acknowledge(session, relayed.from.other(), &response, None);
+                    engine.pass_back(session, &relayed, &response, relayed.answer.as_ref());
+                }
                 (true, false) if relayed.method == Method::Invite => {
                     engine.on_late_reanswer(session, relayed, response);
                 }
@@ -287,6 +310,43 @@ impl Engine {
                 }
             }
         });
+    }
+
+    /// A provisional response to an INVITE inside the session, which may be a reliable one and
+    /// come again until it is acknowledged (RFC 3262 §3).
+    fn on_relayed_provisional(&mut self, session: &mut Session, client: ClientKey, response: Message) {
+        let at = session.relayed.iter().position(|relayed| relayed.client == Some(client));
+        let Some(at) = at.filter(|at| session.relayed[*at].method == Method::Invite) else { return };
+        let (from, server) = (session.relayed[at].from, session.relayed[at].server);
+        let contact = self.contact_for(session, from, response.headers.values(Name::Contact).next());
+        let tag = session.leg(from).local_tag.clone();
+        let mut back = passing::response_to(&session.relayed[at].request, &tag, &response, &contact);
+        if let Some(sdp) = body::sdp(&response) {
+            let is_new = is_reliable(&response) && session.relayed[at].answer.is_none();
+            if is_new && let Some(answer) = self.early_reanswer(session, server, &sdp) {
+                session.relayed[at].answer = Some(answer);
+            }
+            // An answer that isn't reliable only foretells the one in the 2xx.
+            replace_or_drop(&mut back, session.relayed[at].answer.as_ref());
+        }
+        self.respond(server, back);
+    }
+
+    /// RFC 3262 §5: the answer in a reliable provisional response is the final one.
+    fn early_reanswer(&mut self, session: &mut Session, server: ServerKey, sdp: &[u8]) -> Option<Bytes> {
+        let carried = |exchange: &mut Exchange| exchange.carrier == Carrier::Request(server);
+        let mut exchange = session.exchange.take_if(carried)?;
+        let Ok(answered) = exchange.proposal.answer(sdp) else {
+            session.exchange = Some(exchange);
+            return None;
+        };
+        let gone = exchange.proposal.commit(&mut session.media);
+        let mut acts = answered.acts;
+        push_release(&mut acts, union(gone, answered.refused));
+        if !acts.is_empty() {
+            self.order(session, acts, After::Nothing);
+        }
+        Some(answered.to_offerer)
     }
 
     /// The answer to an offer inside the session has come.
@@ -313,7 +373,7 @@ impl Engine {
                 let mut response = response;
                 response.body = body::replace_sdp(&response, &answered.to_offerer);
                 if acts.is_empty() {
-                    self.on_offer_answered(session, Ready { relayed, response });
+                    self.on_offer_answered(session, Ready { relayed, response }, None);
                 } else {
                     // The streams that left are closed before the answer leaves.
                     self.order(session, acts, After::OfferAnswered(Box::new(Ready { relayed, response })));
@@ -322,9 +382,21 @@ impl Engine {
         }
     }
 
-    pub(super) fn on_offer_answered(&mut self, session: &mut Session, ready: Ready) {
+    pub(super) fn on_offer_answered(
+        &mut self,
+        session: &mut Session,
+        ready: Ready,
+        refused: Option<Refusal>,
+    ) {
         if matches!(session.stage, Stage::Closing(_)) {
             self.reply(ready.relayed.server, &ready.relayed.request, 487, "Request Terminated");
+            return;
+        }
+        if refused.is_some() {
+            self.reply(ready.relayed.server, &ready.relayed.request, 500, "Server Internal Error");
+            if matches!(session.stage, Stage::Talking) {
+                self.close(session, None, Why::WorkerLost);
+            }
             return;
         }
         self.pass_back(session, &ready.relayed, &ready.response, None);
@@ -338,7 +410,7 @@ impl Engine {
         response: &Message,
         sdp: Option<&Bytes>,
     ) {
-        let contact = self.contact_for(session, relayed.from, response.headers.get(Name::Contact));
+        let contact = self.contact_for(session, relayed.from, response.headers.values(Name::Contact).next());
         let tag = session.leg(relayed.from).local_tag.clone();
         let mut back = passing::response_to(&relayed.request, &tag, response, &contact);
         if let Some(sdp) = sdp {
@@ -383,7 +455,7 @@ impl Engine {
         if let Some(dialog) = leg.dialog.as_mut() {
             dialog.refresh_target(message);
         }
-        if let Some(contact) = message.headers.get(Name::Contact) {
+        if let Some(contact) = message.headers.values(Name::Contact).next() {
             leg.contact = Some(contact.to_owned().into());
         }
     }
@@ -417,6 +489,26 @@ impl Engine {
     }
 
     pub(super) fn send_ack(&mut self, session: &mut Session, side: Side, seq: u32, sdp: Option<Bytes>) {
+        session.leg_mut(side).acked = Some((seq, sdp.clone()));
+        self.transmit_ack(session, side, seq, sdp);
+    }
+
+    /// A 2xx came again: its ACK was lost, or is not due yet as the answer for it is awaited.
+    pub(super) fn acknowledge_again(&mut self, session: &Session, side: Side, response: &Message) {
+        let Some((seq, _)) = response.cseq() else { return };
+        let is_closing = matches!(session.stage, Stage::Closing(_));
+        match &session.leg(side).acked {
+            Some((acked, sdp)) if *acked == seq => {
+                let sdp = sdp.clone();
+                self.transmit_ack(session, side, seq, sdp);
+            }
+            Some((acked, _)) if seq < *acked => self.transmit_ack(session, side, seq, None),
+            _ if is_closing => self.transmit_ack(session, side, seq, None),
+            Some(_) | None => {}
+        }
+    }
+
+    fn transmit_ack(&mut self, session: &Session, side: Side, seq: u32, sdp: Option<Bytes>) {
         let Some(dialog) = session.leg(side).dialog.as_ref() else { return };
         let mut ack = dialog.ack(seq);
         let routed = !dialog.route_set.is_empty();
@@ -438,6 +530,11 @@ fn far_dialog<'a>(session: &'a mut Session, from: Side, request: &Message) -> Op
         }
         _ => session.legs[from.other().index()].dialog.as_mut(),
     }
+}
+
+/// Whether a request says where its sender is reached, and must (RFC 3261 §12.2.1.1, RFC 3311 §4).
+fn makes_target(method: &Method) -> bool {
+    matches!(method, Method::Invite | Method::Update)
 }
 
 /// A RAck value with the CSeq number of the INVITE on the other leg (RFC 3262 §7.2).

@@ -1,27 +1,25 @@
 //! Orders to the workers, and what follows when they are done.
 
 use bytes::Bytes;
-use dataplane::api::{
-    Act, Order, Outcome, Refusal, SessionId, Side, StreamId, StreamSet,
-};
+use dataplane::api::{Act, Order, Outcome, Refusal, SessionId, Side, StreamId, StreamSet};
 
 use super::closing::Why;
 use super::session::{Session, Stage};
 use super::{Engine, Output};
-use crate::sip::Message;
+use crate::sip::{Message, ServerKey};
 
 /// What follows an order.
 pub(super) enum After {
     /// The INVITE's ports are bound: on to side B.
     Opened,
     /// The ports of an offer inside the session are bound.
-    OfferOpened,
+    OfferOpened(ServerKey),
     /// The answer to the INVITE is in force: give it to side A.
     Answered(Box<Message>),
     /// The answer to an offer inside the session is in force: give it to the offerer.
     OfferAnswered(Box<super::modify::Ready>),
     /// The media of a session that didn't come about are released.
-    Failed(Box<super::invite::Failure>),
+    Failed(Box<super::failing::Failure>),
     /// The media of a session that was given up while it opened are released.
     Released,
     /// The media of a session that is closing are released.
@@ -53,14 +51,28 @@ pub(super) struct WorkerLoad {
 impl Engine {
     /// The worker with the fewest sessions.
     pub(super) fn choose_worker(&self) -> Option<usize> {
-        let alive = self.workers.iter().enumerate().filter(|(_, load)| !load.is_lost);
-        alive.min_by_key(|(_, load)| load.sessions).map(|(number, _)| number)
+        let alive = self
+            .workers
+            .iter()
+            .enumerate()
+            .filter(|(_, load)| !load.is_lost);
+        alive
+            .min_by_key(|(_, load)| load.sessions)
+            .map(|(number, _)| number)
     }
 
     pub(super) fn order(&mut self, session: &Session, acts: Vec<Act>, after: After) {
         let mark = self.next_mark;
         self.next_mark += 1;
         self.orders.insert(mark, (session.id, after));
+        if self
+            .workers
+            .get(session.worker)
+            .is_none_or(|load| load.is_lost)
+        {
+            self.unanswerable.push_back(mark);
+            return;
+        }
         let order = Order {
             session: session.id,
             mark,
@@ -68,19 +80,46 @@ impl Engine {
             outcome: Outcome::Pending,
             returned: Vec::new(),
         };
-        self.outputs.push_back(Output::Order { worker: session.worker, order: Box::new(order) });
+        self.outputs.push_back(Output::Order {
+            worker: session.worker,
+            order: Box::new(order),
+        });
     }
 
     /// Orders the release of streams; every order is answered, so `after` always follows.
     pub(super) fn order_release(&mut self, session: &Session, streams: StreamSet, after: After) {
         let drain_ms = u32::try_from(self.settings.drain.as_millis()).unwrap_or(u32::MAX);
-        let act = Act::Release { streams, drain_ms, facts: Vec::new() };
+        let act = Act::Release {
+            streams,
+            drain_ms,
+            facts: Vec::new(),
+        };
         self.order(session, vec![act], after);
     }
 
-    pub(super) fn on_order_done(&mut self, order: Box<Order>) {
-        let Some((id, after)) = self.orders.remove(&order.mark) else { return };
-        let Order { acts, outcome, .. } = *order;
+    pub(super) fn on_order_done(&mut self, order: Order) {
+        let Order {
+            acts,
+            outcome,
+            mark,
+            ..
+        } = order;
+        self.on_done(mark, acts, outcome);
+    }
+
+    /// An order that no worker will answer follows as refused.
+    pub(super) fn follow_refused(&mut self, mark: u64) {
+        self.on_done(mark, Vec::new(), Outcome::Refused(Refusal::Unknown));
+    }
+
+    fn on_done(&mut self, mark: u64, acts: Vec<Act>, outcome: Outcome) {
+        let Some((id, after)) = self.orders.remove(&mark) else {
+            return;
+        };
+        if matches!(after, After::Reported) {
+            // Its session may have ended meanwhile; whoever looks is not to wait for it.
+            self.report_has_come();
+        }
         self.follow_up(id, acts, outcome, after);
     }
 
@@ -88,7 +127,9 @@ impl Engine {
     /// a response gets one.
     fn follow_up(&mut self, id: SessionId, acts: Vec<Act>, outcome: Outcome, after: After) {
         if self.sessions.contains_key(&id.0) {
-            self.with(id, |engine, session| engine.follow(session, acts, outcome, after));
+            self.with(id, |engine, session| {
+                engine.follow(session, acts, outcome, after)
+            });
             return;
         }
         let relayed = match after {
@@ -96,7 +137,7 @@ impl Engine {
             After::LateOpened(late) => late.relayed,
             After::Failed(failure) => return self.respond(failure.server, failure.response),
             After::Opened
-            | After::OfferOpened
+            | After::OfferOpened(_)
             | After::Answered(_)
             | After::Released
             | After::Closed
@@ -121,17 +162,21 @@ impl Engine {
         };
         match after {
             After::Opened => self.on_opened(session, acts, refused),
-            After::OfferOpened => self.on_offer_opened(session, acts, refused),
-            After::Answered(response) => self.on_answered(session, *response),
-            After::OfferAnswered(ready) => self.on_offer_answered(session, *ready),
+            After::OfferOpened(server) => self.on_offer_opened(session, server, acts, refused),
+            After::Answered(response) if refused.is_none() => self.on_answered(session, *response),
+            After::Answered(_) => self.on_not_connected(session),
+            After::OfferAnswered(ready) => self.on_offer_answered(session, *ready, refused),
             After::Failed(failure) => self.on_failed(session, *failure),
             After::Released => session.stage = Stage::Ended,
             After::LateOpened(late) => self.on_late_opened(session, *late, acts, refused),
             After::LateAnswered { offerer, seq, sdp } => {
                 self.send_ack(session, offerer, seq, Some(sdp));
+                if refused.is_some() && matches!(session.stage, Stage::Talking) {
+                    self.close(session, None, Why::WorkerLost);
+                }
             }
             After::Closed => self.on_media_released(session),
-            After::Reported => self.on_reported(session, acts),
+            After::Reported => Self::on_reported(session, acts),
             After::Nothing => {}
         }
     }
@@ -140,17 +185,27 @@ impl Engine {
         if let Some(load) = self.workers.get_mut(worker) {
             load.is_lost = true;
         }
-        let lost: Vec<SessionId> =
-            self.sessions.values().filter(|session| session.worker == worker).map(|session| session.id).collect();
+        // What has not left for it must not reach the one that takes its place.
+        self.outputs
+            .retain(|output| !matches!(output, Output::Order { worker: of, .. } if *of == worker));
+        let lost: Vec<SessionId> = self
+            .sessions
+            .values()
+            .filter(|session| session.worker == worker)
+            .map(|session| session.id)
+            .collect();
         for id in lost {
             self.counters.lost += 1;
-            let marks: Vec<u64> =
-                self.orders.iter().filter(|(_, (of, _))| *of == id).map(|(mark, _)| *mark).collect();
-            // What was ordered will not be answered: it follows now, as refused.
+            let mut marks: Vec<u64> = self
+                .orders
+                .iter()
+                .filter(|(_, (of, _))| *of == id)
+                .map(|(mark, _)| *mark)
+                .collect();
+            marks.sort_unstable();
+            // What was ordered will not be answered: it follows now, as refused, in its order.
             for mark in marks {
-                let Some((_, after)) = self.orders.remove(&mark) else { continue };
-                let refused = Outcome::Refused(Refusal::Unknown);
-                self.follow_up(id, Vec::new(), refused, after);
+                self.follow_refused(mark);
             }
             self.end_session(id, Why::WorkerLost);
         }
@@ -165,18 +220,29 @@ impl Engine {
 
     /// An MSRP connection is gone: recovery needs a new SDP exchange (RFC 4975 §5.4), so the
     /// session stays and its clients, who lost the same connection, decide.
-    pub(super) fn on_connection_lost(&mut self, session: SessionId, stream: StreamId) {
-        tracing::info!(session = session.0, stream = stream.0, "an MSRP connection ended");
+    pub(super) fn on_connection_lost(session: SessionId, stream: StreamId) {
+        tracing::info!(
+            session = session.0,
+            stream = stream.0,
+            "an MSRP connection ended"
+        );
     }
 
     pub(super) fn on_silent(&mut self, id: SessionId, stream: StreamId, side: Side) {
-        tracing::info!(session = id.0, stream = stream.0, ?side, "no media from this side");
+        tracing::info!(
+            session = id.0,
+            stream = stream.0,
+            ?side,
+            "no media from this side"
+        );
         let end = self.settings.end_on_silence;
         let silent_all = self.with(id, |_, session| {
             let set = session.silent[side.index()].with(stream);
             session.silent[side.index()] = set;
             matches!(session.stage, Stage::Talking)
-                && Side::BOTH.iter().all(|side| session.silent[side.index()].contains(stream))
+                && Side::BOTH
+                    .iter()
+                    .all(|side| session.silent[side.index()].contains(stream))
         });
         if end && silent_all == Some(true) {
             self.end_session(id, Why::Silence);

@@ -3,10 +3,11 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::requests::Next;
 use super::{Engine, Map, Purpose};
+use crate::cpm::routing;
 use crate::limits;
 use crate::sip::{
     ClientKey, Flow, Message, Method, Name, Protocol, Repeat, ServerKey, Text, Transactions,
@@ -101,9 +102,8 @@ impl Engine {
                 self.reply(key, &request, code, reason);
                 return;
             }
-            // Inside a dialog every hop was known when the dialog was made.
-            Next::Lookup(_) => {
-                self.reply(key, &request, 404, "Not Found");
+            Next::Lookup(host) => {
+                self.park(host, Some(key), request, from);
                 return;
             }
         };
@@ -112,6 +112,7 @@ impl Engine {
             return;
         };
         forward.headers.set(Name::MaxForwards, hops.to_string());
+        routing::serve_strict_router(&mut forward);
         let is_invite = request.method() == Some(&Method::Invite);
         if makes_dialog(&request) {
             self.record_route(&mut forward, from, to);
@@ -158,7 +159,9 @@ impl Engine {
         } else if is_invite && success {
             proxied.rings_until = None;
             if !std::mem::replace(&mut proxied.is_answered, true) {
-                self.proxied.answered.push_back((now + FORKS_MAY_ANSWER, client));
+                // How long another fork's 2xx may still come (RFC 6026 §8.1, timer M).
+                let forks_may_answer = self.settings.timers.transaction();
+                self.proxied.answered.push_back((now + forks_may_answer, client));
             }
         } else {
             self.proxied.remove(client);
@@ -187,12 +190,17 @@ impl Engine {
     pub(super) fn proxy_ack(&mut self, ack: Message, from: Flow) {
         let is_routed =
             ack.headers.values(Name::Route).next().is_some_and(|route| self.is_own_route(route));
-        let mut forward = ack;
+        let mut forward = ack.clone();
         self.take_own_routes(&mut forward);
         let (Some(hops), true) = (hops_left(&forward), is_routed) else { return };
-        if let Next::To(to) = self.next(&forward, from) {
-            forward.headers.set(Name::MaxForwards, hops.to_string());
-            self.tx.send_ack(forward, to);
+        match self.next(&forward, from) {
+            Next::To(to) => {
+                forward.headers.set(Name::MaxForwards, hops.to_string());
+                routing::serve_strict_router(&mut forward);
+                self.tx.send_ack(forward, to);
+            }
+            Next::Lookup(host) => self.park(host, None, ack, from),
+            Next::Refuse(..) => {}
         }
     }
 }
@@ -219,6 +227,3 @@ fn route_entry(flow: Flow) -> String {
     };
     format!("<sip:{}{transport};lr>", flow.local)
 }
-
-/// How long after a 2xx another fork's 2xx may still come: 64*T1.
-const FORKS_MAY_ANSWER: Duration = Duration::from_secs(32);

@@ -25,7 +25,8 @@ pub(super) struct Names {
 
 struct Parked {
     host: String,
-    key: ServerKey,
+    /// What to answer; nothing for an ACK.
+    key: Option<ServerKey>,
     request: Message,
     flow: Flow,
 }
@@ -41,14 +42,15 @@ pub(super) enum Next {
 }
 
 impl Engine {
-    pub(super) fn on_request(&mut self, key: ServerKey, request: Message, flow: Flow) {
+    pub(super) fn on_request(&mut self, key: ServerKey, mut request: Message, flow: Flow) {
+        routing::undo_strict_router(&mut request, &self.settings.listen);
         if let Some(tag) = request.to_tag() {
             let dialog =
                 DialogKey { call_id: request.call_id().to_owned().into(), local_tag: tag.to_owned().into() };
             match self.dialogs.get(&dialog).copied() {
                 Some(place) => {
                     self.with(place.session, |engine, session| {
-                        engine.on_session_request(session, place.side, key, request, flow);
+                        engine.on_session_request(session, place.side, (key, flow), request);
                     });
                 }
                 None => self.on_foreign_dialog_request(key, request, flow),
@@ -76,22 +78,27 @@ impl Engine {
             self.answer_for_ourselves(key, &request);
             return;
         }
-        if let Some(options) = request.headers.get_named("Proxy-Require") {
+        let options: Vec<&str> = request.headers.values(Name::ProxyRequire).collect();
+        if !options.is_empty() {
             // RFC 3261 §16.3 item 5.
             let mut response = Message::response(&request, 420, "Bad Extension");
-            response.headers.push_named("Unsupported", options.to_owned());
+            response.headers.push(Name::Unsupported, options.join(", "));
             self.refuse(key, response);
             return;
         }
-        if request.headers.get(Name::MaxForwards).is_some_and(|hops| hops.trim() == "0") {
+        if request.headers.get(Name::MaxForwards).is_some_and(|hops| hops.trim().parse() == Ok(0_u32)) {
             self.reply(key, &request, 483, "Too Many Hops");
             return;
         }
         match self.next(&forward, flow) {
             Next::Refuse(code, reason) => self.reply(key, &request, code, reason),
-            Next::Lookup(host) => self.park(host, key, request, flow),
+            Next::Lookup(host) => self.park(host, Some(key), request, flow),
             Next::To(_) if *forward.method().unwrap_or(&Method::Invite) != Method::Invite => {
                 self.proxy(key, request, flow);
+            }
+            Next::To(_) if self.draining => {
+                self.counters.full_sessions += 1;
+                self.unavailable(key, &request);
             }
             Next::To(to) => {
                 let role = Role::of(&request, own_route.as_deref(), self.settings.role);
@@ -145,7 +152,11 @@ impl Engine {
 
     /// Where a request without a dialog of ours goes.
     pub(super) fn next(&self, forward: &Message, from: Flow) -> Next {
-        let hop = match routing::next_hop(forward, self.settings.next_hop.as_ref()) {
+        // Inside a dialog the far end's own address leads on; the configured hop begins dialogs.
+        let is_inside = forward.to_tag().is_some();
+        let direct = if is_inside { routing::next_hop(forward, None).ok() } else { None };
+        let configured = self.settings.next_hop.as_ref();
+        let hop = match direct.map_or_else(|| routing::next_hop(forward, configured), Ok) {
             Ok(hop) => hop,
             Err(NoHop::Scheme) => return Next::Refuse(416, "Unsupported URI Scheme"),
             Err(NoHop::Transport) => return Next::Refuse(503, "Service Unavailable"),
@@ -154,6 +165,9 @@ impl Engine {
         match self.address(&hop) {
             Err(host) => Next::Lookup(host),
             Ok(None) => Next::Refuse(404, "Not Found"),
+            Ok(Some(address)) if !is_inside && self.is_own_address(address) => {
+                Next::Refuse(482, "Loop Detected")
+            }
             Ok(Some(address)) => match self.flow_to(hop.protocol, address, from.local) {
                 None => Next::Refuse(503, "Service Unavailable"),
                 Some(to) if to.remote == to.local || self.listens_at(to.remote, to.protocol) => {
@@ -166,6 +180,10 @@ impl Engine {
 
     fn listens_at(&self, address: SocketAddr, protocol: Protocol) -> bool {
         self.settings.listen.contains(&(protocol, address))
+    }
+
+    fn is_own_address(&self, address: SocketAddr) -> bool {
+        self.settings.listen.iter().any(|(_, listen)| *listen == address)
     }
 
     /// A hop's address; `Err` names a host that has to be looked up first.
@@ -204,9 +222,12 @@ impl Engine {
         self.flow_to(hop.protocol, address, made_over.local).unwrap_or(made_over)
     }
 
-    fn park(&mut self, host: String, key: ServerKey, request: Message, flow: Flow) {
+    /// Keeps a request, or with no key an ACK, until its host's name was looked up.
+    pub(super) fn park(&mut self, host: String, key: Option<ServerKey>, request: Message, flow: Flow) {
         if self.names.parked.len() >= limits::PARKED_REQUESTS {
-            self.unavailable(key, &request);
+            if let Some(key) = key {
+                self.unavailable(key, &request);
+            }
             return;
         }
         if !self.names.parked.iter().any(|parked| parked.host == host) {
@@ -225,22 +246,26 @@ impl Engine {
         self.names.parked = parked;
         let ready: Vec<Parked> = ready;
         for Parked { key, request, flow, .. } in ready {
-            self.on_initial(key, request, flow);
+            match key {
+                Some(key) => self.on_request(key, request, flow),
+                None => self.proxy_ack(request, flow),
+            }
         }
     }
 
     pub(super) fn on_cancel(&mut self, invite: ServerKey, cancel: &Message) {
         if let Some(id) = self.invites.get(&invite).copied() {
             self.with(id, |engine, session| engine.on_session_cancel(session, invite, cancel));
-        } else if let Some(at) = self.names.parked.iter().position(|parked| parked.key == invite) {
+        } else if let Some(at) = self.names.parked.iter().position(|parked| parked.key == Some(invite)) {
             let parked = self.names.parked.swap_remove(at);
-            self.reply(parked.key, &parked.request, 487, "Request Terminated");
+            self.reply(invite, &parked.request, 487, "Request Terminated");
         } else {
             self.cancel_proxied(invite, cancel);
         }
     }
 
-    pub(super) fn on_ack(&mut self, key: Option<ServerKey>, ack: Message, flow: Flow) {
+    pub(super) fn on_ack(&mut self, key: Option<ServerKey>, mut ack: Message, flow: Flow) {
+        routing::undo_strict_router(&mut ack, &self.settings.listen);
         let Some(tag) = ack.to_tag() else { return };
         if let Some(key) = key {
             self.invites.remove(&key);
@@ -249,7 +274,10 @@ impl Engine {
             DialogKey { call_id: ack.call_id().to_owned().into(), local_tag: tag.to_owned().into() };
         match self.dialogs.get(&dialog).copied() {
             Some(place) => {
+                // An ACK for a 2xx that was not given yet answers nothing.
+                let Some(key) = key else { return };
                 self.with(place.session, |engine, session| {
+                    engine.untrack_invite(session, key);
                     engine.on_session_ack(session, place.side, &ack);
                 });
             }
@@ -263,16 +291,20 @@ impl Engine {
         &mut self,
         session: &mut Session,
         side: Side,
-        key: ServerKey,
+        (key, flow): (ServerKey, Flow),
         request: Message,
-        flow: Flow,
     ) {
+        if !session.is_in_dialog(side, &request) {
+            self.counters.unknown_dialogs += 1;
+            self.reply(key, &request, 481, "Call/Transaction Does Not Exist");
+            return;
+        }
+        if session.check_seq(side, &request).is_err() {
+            // RFC 3261 §12.2.2: a lower number is answered with 500.
+            self.reply(key, &request, 500, "Server Internal Error");
+            return;
+        }
         if let Some(dialog) = session.leg_mut(side).dialog.as_mut() {
-            if dialog.check_seq(&request).is_err() {
-                // RFC 3261 §12.2.2: a lower number is answered with 500.
-                self.reply(key, &request, 500, "Server Internal Error");
-                return;
-            }
             // The client may have moved: a later connection leads back to it.
             if flow.connection != 0 {
                 dialog.flow = flow;

@@ -8,7 +8,7 @@ use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 use super::closing::Closing;
 use crate::cpm::participating::Role;
 use crate::media::{Media, Proposal};
-use crate::sip::{ClientKey, Dialog, Flow, Message, Method, ServerKey, Text};
+use crate::sip::{ClientKey, Dialog, Flow, Message, Method, OutOfOrder, ServerKey, Text};
 
 /// A dialog's key: what an incoming request names it by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -39,8 +39,8 @@ pub(super) struct Session {
     pub invite_client: Option<ClientKey>,
     /// Tags that side A was given for further forks, besides leg A's own.
     pub tags_to_a: Vec<Text>,
-    /// A BYE that came while the answer is being put into force.
-    pub deferred_bye: Option<(Side, ServerKey, Message)>,
+    /// What ends the session once the answer, which is being put into force, was given.
+    pub deferred: Option<Deferred>,
     /// The offer that waits for its answer, if one does.
     pub exchange: Option<Exchange>,
     /// Requests passed on that wait for their response.
@@ -48,6 +48,8 @@ pub(super) struct Session {
     pub facts: Facts,
     /// When [`super::Engine::on_session_deadline`] is due.
     pub deadline: Option<Instant>,
+    /// The earliest entry for this session among the engine's deadlines: there is no need for more.
+    pub armed: Option<Instant>,
     /// When the session ends unless it is refreshed (RFC 4028).
     pub expires: Option<Instant>,
     /// The last SDP given to side A in answer to the INVITE, for a 2xx that repeats it.
@@ -69,6 +71,16 @@ pub(super) struct Leg {
     pub invite_seq: u32,
     /// The far side's Contact, for its feature tags.
     pub contact: Option<Text>,
+    /// The last ACK sent for a 2xx: its CSeq number and its answer, for a 2xx that comes again.
+    pub acked: Option<(u32, Option<Bytes>)>,
+}
+
+/// An end that came while the session's answer was being put into force.
+pub(super) enum Deferred {
+    /// A side's BYE.
+    Bye(Side, ServerKey, Box<Message>),
+    /// A reason of our own.
+    Own(super::closing::Why),
 }
 
 /// Where a session is in its life.
@@ -150,6 +162,8 @@ pub(super) struct Relayed {
     pub method: Method,
     /// `None` while the worker binds ports for its offer.
     pub client: Option<ClientKey>,
+    /// The answer in a reliable provisional response to it, as the offerer got it (RFC 3262 §5).
+    pub answer: Option<Bytes>,
 }
 
 /// What the session's record will say.
@@ -178,7 +192,10 @@ impl Session {
 
     /// The relayed request that a client transaction carries.
     pub(super) fn relayed_by(&mut self, client: ClientKey) -> Option<Relayed> {
-        let at = self.relayed.iter().position(|relayed| relayed.client == Some(client))?;
+        let at = self
+            .relayed
+            .iter()
+            .position(|relayed| relayed.client == Some(client))?;
         Some(self.relayed.swap_remove(at))
     }
 
@@ -193,11 +210,74 @@ impl Session {
         self.tags_to_a.push(first);
         if let Some(dialog) = leg.dialog.as_mut() {
             dialog.set_local_tag(tag);
+            // Each early dialog counts by itself (RFC 3261 §12.2.1.1).
+            dialog.remote_seq = Some(leg.invite_seq);
         }
+    }
+
+    /// Whether a request of a side belongs to the dialog that was established, or to an early one.
+    pub(super) fn is_in_dialog(&self, side: Side, request: &Message) -> bool {
+        let leg = self.leg(side);
+        let Some(dialog) = leg.dialog.as_ref() else {
+            return true;
+        };
+        let is_early = matches!(self.stage, Stage::Opening(_) | Stage::Inviting(_));
+        let from = request.from_tag().unwrap_or("");
+        match side {
+            Side::A => {
+                *dialog.remote_tag == *from
+                    && (is_early || request.to_tag() == Some(leg.local_tag.as_str()))
+            }
+            Side::B => is_early || *dialog.remote_tag == *from,
+        }
+    }
+
+    /// The tag by which side A knows the fork that sent an early request.
+    pub(super) fn early_tag(&self, from: Side, request: &Message) -> Option<Text> {
+        let Stage::Inviting(invite) = &self.stage else {
+            return None;
+        };
+        let tag = request.from_tag().filter(|_| from == Side::B)?;
+        let fork = invite
+            .forks
+            .iter()
+            .find(|fork| *fork.dialog.remote_tag == *tag)?;
+        Some(fork.tag_to_a.clone())
+    }
+
+    /// Takes note of a request's CSeq number in its own dialog, early or not.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfOrder`] where the number went back.
+    pub(super) fn check_seq(&mut self, side: Side, request: &Message) -> Result<(), OutOfOrder> {
+        if let (Stage::Inviting(invite), Side::B) = (&mut self.stage, side) {
+            let tag = request.from_tag().unwrap_or("");
+            let fork = invite
+                .forks
+                .iter_mut()
+                .find(|fork| *fork.dialog.remote_tag == *tag);
+            return fork.map_or(Ok(()), |fork| fork.dialog.check_seq(request));
+        }
+        let leg = self.leg_mut(side);
+        let is_of_leg = side == Side::B || request.to_tag() == Some(leg.local_tag.as_str());
+        match leg.dialog.as_mut() {
+            Some(dialog) if is_of_leg => dialog.check_seq(request),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether an INVITE inside the session still waits for its offer or answer.
+    pub(super) fn is_reinviting(&self) -> bool {
+        self.relayed
+            .iter()
+            .any(|relayed| relayed.method == Method::Invite && relayed.answer.is_none())
     }
 
     /// Whether a request with this method is on its way from a side.
     pub(super) fn is_relaying(&self, from: Side, method: &Method) -> bool {
-        self.relayed.iter().any(|relayed| relayed.from == from && relayed.method == *method)
+        self.relayed
+            .iter()
+            .any(|relayed| relayed.from == from && relayed.method == *method)
     }
 }

@@ -21,7 +21,10 @@ pub enum ByeAck {
     ImmediateAfterStore,
 }
 
-/// What an INVITE without an offer meets in B2BUA mode (OFR-01).
+/// What an INVITE without an offer that begins a session meets in B2BUA mode (OFR-01).
+///
+/// Inside a session it is always passed on, with the offer in the 2xx and the answer in the ACK:
+/// clients refresh a session so (RFC 4028 §7.4), and a refusal would let it expire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LateOffer {
     /// 488.

@@ -88,8 +88,11 @@ impl Engine {
         self.reports_due
     }
 
-    pub(super) fn on_reported(&mut self, session: &mut Session, acts: Vec<Act>) {
+    pub(super) fn report_has_come(&mut self) {
         self.reports_due = self.reports_due.saturating_sub(1);
+    }
+
+    pub(super) fn on_reported(session: &mut Session, acts: Vec<Act>) {
         for act in acts {
             if let Act::Report { facts } = act {
                 session.reported = facts;
@@ -142,7 +145,7 @@ fn records(session: &Session) -> Vec<StreamRecord> {
         .streams()
         .map(|stream| {
             let facts = session.facts.streams.iter().rev().find(|facts| facts.stream == stream.id);
-            let [a, b] = facts.map_or([Traffic::default(); 2], |facts| facts.legs.map(traffic));
+            let [a, b] = facts.map_or_else(<[Traffic; 2]>::default, |facts| facts.legs.map(traffic));
             StreamRecord { index: stream.index, kind: kind(stream.kind), a, b }
         })
         .collect();

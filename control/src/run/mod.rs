@@ -138,8 +138,11 @@ enum Woken {
 
 impl Relay {
     async fn run(&mut self) {
-        while !matches!(self.drain, Drain::Over) {
+        loop {
             let is_busy = self.turn();
+            if matches!(self.drain, Drain::Over) {
+                return;
+            }
             if is_busy {
                 tokio::task::yield_now().await;
                 continue;

@@ -220,5 +220,7 @@ impl MediaDescription {
 
 /// Digits alone (RFC 8866 §9 `port`, `integer`); a sign is none.
 fn number(text: &str) -> Option<u16> {
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
+    text.bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| text.parse().ok())?
 }

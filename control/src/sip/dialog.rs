@@ -173,7 +173,11 @@ impl Dialog {
 
     /// Gives our side another tag: an early dialog of another fork became the dialog.
     pub fn set_local_tag(&mut self, tag: &str) {
-        let address = self.local.as_str().rsplit_once(";tag=").map_or(self.local.as_str(), |(a, _)| a);
+        let address = self
+            .local
+            .as_str()
+            .rsplit_once(";tag=")
+            .map_or(self.local.as_str(), |(a, _)| a);
         self.local = Text::from(format!("{address};tag={tag}"));
         self.local_tag = tag.to_owned().into();
     }

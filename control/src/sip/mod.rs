@@ -21,7 +21,7 @@ pub mod via;
 #[cfg(test)]
 mod tests;
 
-pub use dialog::Dialog;
+pub use dialog::{Dialog, OutOfOrder};
 pub use headers::{Header, Headers};
 pub use message::{Message, Method, StartLine};
 pub use name::Name;

@@ -62,7 +62,9 @@ pub enum Act {
         direction: Direction,
     },
     /// Freezes, drains and frees streams, then fills in `facts`. The order comes back when the
-    /// ports are closed and every queue was written or the drain's time is up.
+    /// ports are closed and every queue was written and every MSRP SEND that was forwarded is
+    /// answered, or the drain's time is up. Connections are half-closed then, so that what was
+    /// written still arrives, and are gone after `limits::CLOSING_MS` at the latest.
     Release {
         /// Which.
         streams: StreamSet,

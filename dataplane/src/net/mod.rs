@@ -183,6 +183,14 @@ pub trait Backend {
     /// Changes a socket's mark. What was received before keeps the old one.
     fn set_token(&mut self, socket: SocketId, token: Token);
 
+    /// Ends a connection's writing half once what waits is written; nothing may be written to it
+    /// any more. It is read from now on, paused or not. [`RxItem::Closed`] tells when the far side
+    /// ends its half as well, and tells it again if that has been told before.
+    ///
+    /// Closing a connection with unread bytes in it resets it instead, and a reset destroys what
+    /// the far side has not read (RFC 1122 §4.2.2.13).
+    fn shutdown(&mut self, socket: SocketId);
+
     /// Closes a socket; its port is free when this returns. What waits to be written is dropped
     /// and its frames go back to the pool. Nothing is received from it any more.
     fn close(&mut self, socket: SocketId, pool: &mut Pool);

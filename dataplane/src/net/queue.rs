@@ -122,6 +122,28 @@ impl WriteQueue {
     }
 }
 
+/// How far a connection's writing half is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outlet {
+    /// It is written to.
+    Open,
+    /// It ends once what waits is written.
+    Ending,
+    /// It has ended.
+    Ended,
+}
+
+impl Outlet {
+    /// Has it end; says whether it is to be ended now, as nothing waits.
+    pub(super) fn ends_now(&mut self, nothing_waits: bool) -> bool {
+        let now = *self == Self::Ending && nothing_waits;
+        if now {
+            *self = Self::Ended;
+        }
+        now
+    }
+}
+
 const _: () = assert!(STREAM_QUEUE_FRAMES / 4 * STREAM_FRAME_BYTES > STREAM_QUEUE_HIGH_BYTES);
 
 /// A frame with the same bytes and room for more, where the pool has one.

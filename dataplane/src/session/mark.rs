@@ -22,6 +22,22 @@ impl SlotRef {
     pub fn next_generation(self) -> u32 {
         self.generation.wrapping_add(1) & LOW_24
     }
+
+    /// The place that a number below 2^48 names, where places are numbered in their order.
+    #[must_use]
+    pub fn from_number(number: u64) -> Self {
+        let low = |bits: u64| u32::try_from(bits & u64::from(LOW_24)).unwrap_or(0);
+        Self {
+            index: low(number),
+            generation: low(number >> GENERATION_SHIFT),
+        }
+    }
+
+    /// The number that [`SlotRef::from_number`] was given.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        u64::from(self.generation) << GENERATION_SHIFT | u64::from(self.index)
+    }
 }
 
 /// Whose socket it is.
@@ -37,6 +53,8 @@ pub enum Owner {
     MsrpListener,
     /// An MSRP connection, in the worker's own table.
     MsrpConnection(SlotRef),
+    /// A connection that is done with and waits for its far end to close, in the worker's line.
+    Closing(SlotRef),
 }
 
 /// An [`Owner`] in 64 bits.
@@ -53,6 +71,7 @@ impl Mark {
             Owner::BytesConnection(slot, side) => (BYTES_CONNECTION, slot, side, Component::Rtp),
             Owner::MsrpListener => return Self(MSRP_LISTENER << KIND_SHIFT),
             Owner::MsrpConnection(slot) => (MSRP_CONNECTION, slot, Side::A, Component::Rtp),
+            Owner::Closing(slot) => (CLOSING, slot, Side::A, Component::Rtp),
         };
         let side = u64::from(side == Side::B) << SIDE_SHIFT;
         let component = u64::from(component == Component::Rtcp) << COMPONENT_SHIFT;
@@ -84,6 +103,7 @@ impl Mark {
             BYTES_CONNECTION => Owner::BytesConnection(slot, side),
             MSRP_LISTENER => Owner::MsrpListener,
             MSRP_CONNECTION => Owner::MsrpConnection(slot),
+            CLOSING => Owner::Closing(slot),
             _ => return None,
         })
     }
@@ -107,6 +127,7 @@ const BYTES_LISTENER: u64 = 2;
 const BYTES_CONNECTION: u64 = 3;
 const MSRP_LISTENER: u64 = 4;
 const MSRP_CONNECTION: u64 = 5;
+const CLOSING: u64 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -116,6 +137,7 @@ mod tests {
     fn every_owner_comes_back_as_it_went_in() {
         for (index, generation) in [(0, 0), (1, LOW_24), (LOW_24, 7)] {
             let slot = SlotRef { index, generation };
+            assert_eq!(SlotRef::from_number(slot.number()), slot);
             for side in Side::BOTH {
                 for owner in [
                     Owner::Rtp(slot, side, Component::Rtp),
@@ -124,6 +146,7 @@ mod tests {
                     Owner::BytesConnection(slot, side),
                     Owner::MsrpListener,
                     Owner::MsrpConnection(slot),
+                    Owner::Closing(slot),
                 ] {
                     assert_eq!(Mark::new(owner).owner(), Some(owner));
                 }

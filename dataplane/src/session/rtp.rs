@@ -6,7 +6,7 @@ use std::time::Instant;
 use crate::api::{Component, Direction, Learn, LegFacts, RtpRemote};
 use crate::proto::rtp::{Loss, Silence, Source};
 use crate::stats::DropReason;
-use crate::wire::rtp::{Header, Packet};
+use crate::wire::rtp::{Header, Packet, Protocol};
 use crate::wire::{rtcp, rtp};
 
 use super::{PortPair, Socket};
@@ -75,7 +75,7 @@ impl RtpLeg {
     ///
     /// # Errors
     ///
-    /// Why it is dropped: it is neither RTP nor RTCP, or not from where it should be.
+    /// Why it is dropped: it is neither RTP, RTCP nor DTLS, or not from where it should be.
     pub fn receive(
         &mut self,
         now: Instant,
@@ -102,17 +102,24 @@ impl RtpLeg {
                 self.loss.received(header);
             }
             Packet::Rtcp => self.rtcp_packets += 1,
+            Packet::Dtls => {}
         }
         Ok(packet)
     }
 
-    /// Says where a packet from this side goes on the other one.
+    /// Says where a packet that came to a port of this side goes on the other one.
     ///
     /// # Errors
     ///
     /// Why it is dropped: a direction doesn't let it pass, or the far end isn't known. RTCP goes
-    /// on during hold (RFC 3264 §8.4).
-    pub fn route(&self, packet: &Packet, to: &Self) -> Result<WayOut, DropReason> {
+    /// on during hold (RFC 3264 §8.4), and so does DTLS: keys are agreed on both ways whoever may
+    /// send (RFC 5763 §6.6).
+    pub fn route(
+        &self,
+        component: Component,
+        packet: &Packet,
+        to: &Self,
+    ) -> Result<WayOut, DropReason> {
         match packet {
             Packet::Rtp(_) if !(self.direction.may_send && to.direction.may_receive) => {
                 Err(DropReason::Direction)
@@ -120,6 +127,8 @@ impl RtpLeg {
             Packet::Rtp(_) => to.way_out(Component::Rtp),
             Packet::Rtcp if to.mux => to.way_out(Component::Rtp),
             Packet::Rtcp => to.way_out(Component::Rtcp),
+            Packet::Dtls if to.mux => to.way_out(Component::Rtp),
+            Packet::Dtls => to.way_out(component),
         }
     }
 
@@ -174,6 +183,8 @@ impl RtpLeg {
 
     fn classify(&self, component: Component, datagram: &[u8]) -> Option<Packet> {
         match component {
+            // RFC 5764 §5.1.2: each port that isn't shared has a handshake of its own.
+            _ if rtp::protocol(datagram) == Protocol::Dtls => Some(Packet::Dtls),
             Component::Rtcp => rtcp::is_valid(datagram).then_some(Packet::Rtcp),
             Component::Rtp if self.mux => rtp::packet(datagram),
             // RTP's payload types 64 to 95 are allowed where RTCP has a port of its own.

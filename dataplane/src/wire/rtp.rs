@@ -56,6 +56,8 @@ pub enum Packet {
     Rtp(Header),
     /// A compound RTCP packet that fits (RFC 3550 A.2), or a reduced-size one (RFC 5506).
     Rtcp,
+    /// Records of DTLS (RFC 5764 §5.1.2): both far ends' business, not looked into.
+    Dtls,
 }
 
 /// Reads a datagram of a port that carries RTP and RTCP both (RFC 5761 §4).

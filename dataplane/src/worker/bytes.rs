@@ -132,9 +132,10 @@ impl<B: Backend> Worker<B> {
         };
         let stale = leg.stale_under(address, setup);
         leg.remote = Some(remote);
-        if let Some(socket) = stale {
+        if stale.is_some() {
+            let old = leg.connection;
             leg.connection = Connection::Idle;
-            self.close_socket(SocketId(socket.0));
+            self.close_bytes(old);
         }
         if setup == MsrpSetup::Active {
             self.make_bytes_connection(now, slot, side, address);
@@ -214,6 +215,17 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// Closes a side's connection that neither side has lost.
+    pub(super) fn close_bytes(&mut self, connection: Connection) {
+        match connection {
+            Connection::Idle => {}
+            Connection::Connecting { socket } => self.close_socket(SocketId(socket.0)),
+            Connection::Open { socket, .. } | Connection::Ending { socket, .. } => {
+                self.close_softly(SocketId(socket.0));
+            }
+        }
+    }
+
     /// Closes a connection that is ending, if it is time; says whether it is ending no more.
     fn finish_ending(&mut self, now: Instant, slot: SlotRef, side: Side) -> bool {
         let Some(leg) = self.bytes_leg(slot, side) else {
@@ -223,13 +235,18 @@ impl<B: Backend> Worker<B> {
             return true;
         };
         let socket = SocketId(socket.0);
-        if self.backend.queued(socket) > 0 && now < until {
+        let is_written = self.backend.queued(socket) == 0;
+        if !is_written && now < until {
             return false;
         }
         if let Some(leg) = self.bytes_leg(slot, side) {
             leg.connection = Connection::Idle;
         }
-        self.close_socket(socket);
+        if is_written {
+            self.close_softly(socket);
+        } else {
+            self.close_socket(socket);
+        }
         let untold = self
             .bytes_leg(slot, side.other())
             .is_some_and(|leg| leg.lost_untold);

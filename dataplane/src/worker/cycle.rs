@@ -17,6 +17,7 @@ use crate::pipeline::Path;
 use crate::session::{Mark, Owner, Ports, Sessions, SlotRef, Streams};
 use crate::stats::{Board, DropReason, Stats};
 
+use super::closing::Closings;
 use super::msrp::Msrp;
 use super::release::Drain;
 
@@ -48,6 +49,7 @@ pub struct Worker<B: Backend> {
     pub(super) touched: Vec<(SlotRef, Side)>,
     /// Byte connections that end once they are written.
     pub(super) endings: Vec<(SlotRef, Side)>,
+    pub(super) closings: Closings,
     pub(super) msrp: Msrp,
     pub(super) random: StdRng,
     board: Board,
@@ -89,6 +91,7 @@ impl<B: Backend> Worker<B> {
             drains: Vec::new(),
             touched: Vec::with_capacity(RX_BATCH),
             endings: Vec::new(),
+            closings: Closings::default(),
             msrp: Msrp::new(random.random()),
             random,
             board,
@@ -137,7 +140,11 @@ impl<B: Backend> Worker<B> {
         if !self.drains.is_empty() {
             next = next.min(self.drains_at);
         }
-        if let Some(at) = self.msrp.relay.poll_timeout() {
+        let timers = [
+            self.msrp.relay.poll_timeout(),
+            self.closings.next_deadline(),
+        ];
+        for at in timers.into_iter().flatten() {
             next = next.min(at);
         }
         next.saturating_duration_since(now)
@@ -177,6 +184,7 @@ impl<B: Backend> Worker<B> {
             }
         }
         self.close_all_msrp();
+        self.close_all_closings();
         self.publish(now);
     }
 
@@ -187,11 +195,8 @@ impl<B: Backend> Worker<B> {
         for item in rx.items.drain(..) {
             self.take_item(now, item);
         }
-        // Neither RTP nor RTCP of a size that the relay passes.
         let too_long = std::mem::take(&mut rx.truncated);
-        if let Some(drops) = self.stats.drops.get_mut(DropReason::NotRtp as usize) {
-            *drops += too_long;
-        }
+        self.stats.drop_many(DropReason::TooLong, too_long);
         self.stats.full_pool += std::mem::take(&mut rx.starved);
         self.rx = rx;
         count
@@ -221,6 +226,7 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_received(now, slot, side, frame),
             Some(Owner::MsrpConnection(slot)) => self.msrp_received(now, slot, frame),
+            Some(Owner::Closing(_)) => self.pool.give(frame),
             Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
@@ -233,9 +239,13 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesListener(slot, side)) => self.bytes_accepted(slot, side, socket, peer),
             Some(Owner::MsrpListener) => self.msrp_accepted(now, socket, peer),
-            Some(Owner::Rtp(..) | Owner::BytesConnection(..) | Owner::MsrpConnection(_)) | None => {
-                self.close_socket(socket);
-            }
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesConnection(..)
+                | Owner::MsrpConnection(_)
+                | Owner::Closing(_),
+            )
+            | None => self.close_socket(socket),
         }
     }
 
@@ -243,7 +253,10 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
+            Some(
+                Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener | Owner::Closing(_),
+            )
+            | None => {}
         }
     }
 
@@ -251,6 +264,7 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_lost(slot),
+            Some(Owner::Closing(place)) => self.closing_closed(place),
             Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
         }
     }
@@ -259,7 +273,7 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_drained(now, slot, side),
             // Whoever waits for it is looked at when the batch ends.
-            Some(Owner::MsrpConnection(_)) => {}
+            Some(Owner::MsrpConnection(_) | Owner::Closing(_)) => {}
             Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
         }
     }
@@ -272,6 +286,7 @@ impl<B: Backend> Worker<B> {
 
     fn handle_timeouts(&mut self, now: Instant) {
         self.msrp_timeouts(now);
+        self.finish_closings(now);
         if !self.drains.is_empty() && now >= self.drains_at {
             self.finish_drains(now);
             self.drains_at = now + Duration::from_millis(DRAIN_CHECK_MS);
@@ -331,16 +346,14 @@ impl<B: Backend> Worker<B> {
         self.send();
     }
 
-    fn send(&mut self) {
+    pub(super) fn send(&mut self) {
         if !self.tx.items.is_empty() {
             self.backend.send(&mut self.tx, &mut self.pool);
         }
         let failed = std::mem::take(&mut self.tx.failed);
         if failed > 0 {
             self.stats.datagrams_out = self.stats.datagrams_out.saturating_sub(failed);
-            if let Some(drops) = self.stats.drops.get_mut(DropReason::SendFailed as usize) {
-                *drops += failed;
-            }
+            self.stats.drop_many(DropReason::SendFailed, failed);
         }
     }
 

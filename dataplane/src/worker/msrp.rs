@@ -141,6 +141,12 @@ impl<B: Backend> Worker<B> {
         Media::Msrp(legs)
     }
 
+    /// Reports what went to a leg and has no answer yet, as none is waited for any more.
+    pub(super) fn report_msrp(&mut self, leg: &MsrpLeg) {
+        let (relay, mut out, stats) = self.msrp_parts();
+        relay.report_open(leg.key, &mut out, stats);
+    }
+
     /// Forgets a leg; closes its connection if no other leg uses it.
     pub(super) fn remove_msrp(&mut self, leg: &MsrpLeg) {
         let connection = self.msrp.relay.connection_of(leg.key);
@@ -284,10 +290,10 @@ impl<B: Backend> Worker<B> {
                 if let Some(leg) = self.msrp_leg(stream, side) {
                     leg.connecting = None;
                 }
-                self.close_conn(slot, None);
+                self.drop_conn(slot);
                 self.tell_lost(stream, side);
             }
-            State::Open(_) => self.close_conn(slot, None),
+            State::Open(_) => self.drop_conn(slot),
         }
     }
 
@@ -323,7 +329,7 @@ impl<B: Backend> Worker<B> {
     /// Closes all connections and listeners.
     pub(super) fn close_all_msrp(&mut self) {
         for slot in self.msrp.conns.all() {
-            self.close_conn(slot, None);
+            self.drop_conn(slot);
         }
         for (listener, _) in std::mem::take(&mut self.msrp.listeners) {
             self.close_socket(listener);
@@ -373,21 +379,39 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Closes a connection, and tells of the legs that lose it by that, but for one.
+    ///
+    /// What was written to it still arrives.
     fn close_conn(&mut self, slot: SlotRef, but: Option<LegKey>) {
-        self.flush();
-        let legs = self.msrp.key_of(slot).map(|key| self.forget_at_relay(key));
-        let Some(conn) = self.msrp.conns.remove(slot) else {
+        let state = self.msrp.conns.find(slot).map(|conn| conn.state);
+        let Some(socket) = self.forget_conn(slot, but) else {
             return;
         };
+        match state {
+            Some(State::Open(_)) => self.close_softly(socket),
+            Some(State::Connecting(..)) | None => self.close_socket(socket),
+        }
+    }
+
+    /// Closes a connection that broke or ended, and tells of the legs that lose it by that.
+    fn drop_conn(&mut self, slot: SlotRef) {
+        if let Some(socket) = self.forget_conn(slot, None) {
+            self.close_socket(socket);
+        }
+    }
+
+    fn forget_conn(&mut self, slot: SlotRef, but: Option<LegKey>) -> Option<SocketId> {
+        self.flush();
+        let legs = self.msrp.key_of(slot).map(|key| self.forget_at_relay(key));
+        let conn = self.msrp.conns.remove(slot)?;
         if let Some(frame) = conn.building {
             self.pool.give(frame);
         }
-        self.close_socket(conn.socket);
         for leg in legs.into_iter().flatten().filter(|leg| Some(*leg) != but) {
             if let Some((stream, side)) = self.msrp.owner_of(leg) {
                 self.tell_lost(stream, side);
             }
         }
+        Some(conn.socket)
     }
 
     fn forget_at_relay(&mut self, key: ConnectionKey) -> BoundLegs {

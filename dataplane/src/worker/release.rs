@@ -1,4 +1,4 @@
-//! Releasing streams: frozen at once, written out, closed; their facts and plans go home.
+//! Releasing streams: frozen at once, written out and answered, closed; their facts and plans go home.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use crate::session::{Connection, Media, Phase, PortPair, SlotRef, Stream, leg_mu
 
 use super::Worker;
 
-/// An order that waits until its streams are written out, or for room to go home.
+/// An order that waits until its streams are settled, or for room to go home.
 #[derive(Debug)]
 pub(super) struct Drain {
     order: Box<Order>,
@@ -17,7 +17,7 @@ pub(super) struct Drain {
     waiting: Vec<Draining>,
 }
 
-/// A stream that waits until it is written out.
+/// A stream that waits until it is written out and answered.
 #[derive(Debug)]
 pub(super) struct Draining {
     /// The act that releases it, by its place in the order.
@@ -47,7 +47,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Freezes a stream, and frees it if nothing of it waits to be written or it must not wait.
+    /// Freezes a stream, and frees it if nothing of it waits or it must not wait.
     pub(super) fn release(
         &mut self,
         now: Instant,
@@ -55,19 +55,19 @@ impl<B: Backend> Worker<B> {
         drain_ms: u32,
     ) -> Option<(StreamFacts, StreamPlan)> {
         self.freeze(slot);
-        if drain_ms > 0 && !self.is_written(slot) {
+        if drain_ms > 0 && !self.is_settled(slot) {
             return None;
         }
         self.free_stream(now, slot)
     }
 
-    /// Frees what is written or late, and sends the orders home that wait for nothing more.
+    /// Frees what is settled or late, and sends the orders home that wait for nothing more.
     pub(super) fn finish_drains(&mut self, now: Instant) {
         for at in (0..self.drains.len()).rev() {
             let mut drain = self.drains.swap_remove(at);
             let late = now >= drain.until;
             drain.waiting.retain(|draining| {
-                let over = late || self.is_written(draining.slot);
+                let over = late || self.is_settled(draining.slot);
                 if over && let Some((facts, plan)) = self.free_stream(now, draining.slot) {
                     add_facts(&mut drain.order, draining.act, facts);
                     drain.order.returned.push(plan);
@@ -173,8 +173,8 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Whether nothing of a stream waits to be written.
-    fn is_written(&mut self, slot: SlotRef) -> bool {
+    /// Whether nothing of a stream waits to be written, or to be answered by who got it.
+    fn is_settled(&mut self, slot: SlotRef) -> bool {
         self.flush();
         let Some(stream) = self.streams.find(slot) else {
             return true;
@@ -186,10 +186,10 @@ impl<B: Backend> Worker<B> {
                 let mut sinks = legs.iter().filter_map(|leg| leg.sink());
                 !sinks.any(|socket| queued(SocketId(socket.0)))
             }
-            Media::Msrp(legs) => {
-                let mut sinks = legs.iter().filter_map(|leg| self.msrp.socket_of(leg.key));
-                !sinks.any(queued)
-            }
+            Media::Msrp(legs) => legs.iter().all(|leg| {
+                let sink = self.msrp.socket_of(leg.key);
+                self.msrp.relay.is_settled(leg.key) && !sink.is_some_and(queued)
+            }),
         }
     }
 
@@ -206,13 +206,15 @@ impl<B: Backend> Worker<B> {
             Media::Bytes(legs) => {
                 for leg in legs {
                     self.close_socket(SocketId(leg.listener().0));
-                    if let Some(socket) = leg.socket() {
-                        self.close_socket(SocketId(socket.0));
-                    }
+                    self.close_bytes(leg.connection);
                     give(self, leg.pair());
                 }
             }
             Media::Msrp(legs) => {
+                // While both are there, so that each sender hears what became of its messages.
+                for leg in legs {
+                    self.report_msrp(leg);
+                }
                 for leg in legs {
                     self.remove_msrp(leg);
                 }

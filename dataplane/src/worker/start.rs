@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -71,6 +71,16 @@ struct Started {
 ///
 /// As for [`start`].
 pub fn start_one(config: &Config, number: usize, control_bell: &Doorbell) -> io::Result<Handle> {
+    start_with(config, number, control_bell, Birth::live)
+}
+
+/// Starts a worker whose thread makes its backend by `live`.
+pub(super) fn start_with(
+    config: &Config,
+    number: usize,
+    control_bell: &Doorbell,
+    live: fn(Birth),
+) -> io::Result<Handle> {
     let (link, worker_end) = ring_pair(control_bell)?;
     let board = Board::default();
     let (say, hear) = mpsc::sync_channel(1);
@@ -84,7 +94,7 @@ pub fn start_one(config: &Config, number: usize, control_bell: &Doorbell) -> io:
     let name = format!("worker-{number}");
     let thread = std::thread::Builder::new()
         .name(name)
-        .spawn(move || birth.live())?;
+        .spawn(move || live(birth))?;
     match hear.recv() {
         Ok(Ok(started)) => Ok(Handle {
             link,
@@ -99,8 +109,8 @@ pub fn start_one(config: &Config, number: usize, control_bell: &Doorbell) -> io:
 }
 
 /// What a worker's thread is given.
-struct Birth {
-    config: Config,
+pub(super) struct Birth {
+    pub(super) config: Config,
     number: usize,
     link: WorkerEnd,
     board: Board,
@@ -115,7 +125,7 @@ impl Birth {
             self.fail(error);
             return;
         }
-        let bell = self.link.bell().as_raw_fd();
+        let bell = self.bell();
         let mut pool = Pool::new(self.config.pool);
         // io_uring's ring belongs to the thread that makes it, so it is made here.
         match choose(self.config.backend) {
@@ -131,12 +141,17 @@ impl Birth {
         }
     }
 
+    /// What wakes its backend: readable when an order came while the worker slept.
+    pub(super) fn bell(&self) -> RawFd {
+        self.link.bell().as_raw_fd()
+    }
+
     fn fail(&self, error: io::Error) {
         // Whoever started this thread waits for the answer; if it is gone, nobody needs it.
         let _ = self.say.send(Err(error));
     }
 
-    fn run<B: Backend>(self, backend: B, pool: Pool, kind: BackendKind) {
+    pub(super) fn run<B: Backend>(self, backend: B, pool: Pool, kind: BackendKind) {
         let setup = Setup {
             config: &self.config,
             number: self.number,

@@ -35,10 +35,11 @@ impl Settings {
             .map_or("", String::as_str)
     }
 
-    /// Media ports for a load: 2000 to 9999, which no other live test uses.
+    /// Media ports for a load: 5200 to 7999, between the ports that SIP servers and the relay's own
+    /// defaults like and those that SIPp takes for itself (8888 and on).
     pub fn many_ports(&mut self) -> &mut Self {
-        self.set("media", "port_first", 2000)
-            .set("media", "port_last", 9999)
+        self.set("media", "port_first", 5200)
+            .set("media", "port_last", 7999)
     }
 
     /// Never stays in the media path: a proxy for every session.

@@ -88,6 +88,18 @@ impl Scene {
         )
     }
 
+    /// Two voices that talk to each other directly.
+    pub fn voices_alone(&mut self) -> (rtp::Peer, rtp::Peer) {
+        let (one, other) = (self.ports.pair(), self.ports.pair());
+        let mut pair = (
+            rtp::Peer::bind(self.ip(), one, (other.into(), one.into())),
+            rtp::Peer::bind(self.ip(), other, (one.into(), other.into())),
+        );
+        pair.0.aim(SocketAddr::new(self.ip(), other));
+        pair.1.aim(SocketAddr::new(self.ip(), one));
+        pair
+    }
+
     /// Sets up a call with these offers and answers; Bob rings first.
     pub fn call(&mut self, offer: &str, answer: &str) -> Joined {
         let mut a = self.alice.invite(&self.target, offer);

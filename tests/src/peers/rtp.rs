@@ -199,6 +199,17 @@ impl Peer {
         crate::live::eventually(at_most, || lock(&self.shared.record).heard.len() >= count)
     }
 
+    /// Ends two peers that talk to each other: both are silent before either stops listening.
+    #[must_use]
+    pub fn finish_both(mut a: Self, mut b: Self) -> (Record, Record) {
+        a.be_silent();
+        b.be_silent();
+        std::thread::sleep(Duration::from_millis(200));
+        a.end();
+        b.end();
+        (a.record(), b.record())
+    }
+
     /// Stops the sender, listens for another 200 ms and hands over the record.
     pub fn finish(mut self) -> Record {
         self.be_silent();
@@ -323,7 +334,7 @@ mod tests {
         b.talk();
         assert!(b.hears(20, Duration::from_secs(10)));
         a.throw(b"not rtp");
-        let (a, b) = (a.finish(), b.finish());
+        let (a, b) = Peer::finish_both(a, b);
         assert_eq!((a.lost(), a.damaged, a.wrong_source), (0, 0, 0));
         assert_eq!((b.lost(), b.damaged, b.wrong_source), (0, 1, 0));
         assert_eq!(b.heard.len(), a.sent.len());

@@ -8,9 +8,13 @@
 mod net;
 mod phone;
 mod relay;
+mod script;
+mod text;
+mod waits;
 
 pub use net::Weather;
-pub use phone::{Fate, Phone, Script, Who};
+pub use phone::Phone;
+pub use script::{Fate, Script, Who};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -51,8 +55,10 @@ impl World {
         let start = self.now + Duration::from_millis(self.rng.random_range(0..5_000));
         let (a, b) = (phone_address(number, 1), phone_address(number, 2));
         let seed = self.rng.random();
-        self.phones.push(Phone::caller(a, b, self.relay.sip(), (script, start, seed)));
-        self.phones.push(Phone::callee(b, self.relay.sip(), (script, seed ^ 1)));
+        self.phones
+            .push(Phone::caller(a, b, self.relay.sip(), (script, start, seed)));
+        self.phones
+            .push(Phone::callee(b, self.relay.sip(), (script, seed ^ 1)));
     }
 
     /// Lets time pass until nothing is due any more, or `at_most` has passed.
@@ -61,7 +67,10 @@ impl World {
         loop {
             self.settle();
             let phones = self.phones.iter().filter_map(Phone::poll_timeout).min();
-            let next = [self.net.poll_timeout(), phones, self.relay.poll_timeout()].into_iter().flatten().min();
+            let next = [self.net.poll_timeout(), phones, self.relay.poll_timeout()]
+                .into_iter()
+                .flatten()
+                .min();
             let Some(next) = next.filter(|next| *next <= end) else {
                 self.now = end;
                 return;
@@ -90,7 +99,11 @@ impl World {
     fn deliver(&mut self, parcel: &Parcel) {
         if parcel.to.ip() == self.relay.sip().ip() {
             self.relay.receive(self.now, parcel);
-        } else if let Some(phone) = self.phones.iter_mut().find(|phone| phone.ip() == parcel.to.ip()) {
+        } else if let Some(phone) = self
+            .phones
+            .iter_mut()
+            .find(|phone| phone.ip() == parcel.to.ip())
+        {
             phone.receive(self.now, parcel.to.port(), &parcel.bytes);
         }
     }

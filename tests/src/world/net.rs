@@ -21,9 +21,17 @@ pub struct Weather {
 
 impl Weather {
     /// Nothing is lost, and nothing overtakes by much.
-    pub const FAIR: Self = Self { lost_permille: 0, doubled_permille: 0, delay_ms_max: 2 };
+    pub const FAIR: Self = Self {
+        lost_permille: 0,
+        doubled_permille: 0,
+        delay_ms_max: 2,
+    };
     /// A network that nobody would pay for.
-    pub const STORM: Self = Self { lost_permille: 150, doubled_permille: 50, delay_ms_max: 120 };
+    pub const STORM: Self = Self {
+        lost_permille: 150,
+        doubled_permille: 50,
+        delay_ms_max: 120,
+    };
 }
 
 /// A packet on its way.
@@ -43,18 +51,28 @@ pub(super) struct Net {
 
 impl Net {
     pub(super) fn new(seed: u64, weather: Weather) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), weather, under_way: BinaryHeap::new(), sent: 0 }
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            weather,
+            under_way: BinaryHeap::new(),
+            sent: 0,
+        }
     }
 
     pub(super) fn send(&mut self, now: Instant, parcel: Parcel) {
         if self.rng.random_range(0..1000) < self.weather.lost_permille {
             return;
         }
-        let copies = if self.rng.random_range(0..1000) < self.weather.doubled_permille { 2 } else { 1 };
+        let copies = if self.rng.random_range(0..1000) < self.weather.doubled_permille {
+            2
+        } else {
+            1
+        };
         for _ in 0..copies {
             let delay = Duration::from_millis(self.rng.random_range(1..=self.weather.delay_ms_max));
             self.sent += 1;
-            self.under_way.push(Reverse((now + delay, self.sent, parcel.clone())));
+            self.under_way
+                .push(Reverse((now + delay, self.sent, parcel.clone())));
         }
     }
 

@@ -8,46 +8,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::net::Parcel;
-
-/// What happens in a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Script {
-    /// It is answered, both talk, and one side hangs up.
-    Talk {
-        /// The caller changes its media (hold, and on again) in between.
-        reinvite: bool,
-        /// Who hangs up.
-        hangs_up: Who,
-    },
-    /// It is refused with this code.
-    Refuse(u16),
-    /// The caller gives up while it rings.
-    GiveUp,
-    /// Nobody is there at all.
-    Nobody,
-}
-
-/// Who does something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Who {
-    /// The caller.
-    Caller,
-    /// The callee.
-    Callee,
-    /// Both, at about the same time.
-    Both,
-}
-
-/// How a call ended for a phone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
-    /// It was answered and has ended with a BYE of either side.
-    Ended,
-    /// Its INVITE got this final response.
-    Refused(u16),
-    /// No answer to what it sent: only a network that loses all may do that.
-    Unanswered,
-}
+use super::script::{Fate, Script, Who};
+use super::text::{cap, contact, finish, head, header, media_address, param};
+use super::waits::{Pending, Repeated, T1};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -59,24 +22,6 @@ enum Act {
     Speak(u32),
     Change,
     HangUp,
-}
-
-/// A request of ours without a final response.
-struct Pending {
-    method: &'static str,
-    branch: String,
-    bytes: Vec<u8>,
-    next: Instant,
-    interval: Duration,
-    until: Instant,
-}
-
-/// A 2xx of ours without its ACK.
-struct Repeated {
-    bytes: Vec<u8>,
-    next: Instant,
-    interval: Duration,
-    until: Instant,
 }
 
 /// A phone.
@@ -128,12 +73,18 @@ impl Phone {
         phone.todo.push((start, Act::Invite));
         if script == Script::GiveUp {
             let patience = phone.rng.random_range(0..3_000);
-            phone.todo.push((start + Duration::from_millis(patience), Act::Cancel));
+            phone
+                .todo
+                .push((start + Duration::from_millis(patience), Act::Cancel));
         }
         phone
     }
 
-    pub(super) fn callee(address: SocketAddr, relay: SocketAddr, (script, seed): (Script, u64)) -> Self {
+    pub(super) fn callee(
+        address: SocketAddr,
+        relay: SocketAddr,
+        (script, seed): (Script, u64),
+    ) -> Self {
         Self::new(address, relay, script, seed)
     }
 
@@ -194,8 +145,14 @@ impl Phone {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let todo = self.todo.iter().map(|(at, _)| *at);
-        let pending = self.pending.iter().map(|pending| pending.next.min(pending.until));
-        let repeated = self.repeated.iter().map(|repeated| repeated.next.min(repeated.until));
+        let pending = self
+            .pending
+            .iter()
+            .map(|pending| pending.next.min(pending.until));
+        let repeated = self
+            .repeated
+            .iter()
+            .map(|repeated| repeated.next.min(repeated.until));
         todo.chain(pending).chain(repeated).min()
     }
 
@@ -253,10 +210,14 @@ impl Phone {
                 self.reply_to_invite(now, &format!("{code} No"), "");
                 self.end(Fate::Refused(code));
             }
-            Act::Speak(number) => self.speak(now, number),
+            Act::Speak(number) => self.speak(number),
             Act::Change if self.talks => {
                 self.sdp_version += 1;
-                let direction = if self.sdp_version % 2 == 0 { "sendonly" } else { "sendrecv" };
+                let direction = if self.sdp_version % 2 == 0 {
+                    "sendonly"
+                } else {
+                    "sendrecv"
+                };
                 let sdp = self.sdp(direction);
                 self.request(now, "INVITE", &sdp);
             }
@@ -274,17 +235,20 @@ impl Phone {
         self.was_up = true;
         let Script::Talk { reinvite, hangs_up } = self.script else {
             // The answer came though it was not wanted any more.
-            self.todo.push((now + Duration::from_millis(10), Act::HangUp));
+            self.todo
+                .push((now + Duration::from_millis(10), Act::HangUp));
             return;
         };
         let length = self.rng.random_range(400..4_000);
         for number in 0..u32::try_from(length / 20).unwrap_or(0) {
-            self.todo.push((now + Duration::from_millis(20) * number, Act::Speak(number)));
+            self.todo
+                .push((now + Duration::from_millis(20) * number, Act::Speak(number)));
         }
         if reinvite && self.is_caller {
             let first = self.rng.random_range(100..length / 2);
             for at in [first, first + 150] {
-                self.todo.push((now + Duration::from_millis(at), Act::Change));
+                self.todo
+                    .push((now + Duration::from_millis(at), Act::Change));
             }
         }
         let mine = match hangs_up {
@@ -293,13 +257,15 @@ impl Phone {
             Who::Both => true,
         };
         if mine {
-            self.todo.push((now + Duration::from_millis(length), Act::HangUp));
+            self.todo
+                .push((now + Duration::from_millis(length), Act::HangUp));
         }
     }
 
-    fn speak(&mut self, now: Instant, number: u32) {
-        let Some(to) = self.media_to.filter(|_| self.talks) else { return };
-        let _ = now;
+    fn speak(&mut self, number: u32) {
+        let Some(to) = self.media_to.filter(|_| self.talks) else {
+            return;
+        };
         let mut packet = vec![0x80, 0];
         packet.extend_from_slice(&u16::try_from(number % 65_536).unwrap_or(0).to_be_bytes());
         packet.extend_from_slice(&(number * 160).to_be_bytes());
@@ -308,7 +274,11 @@ impl Phone {
         packet.extend_from_slice(&number.to_be_bytes());
         self.spoken += 1;
         let from = self.media();
-        self.sent.push_back(Parcel { from, to, bytes: packet });
+        self.sent.push_back(Parcel {
+            from,
+            to,
+            bytes: packet,
+        });
     }
 
     /// What every payload of this phone begins with: its call, and its side.
@@ -316,7 +286,11 @@ impl Phone {
     pub fn call_mark(&self) -> String {
         let octets = self.address.ip().to_string();
         let call: Vec<&str> = octets.split('.').skip(2).collect();
-        format!("{}|{}|", call.join("."), if self.is_caller { 'a' } else { 'b' })
+        format!(
+            "{}|{}|",
+            call.join("."),
+            if self.is_caller { 'a' } else { 'b' }
+        )
     }
 
     fn media(&self) -> SocketAddr {
@@ -326,7 +300,8 @@ impl Phone {
     pub(super) fn receive(&mut self, now: Instant, port: u16, bytes: &[u8]) {
         if port != self.address.port() {
             if port == self.media().port() {
-                self.heard.push(bytes.get(12..).unwrap_or_default().to_vec());
+                self.heard
+                    .push(bytes.get(12..).unwrap_or_default().to_vec());
             }
             return;
         }
@@ -342,12 +317,16 @@ impl Phone {
     }
 
     fn on_response(&mut self, now: Instant, text: &str) {
-        let code: u16 = text.get(8..11).and_then(|code| code.parse().ok()).unwrap_or(0);
+        let code: u16 = text
+            .get(8..11)
+            .and_then(|code| code.parse().ok())
+            .unwrap_or(0);
         let branch = param(header(text, "Via"), "branch").to_owned();
         let cseq = header(text, "CSeq").to_owned();
-        let at = self.pending.iter().position(|pending| {
-            pending.branch == branch && cseq.ends_with(pending.method)
-        });
+        let at = self
+            .pending
+            .iter()
+            .position(|pending| pending.branch == branch && cseq.ends_with(pending.method));
         if cseq.ends_with("INVITE") && code >= 200 {
             self.acknowledge(text, code, &branch);
         }
@@ -377,7 +356,11 @@ impl Phone {
     }
 
     fn acknowledge(&mut self, response: &str, code: u16, branch: &str) {
-        let number = header(response, "CSeq").split(' ').next().unwrap_or("1").to_owned();
+        let number = header(response, "CSeq")
+            .split(' ')
+            .next()
+            .unwrap_or("1")
+            .to_owned();
         let (target, branch) = if code < 300 {
             (contact(response), self.new_branch())
         } else {
@@ -404,7 +387,10 @@ impl Phone {
             self.post(reply);
             return;
         }
-        let is_first = self.invite.as_deref().is_some_and(|first| header(first, "CSeq") == header(text, "CSeq"));
+        let is_first = self
+            .invite
+            .as_deref()
+            .is_some_and(|first| header(first, "CSeq") == header(text, "CSeq"));
         match method.as_str() {
             // It came again before it was answered.
             "INVITE" if is_first && !self.is_caller => {}
@@ -439,7 +425,8 @@ impl Phone {
         self.learn_media(text);
         let rings = self.rng.random_range(10..500);
         let answers = rings + self.rng.random_range(10..2_000);
-        self.todo.push((now + Duration::from_millis(rings), Act::Ring));
+        self.todo
+            .push((now + Duration::from_millis(rings), Act::Ring));
         let last = match self.script {
             Script::Refuse(code) => Some(Act::Refuse(code)),
             Script::Talk { .. } => Some(Act::Answer),
@@ -452,7 +439,11 @@ impl Phone {
     }
 
     fn on_change(&mut self, now: Instant, text: &str) {
-        let direction = if text.contains("a=sendonly") { "recvonly" } else { "sendrecv" };
+        let direction = if text.contains("a=sendonly") {
+            "recvonly"
+        } else {
+            "sendrecv"
+        };
         self.sdp_version += 1;
         self.learn_media(text);
         let sdp = self.sdp(direction);
@@ -461,7 +452,9 @@ impl Phone {
     }
 
     fn reply_to_invite(&mut self, now: Instant, status: &str, sdp: &str) {
-        let Some(invite) = self.invite.clone() else { return };
+        let Some(invite) = self.invite.clone() else {
+            return;
+        };
         let bytes = self.reply(&invite, status, sdp);
         // Timer G, or RFC 3261 §13.3.1.4: a final response is repeated until its ACK.
         if !status.starts_with('1') {
@@ -470,8 +463,12 @@ impl Phone {
     }
 
     fn repeat(&mut self, now: Instant, bytes: Vec<u8>) {
-        self.repeated =
-            Some(Repeated { bytes, next: now + T1, interval: T1, until: now + T1 * 64 });
+        self.repeated = Some(Repeated {
+            bytes,
+            next: now + T1,
+            interval: T1,
+            until: now + T1 * 64,
+        });
     }
 
     fn reply(&mut self, request: &str, status: &str, sdp: &str) -> Vec<u8> {
@@ -484,7 +481,11 @@ impl Phone {
             }
         }
         let to = header(request, "To");
-        let to = if to.contains("tag=") { to.to_owned() } else { self.local.clone() };
+        let to = if to.contains("tag=") {
+            to.to_owned()
+        } else {
+            self.local.clone()
+        };
         text.push_str(&format!("To: {to}\r\nContact: <sip:{}>\r\n", self.address));
         finish(&mut text, sdp);
         let bytes = text.into_bytes();
@@ -504,11 +505,22 @@ impl Phone {
         }
         self.post(bytes.clone());
         let until = now + T1 * 64;
-        self.pending.push(Pending { method, branch, bytes, next: now + T1, interval: T1, until });
+        self.pending.push(Pending {
+            method,
+            branch,
+            bytes,
+            next: now + T1,
+            interval: T1,
+            until,
+        });
     }
 
     fn cancel(&mut self, now: Instant) {
-        let Some(invite) = self.pending.iter_mut().find(|pending| pending.method == "INVITE") else {
+        let Some(invite) = self
+            .pending
+            .iter_mut()
+            .find(|pending| pending.method == "INVITE")
+        else {
             return;
         };
         let branch = invite.branch.clone();
@@ -518,7 +530,14 @@ impl Phone {
         self.post(bytes.clone());
         let until = now + T1 * 64;
         let next = now + T1;
-        self.pending.push(Pending { method: "CANCEL", branch, bytes, next, interval: T1, until });
+        self.pending.push(Pending {
+            method: "CANCEL",
+            branch,
+            bytes,
+            next,
+            interval: T1,
+            until,
+        });
     }
 
     fn build(&self, method: &str, branch: &str, sdp: &str) -> Vec<u8> {
@@ -554,52 +573,19 @@ impl Phone {
     }
 
     fn learn_media(&mut self, text: &str) {
-        let ip = text.split("\r\nc=IN IP4 ").nth(1).and_then(|rest| rest.split("\r\n").next());
-        let port = text.split("\r\nm=audio ").nth(1).and_then(|rest| rest.split(' ').next());
-        if let (Some(Ok(ip)), Some(Ok(port))) = (ip.map(str::parse), port.map(str::parse)) {
-            self.media_to = Some(SocketAddr::new(ip, port));
-        }
+        self.media_to = media_address(text).or(self.media_to);
     }
 
     fn post(&mut self, bytes: Vec<u8>) {
-        self.sent.push_back(Parcel { from: self.address, to: self.relay, bytes });
+        self.sent.push_back(Parcel {
+            from: self.address,
+            to: self.relay,
+            bytes,
+        });
     }
 
     fn end(&mut self, fate: Fate) {
         self.talks = false;
         self.fate.get_or_insert(fate);
     }
-}
-
-const T1: Duration = Duration::from_millis(500);
-
-fn cap(method: &str) -> Duration {
-    // RFC 3261 §17.1.1.2: Timer A has no cap but Timer B; Timer E stops at T2.
-    Duration::from_secs(if method == "INVITE" { 32 } else { 4 })
-}
-
-fn finish(text: &mut String, sdp: &str) {
-    if !sdp.is_empty() {
-        text.push_str("Content-Type: application/sdp\r\n");
-    }
-    text.push_str(&format!("Content-Length: {}\r\n\r\n{sdp}", sdp.len()));
-}
-
-fn head(text: &str) -> impl Iterator<Item = &str> {
-    text.split("\r\n\r\n").next().unwrap_or("").split("\r\n").skip(1)
-}
-
-fn header<'a>(text: &'a str, name: &str) -> &'a str {
-    head(text)
-        .find_map(|line| line.split_once(": ").filter(|(found, _)| *found == name))
-        .map_or("", |(_, value)| value)
-}
-
-fn param<'a>(value: &'a str, name: &str) -> &'a str {
-    value.split(';').find_map(|param| param.strip_prefix(name)?.strip_prefix('=')).unwrap_or("")
-}
-
-fn contact(text: &str) -> String {
-    let value = header(text, "Contact");
-    value.trim_start_matches('<').split('>').next().unwrap_or("").to_owned()
 }

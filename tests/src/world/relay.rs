@@ -43,15 +43,31 @@ impl Relay {
             port_quiet_ms: 1_000,
             msrp_listen: vec![ADDRESS],
             msrp_port_first: 2855,
-            pool: PoolSize { datagrams: 2048, streams: 256 },
+            pool: PoolSize {
+                datagrams: 2048,
+                streams: 256,
+            },
             seed: Some(seed),
         };
-        let setup = Setup { config: &config, number: 0, link: worker_end, board: board.clone() };
+        let setup = Setup {
+            config: &config,
+            number: 0,
+            link: worker_end,
+            board: board.clone(),
+        };
         let pool = Pool::new(config.pool);
         let worker = Worker::new(setup, sim, pool, now).expect("the simulated sockets bind");
         let listening = sockets.open_sockets();
         let engine = Engine::new(settings(), 1, seed, now, SystemTime::UNIX_EPOCH);
-        Self { engine, worker, link, sockets, board, records: Vec::new(), listening }
+        Self {
+            engine,
+            worker,
+            link,
+            sockets,
+            board,
+            records: Vec::new(),
+            listening,
+        }
     }
 
     /// Where it receives SIP.
@@ -75,7 +91,11 @@ impl Relay {
     /// What is left, for a message.
     #[must_use]
     pub fn leftovers(&self) -> String {
-        format!("{:?} {:?}", self.engine.census(), self.engine.sessions_by_state())
+        format!(
+            "{:?} {:?}",
+            self.engine.census(),
+            self.engine.sessions_by_state()
+        )
     }
 
     /// Media sockets that are open.
@@ -93,8 +113,14 @@ impl Relay {
     pub(super) fn receive(&mut self, now: Instant, parcel: &Parcel) {
         if parcel.to == self.sip() {
             let local = self.sip();
-            let flow = Flow { protocol: Protocol::Udp, local, remote: parcel.from, connection: 0 };
-            self.engine.handle_packet(now, flow, parcel.bytes.clone().into());
+            let flow = Flow {
+                protocol: Protocol::Udp,
+                local,
+                remote: parcel.from,
+                connection: 0,
+            };
+            self.engine
+                .handle_packet(now, flow, parcel.bytes.clone().into());
         } else {
             // A packet to a port that is closed meets nobody, as on a real machine.
             let _ = self.sockets.datagram(parcel.from, parcel.to, &parcel.bytes);
@@ -118,7 +144,9 @@ impl Relay {
             while let Some(output) = self.engine.poll_output() {
                 moved += 1;
                 match output {
-                    Output::Order { order, .. } => self.link.order(order).expect("the ring has room"),
+                    Output::Order { order, .. } => {
+                        self.link.order(order).expect("the ring has room")
+                    }
                     Output::Cdr(cdr) => self.records.push(*cdr),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
                 }
@@ -135,10 +163,18 @@ impl Relay {
         let mut parcels = Vec::new();
         while let Some(transmit) = self.engine.poll_transmit() {
             let (from, to) = (transmit.flow.local, transmit.flow.remote);
-            parcels.push(Parcel { from, to, bytes: transmit.bytes.to_vec() });
+            parcels.push(Parcel {
+                from,
+                to,
+                bytes: transmit.bytes.to_vec(),
+            });
         }
         while let Some(sent) = self.sockets.sent() {
-            parcels.push(Parcel { from: sent.from, to: sent.to, bytes: sent.bytes });
+            parcels.push(Parcel {
+                from: sent.from,
+                to: sent.to,
+                bytes: sent.bytes,
+            });
         }
         parcels
     }
@@ -159,7 +195,10 @@ fn settings() -> Settings {
     let media = media::Settings {
         media_v4: Some(ADDRESS),
         media_v6: None,
-        learn: Learn::Once { window_ms: 5_000, same_ip: false },
+        learn: Learn::Once {
+            window_ms: 5_000,
+            same_ip: false,
+        },
         silence_ms: 0,
         cema: media::Cema::PassThrough,
         match_session_id_only: false,
@@ -169,7 +208,10 @@ fn settings() -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: Role::Originating,
-        stay: Stay { media_charging: true, ..Stay::default() },
+        stay: Stay {
+            media_charging: true,
+            ..Stay::default()
+        },
         streams: media::Policy::ALL,
         media: media.into(),
         bye_ack: ByeAck::AfterFarEnd,

@@ -52,7 +52,9 @@ fn first_seed() -> u64 {
     match env::var("MIDPATH_FUZZ_SEED").as_deref() {
         Err(_) => 1,
         Ok("random") => SysRng.try_next_u64().expect("the system has entropy"),
-        Ok(seed) => seed.parse().expect("MIDPATH_FUZZ_SEED is a number or `random`"),
+        Ok(seed) => seed
+            .parse()
+            .expect("MIDPATH_FUZZ_SEED is a number or `random`"),
     }
 }
 

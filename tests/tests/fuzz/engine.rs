@@ -51,16 +51,29 @@ fn settings(random: &mut StdRng) -> Settings {
         cema: *pick(random, &[media::Cema::PassThrough, media::Cema::BackToBack]),
         match_session_id_only: false,
     };
-    let stay = Stay { media_charging: random.random_ratio(4, 5), ..Stay::default() };
+    let stay = Stay {
+        media_charging: random.random_ratio(4, 5),
+        ..Stay::default()
+    };
     Settings {
-        listen: vec![(Protocol::Udp, RELAY.parse().unwrap()), (Protocol::Tcp, RELAY.parse().unwrap())],
+        listen: vec![
+            (Protocol::Udp, RELAY.parse().unwrap()),
+            (Protocol::Tcp, RELAY.parse().unwrap()),
+        ],
         timers: Timers::default(),
         next_hop: None,
         role: *pick(random, &[Role::Originating, Role::Terminating]),
         stay,
         streams: media::Policy::ALL,
         media: media.into(),
-        bye_ack: *pick(random, &[ByeAck::AfterFarEnd, ByeAck::Immediate, ByeAck::ImmediateAfterStore]),
+        bye_ack: *pick(
+            random,
+            &[
+                ByeAck::AfterFarEnd,
+                ByeAck::Immediate,
+                ByeAck::ImmediateAfterStore,
+            ],
+        ),
         bye_far_deadline: Duration::from_secs(4),
         late_offer: *pick(random, &[LateOffer::Refuse, LateOffer::Relay]),
         ringing_max: Duration::from_secs(180),
@@ -73,13 +86,27 @@ fn settings(random: &mut StdRng) -> Settings {
 }
 
 fn flow(random: &mut StdRng, client: &str) -> Flow {
-    let protocol = if random.random_ratio(3, 4) { Protocol::Udp } else { Protocol::Tcp };
+    let protocol = if random.random_ratio(3, 4) {
+        Protocol::Udp
+    } else {
+        Protocol::Tcp
+    };
     let connection = u64::from(protocol == Protocol::Tcp);
-    Flow { protocol, local: RELAY.parse().unwrap(), remote: client.parse().unwrap(), connection }
+    Flow {
+        protocol,
+        local: RELAY.parse().unwrap(),
+        remote: client.parse().unwrap(),
+        connection,
+    }
 }
 
 fn refusal(random: &mut StdRng) -> Option<Refusal> {
-    let why = [Refusal::NoPort, Refusal::Full, Refusal::Unknown, Refusal::Socket];
+    let why = [
+        Refusal::NoPort,
+        Refusal::Full,
+        Refusal::Unknown,
+        Refusal::Socket,
+    ];
     random.random_ratio(1, 8).then(|| *pick(random, &why))
 }
 
@@ -91,7 +118,11 @@ fn line<'a>(text: &'a str, name: &str) -> Option<&'a str> {
 
 /// Puts a body below headers that each end in CRLF.
 fn with_body(head: &str, sdp: &[u8]) -> Vec<u8> {
-    let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let kind = if sdp.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/sdp\r\n"
+    };
     let head = format!("{head}{kind}Content-Length: {}\r\n\r\n", sdp.len());
     [head.as_bytes(), sdp].concat()
 }
@@ -101,7 +132,13 @@ impl World {
         let now = Instant::now();
         let workers = random.random_range(1..3);
         Self {
-            engine: Engine::new(settings(random), workers, random.random(), now, SystemTime::UNIX_EPOCH),
+            engine: Engine::new(
+                settings(random),
+                workers,
+                random.random(),
+                now,
+                SystemTime::UNIX_EPOCH,
+            ),
             now,
             refusals: (0..100).map(|_| refusal(random)).collect(),
             orders: Vec::new(),
@@ -143,7 +180,8 @@ impl World {
     }
 
     fn give(&mut self, flow: Flow, bytes: Vec<u8>) {
-        self.engine.handle_packet(self.now, flow, Bytes::from(bytes.clone()));
+        self.engine
+            .handle_packet(self.now, flow, Bytes::from(bytes.clone()));
         self.given.push((flow, bytes));
         let old = self.given.len().saturating_sub(60);
         self.given.drain(..old);
@@ -159,14 +197,19 @@ impl World {
         for act in &mut order.acts {
             match act {
                 Act::Open(plan) if order.outcome == Outcome::Done => {
-                    assert!(self.open.insert((worker, session, plan.stream)), "opened twice");
+                    assert!(
+                        self.open.insert((worker, session, plan.stream)),
+                        "opened twice"
+                    );
                     for (leg, bound) in plan.legs.iter().zip(&mut plan.local) {
                         self.port = self.port.checked_add(2).unwrap_or(10_000);
                         *bound = local(leg, self.port);
                     }
                 }
                 Act::Release { streams, .. } => {
-                    let is_released = |open: &(usize, SessionId, StreamId)| open.1 == session && streams.contains(open.2);
+                    let is_released = |open: &(usize, SessionId, StreamId)| {
+                        open.1 == session && streams.contains(open.2)
+                    };
                     self.open.retain(|open| !is_released(open));
                 }
                 Act::Open(_) | Act::Connect { .. } | Act::Report { .. } => {}
@@ -179,12 +222,25 @@ impl World {
     /// others that were ordered after them.
     fn tell(&mut self, random: &mut StdRng) {
         let any = random.random_range(0..self.orders.len());
-        let drains = |order: &Order| order.acts.iter().any(|act| matches!(act, Act::Release { .. }));
+        let drains = |order: &Order| {
+            order
+                .acts
+                .iter()
+                .any(|act| matches!(act, Act::Release { .. }))
+        };
         let (worker, chosen) = &self.orders[any];
-        let first = self.orders.iter().position(|(of, order)| of == worker && !drains(order));
-        let at = if drains(chosen) { any } else { first.unwrap_or(any) };
+        let first = self
+            .orders
+            .iter()
+            .position(|(of, order)| of == worker && !drains(order));
+        let at = if drains(chosen) {
+            any
+        } else {
+            first.unwrap_or(any)
+        };
         let (worker, order) = self.orders.remove(at);
-        self.engine.handle_news(self.now, worker, Event::Done(order));
+        self.engine
+            .handle_news(self.now, worker, Event::Done(order));
         self.settle();
     }
 
@@ -225,16 +281,24 @@ impl World {
             2 => "tel:+49123".to_owned(),
             _ => format!("sip:bob@{to}"),
         };
-        let extra = pick(random, &[
-            "",
-            "Route: <sip:192.0.2.1:5060;lr>, <sip:192.0.2.30;lr>\r\n",
-            "Supported: 100rel, timer\r\nSession-Expires: 90;refresher=uas\r\n",
-            "Require: 100rel\r\n",
-            "Max-Forwards: 0\r\n",
-            "Session-Expires: 4294967295\r\nSupported: timer\r\n",
-            "Accept-Contact: *;+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"\r\n",
-        ]);
-        let method = pick(random, &["INVITE", "INVITE", "INVITE", "INVITE", "MESSAGE", "OPTIONS", "REFER"]);
+        let extra = pick(
+            random,
+            &[
+                "",
+                "Route: <sip:192.0.2.1:5060;lr>, <sip:192.0.2.30;lr>\r\n",
+                "Supported: 100rel, timer\r\nSession-Expires: 90;refresher=uas\r\n",
+                "Require: 100rel\r\n",
+                "Max-Forwards: 0\r\n",
+                "Session-Expires: 4294967295\r\nSupported: timer\r\n",
+                "Accept-Contact: *;+g.3gpp.icsi-ref=\"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"\r\n",
+            ],
+        );
+        let method = pick(
+            random,
+            &[
+                "INVITE", "INVITE", "INVITE", "INVITE", "MESSAGE", "OPTIONS", "REFER",
+            ],
+        );
         let head = format!(
             "{method} {uri} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKn{number}\r\nMax-Forwards: 70\r\n\
              From: <sip:alice@a.example>;tag=a{number}\r\nTo: <sip:bob@b.example>\r\nCall-ID: c{number}\r\n\
@@ -245,37 +309,71 @@ impl World {
 
     /// A response to a request that the engine sent.
     fn response(&self, random: &mut StdRng) -> Option<(Flow, Vec<u8>)> {
-        let is_request = |sent: &&(Flow, String)| !sent.1.starts_with("SIP/2.0") && !sent.1.starts_with("ACK");
+        let is_request =
+            |sent: &&(Flow, String)| !sent.1.starts_with("SIP/2.0") && !sent.1.starts_with("ACK");
         let requests: Vec<_> = self.sent.iter().filter(is_request).collect();
         if requests.is_empty() {
             return None;
         }
         let recent = random.random_range(requests.len().saturating_sub(6)..requests.len());
         let (flow, request) = requests[recent];
-        let codes = ["100 Trying", "180 Ringing", "183 Progress", "200 OK", "200 OK", "200 OK", "202 Accepted",
-            "302 Moved", "401 Who", "408 Late", "422 Small", "481 Gone", "486 Busy", "487 Terminated", "488 No",
-            "491 Pending", "500 Bad", "503 Full", "603 Decline", "699 Odd"];
+        let codes = [
+            "100 Trying",
+            "180 Ringing",
+            "183 Progress",
+            "200 OK",
+            "200 OK",
+            "200 OK",
+            "202 Accepted",
+            "302 Moved",
+            "401 Who",
+            "408 Late",
+            "422 Small",
+            "481 Gone",
+            "486 Busy",
+            "487 Terminated",
+            "488 No",
+            "491 Pending",
+            "500 Bad",
+            "503 Full",
+            "603 Decline",
+            "699 Odd",
+        ];
         let code = pick(random, &codes);
         let mut head = format!("SIP/2.0 {code}\r\n");
         for name in ["Via", "Record-Route", "From", "Call-ID", "CSeq"] {
             let start = format!("{name}: ");
-            for line in request.split("\r\n").filter(|line| line.starts_with(&start)) {
+            for line in request
+                .split("\r\n")
+                .filter(|line| line.starts_with(&start))
+            {
                 head += &format!("{line}\r\n");
             }
         }
         let to = line(request, "To").unwrap_or("To: <sip:x>");
-        let tag = if to.contains("tag=") || code.starts_with("100") { String::new() } else {
+        let tag = if to.contains("tag=") || code.starts_with("100") {
+            String::new()
+        } else {
             format!(";tag=b{}", random.random_range(0..3))
         };
         head += &format!("{to}{tag}\r\nContact: <sip:bob@{}>\r\n", flow.remote);
-        let extra = ["", "", "Require: 100rel\r\nRSeq: 1\r\n", "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n"];
+        let extra = [
+            "",
+            "",
+            "Require: 100rel\r\nRSeq: 1\r\n",
+            "Require: timer\r\nSession-Expires: 90;refresher=uac\r\n",
+        ];
         head += *pick(random, &extra);
         Some((*flow, with_body(&head, &self.an_sdp(random))))
     }
 
     /// A request inside a dialog, as either side would build it from what it was sent.
     fn in_dialog(&mut self, random: &mut StdRng) -> Option<(Flow, Vec<u8>)> {
-        let messages: Vec<_> = self.sent.iter().filter(|(_, text)| line(text, "To").is_some()).collect();
+        let messages: Vec<_> = self
+            .sent
+            .iter()
+            .filter(|(_, text)| line(text, "To").is_some())
+            .collect();
         if messages.is_empty() {
             return None;
         }
@@ -285,26 +383,55 @@ impl World {
         let (from, to) = (line(text, "From")?, line(text, "To")?);
         // Who was sent a response has its own tag in From; who was sent a request, in To.
         let (own, far) = if is_response {
-            (from["From: ".len()..].to_owned(), to["To: ".len()..].to_owned())
+            (
+                from["From: ".len()..].to_owned(),
+                to["To: ".len()..].to_owned(),
+            )
         } else {
-            let tag = if to.contains("tag=") { String::new() } else { format!(";tag=b{}", random.random_range(0..3)) };
-            (format!("{}{tag}", &to["To: ".len()..]), from["From: ".len()..].to_owned())
+            let tag = if to.contains("tag=") {
+                String::new()
+            } else {
+                format!(";tag=b{}", random.random_range(0..3))
+            };
+            (
+                format!("{}{tag}", &to["To: ".len()..]),
+                from["From: ".len()..].to_owned(),
+            )
         };
-        let methods = ["ACK", "ACK", "BYE", "INVITE", "UPDATE", "INFO", "PRACK", "OPTIONS", "CANCEL", "NOTIFY"];
+        let methods = [
+            "ACK", "ACK", "BYE", "INVITE", "UPDATE", "INFO", "PRACK", "OPTIONS", "CANCEL", "NOTIFY",
+        ];
         let method = *pick(random, &methods);
         let number = self.number;
-        let cseq = if matches!(method, "ACK" | "CANCEL") { 1 } else { random.random_range(1..5) };
+        let cseq = if matches!(method, "ACK" | "CANCEL") {
+            1
+        } else {
+            random.random_range(1..5)
+        };
         let branch = if method == "CANCEL" || random.random_ratio(1, 10) {
             format!("z9hG4bKn{}", random.random_range(1..=number))
         } else {
             format!("z9hG4bKd{number}")
         };
-        let extra = pick(random, &["", "", "RAck: 1 1 INVITE\r\n", "Session-Expires: 90\r\n", "Route: <sip:192.0.2.1;lr>\r\n"]);
-        let target = line(text, "Contact").and_then(|line| line.split(['<', '>']).nth(1)).unwrap_or("sip:192.0.2.1:5060");
+        let extra = pick(
+            random,
+            &[
+                "",
+                "",
+                "RAck: 1 1 INVITE\r\n",
+                "Session-Expires: 90\r\n",
+                "Route: <sip:192.0.2.1;lr>\r\n",
+            ],
+        );
+        let target = line(text, "Contact")
+            .and_then(|line| line.split(['<', '>']).nth(1))
+            .unwrap_or("sip:192.0.2.1:5060");
         let head = format!(
             "{method} {target} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch={branch}\r\nMax-Forwards: 70\r\nFrom: {own}\r\n\
              To: {far}\r\n{}\r\nCSeq: {cseq} {method}\r\nContact: <sip:me@{}>\r\n{extra}",
-            flow.remote, line(text, "Call-ID")?, flow.remote
+            flow.remote,
+            line(text, "Call-ID")?,
+            flow.remote
         );
         Some((*flow, with_body(&head, &self.an_sdp(random))))
     }
@@ -314,7 +441,11 @@ impl World {
         let client = *pick(random, &CLIENTS);
         let other = flow(random, client);
         let mut said: Vec<(Flow, Vec<u8>)> = self.given.clone();
-        said.extend(self.sent.iter().map(|(flow, text)| (*flow, text.clone().into_bytes())));
+        said.extend(
+            self.sent
+                .iter()
+                .map(|(flow, text)| (*flow, text.clone().into_bytes())),
+        );
         said.extend((0..3).map(|_| (other, pick(random, &self.seeds).clone())));
         let (flow, mut bytes) = pick(random, &said).clone();
         match random.random_range(0..4) {
@@ -361,7 +492,11 @@ impl World {
             98 if random.random_ratio(1, 10) => self.lose_worker(random.random_range(0..2)),
             99 if random.random_ratio(1, 20) => self.engine.drain(),
             _ => {
-                let _ = (self.engine.census(), self.engine.sessions_by_state(), self.engine.is_idle());
+                let _ = (
+                    self.engine.census(),
+                    self.engine.sessions_by_state(),
+                    self.engine.is_idle(),
+                );
             }
         }
         self.settle();
@@ -370,11 +505,26 @@ impl World {
     /// News that no worker was asked for.
     fn hear(&mut self, random: &mut StdRng) {
         let session = SessionId(random.random_range(0..20));
-        let (stream, side) = (StreamId(random.random_range(0..4)), *pick(random, &Side::BOTH));
+        let (stream, side) = (
+            StreamId(random.random_range(0..4)),
+            *pick(random, &Side::BOTH),
+        );
         let event = match random.random_range(0..3) {
-            0 => Event::Silent { session, stream, side },
-            1 => Event::Heard { session, stream, side },
-            _ => Event::ConnectionLost { session, stream, side },
+            0 => Event::Silent {
+                session,
+                stream,
+                side,
+            },
+            1 => Event::Heard {
+                session,
+                stream,
+                side,
+            },
+            _ => Event::ConnectionLost {
+                session,
+                stream,
+                side,
+            },
         };
         self.engine.handle_news(self.now, 0, event);
     }
@@ -383,8 +533,11 @@ impl World {
         let Some(name) = self.names.pop() else {
             return;
         };
-        let address: Option<SocketAddr> = random.random::<bool>().then(|| pick(random, &CLIENTS).parse().unwrap());
-        self.engine.handle_resolved(self.now, &name, address.map(|address| address.ip()));
+        let address: Option<SocketAddr> = random
+            .random::<bool>()
+            .then(|| pick(random, &CLIENTS).parse().unwrap());
+        self.engine
+            .handle_resolved(self.now, &name, address.map(|address| address.ip()));
     }
 
     fn lose_worker(&mut self, worker: usize) {
@@ -409,7 +562,12 @@ impl World {
             self.wait(Duration::from_secs(60));
         }
         assert!(self.open.is_empty(), "never released: {:?}", self.open);
-        assert!(self.engine.is_idle(), "{:?} {:?}", self.engine.census(), self.engine.sessions_by_state());
+        assert!(
+            self.engine.is_idle(),
+            "{:?} {:?}",
+            self.engine.census(),
+            self.engine.sessions_by_state()
+        );
     }
 }
 

@@ -27,9 +27,13 @@ impl Head {
 
     /// The far end's response to it.
     pub fn response(&self, code: &str) -> Vec<u8> {
-        let (to, from) = (self.value("from-path").unwrap(), self.value("to-path").unwrap());
+        let (to, from) = (
+            self.value("from-path").unwrap(),
+            self.value("to-path").unwrap(),
+        );
         let id = String::from_utf8_lossy(&self.id);
-        format!("MSRP {id} {code}\r\nTo-Path: {to}\r\nFrom-Path: {from}\r\n-------{id}$\r\n").into_bytes()
+        format!("MSRP {id} {code}\r\nTo-Path: {to}\r\nFrom-Path: {from}\r\n-------{id}$\r\n")
+            .into_bytes()
     }
 }
 
@@ -83,7 +87,9 @@ impl Reader {
         let mut lines = Vec::new();
         let mut at = 0;
         let has_body = loop {
-            let len = self.buffer[at..].windows(2).position(|two| two == b"\r\n")?;
+            let len = self.buffer[at..]
+                .windows(2)
+                .position(|two| two == b"\r\n")?;
             let line = self.buffer[at..at + len].to_vec();
             if line.starts_with(b"-------") {
                 break false;
@@ -99,12 +105,27 @@ impl Reader {
         let text = String::from_utf8_lossy(&start).into_owned();
         let mut words = text.splitn(3, ' ');
         assert_eq!(words.next(), Some("MSRP"), "{text}");
-        let id = words.next().unwrap_or_else(|| panic!("no id: {text}")).as_bytes().to_vec();
+        let id = words
+            .next()
+            .unwrap_or_else(|| panic!("no id: {text}"))
+            .as_bytes()
+            .to_vec();
         assert!((4..=32).contains(&id.len()), "{text}");
-        let what = words.next().unwrap_or_else(|| panic!("no method: {text}")).to_owned();
-        let head = Head { id, what, headers: lines, has_body };
+        let what = words
+            .next()
+            .unwrap_or_else(|| panic!("no method: {text}"))
+            .to_owned();
+        let head = Head {
+            id,
+            what,
+            headers: lines,
+            has_body,
+        };
         for (place, name) in ["To-Path: ", "From-Path: "].iter().enumerate() {
-            let is_there = head.headers.get(place).is_some_and(|line| line.starts_with(name.as_bytes()));
+            let is_there = head
+                .headers
+                .get(place)
+                .is_some_and(|line| line.starts_with(name.as_bytes()));
             assert!(is_there, "{name}is not header {place}: {head:?}");
         }
         Some(head)
@@ -119,7 +140,11 @@ impl Reader {
             let is_end = matches!(rest, [b'$' | b'+' | b'#', b'\r', b'\n', ..]);
             is_end.then(|| (at, char::from(rest[0])))
         })?;
-        assert!(head.has_body || at == 0, "{head:?} is followed by {}", self.buffer.escape_ascii());
+        assert!(
+            head.has_body || at == 0,
+            "{head:?} is followed by {}",
+            self.buffer.escape_ascii()
+        );
         let body = self.buffer[..at].to_vec();
         self.buffer.drain(..at + line.len() + 3);
         Some((head.has_body.then_some(body), flag))

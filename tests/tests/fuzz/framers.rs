@@ -32,11 +32,15 @@ fn sip_stream(random: &mut StdRng) -> Vec<u8> {
     for _ in 0..random.random_range(1..4) {
         let body = noise(random, 100);
         let name = pick(random, &["Content-Length", "l", "CONTENT-LENGTH ", "l\t"]);
-        let head = format!("OPTIONS sip:a SIP/2.0\r\nTo: x\r\n{name}: {}\r\n\r\n", body.len());
+        let head = format!(
+            "OPTIONS sip:a SIP/2.0\r\nTo: x\r\n{name}: {}\r\n\r\n",
+            body.len()
+        );
         stream.extend_from_slice(head.as_bytes());
         stream.extend_from_slice(&body);
         if random.random() {
-            stream.extend_from_slice(pick(random, &["\r\n", "\r\n\r\n", "\r\n\r\n\r\n"]).as_bytes());
+            stream
+                .extend_from_slice(pick(random, &["\r\n", "\r\n\r\n", "\r\n\r\n\r\n"]).as_bytes());
         }
     }
     stream
@@ -48,7 +52,11 @@ fn a_sip_stream_gives_the_same_messages_however_it_is_cut() {
     rounds("sip framer", 600, move |random| {
         let mut stream = sip_stream(random);
         if random.random() {
-            let other = if random.random() { pick(random, &all).clone() } else { noise(random, 500) };
+            let other = if random.random() {
+                pick(random, &all).clone()
+            } else {
+                noise(random, 500)
+            };
             spoil(random, &mut stream, &other);
         }
         let whole = sip_frames(&[&stream]);
@@ -56,7 +64,12 @@ fn a_sip_stream_gives_the_same_messages_however_it_is_cut() {
         assert_eq!(sip_frames(&cut), whole, "{}", stream.escape_ascii());
         if stream.len() < 1000 {
             let (front, back) = stream.split_at(random.random_range(0..=stream.len()));
-            assert_eq!(sip_frames(&[front, back]), whole, "{}", stream.escape_ascii());
+            assert_eq!(
+                sip_frames(&[front, back]),
+                whole,
+                "{}",
+                stream.escape_ascii()
+            );
         }
     });
 }
@@ -95,7 +108,9 @@ fn msrp_parts(pieces: &[&[u8]], guard: Option<TransactionId>) -> (Vec<Part>, usi
                 (Step::Body(octets) | Step::Collision(octets), Some(Part::Body(body))) => {
                     body.extend_from_slice(octets);
                 }
-                (Step::Body(octets) | Step::Collision(octets), _) => parts.push(Part::Body(octets.to_vec())),
+                (Step::Body(octets) | Step::Collision(octets), _) => {
+                    parts.push(Part::Body(octets.to_vec()))
+                }
                 (Step::End(flag), _) => parts.push(Part::End(flag)),
             }
             assert!(input.len() <= before);
@@ -111,16 +126,29 @@ fn msrp_parts(pieces: &[&[u8]], guard: Option<TransactionId>) -> (Vec<Part>, usi
 #[test]
 fn an_msrp_stream_gives_the_same_parts_however_it_is_cut() {
     rounds("msrp framer", 1500, |random| {
-        let mut stream: Vec<u8> = (0..random.random_range(1..4)).flat_map(|_| scene::frame(random, 'a')).collect();
+        let mut stream: Vec<u8> = (0..random.random_range(1..4))
+            .flat_map(|_| scene::frame(random, 'a'))
+            .collect();
         if random.random() {
-            let other = if random.random() { scene::frame(random, 'b') } else { noise(random, 500) };
+            let other = if random.random() {
+                scene::frame(random, 'b')
+            } else {
+                noise(random, 500)
+            };
             spoil(random, &mut stream, &other);
         }
-        let guard = random.random_ratio(1, 2).then(|| TransactionId::new(b"guard").unwrap());
+        let guard = random
+            .random_ratio(1, 2)
+            .then(|| TransactionId::new(b"guard").unwrap());
         let whole = msrp_parts(&[&stream], guard);
         let bytewise: Vec<&[u8]> = stream.chunks(1).collect();
         if stream.len() < 4000 {
-            assert_eq!(msrp_parts(&bytewise, guard), whole, "{}", stream.escape_ascii());
+            assert_eq!(
+                msrp_parts(&bytewise, guard),
+                whole,
+                "{}",
+                stream.escape_ascii()
+            );
         }
         let cut = pieces(random, &stream);
         assert_eq!(msrp_parts(&cut, guard), whole, "{}", stream.escape_ascii());
@@ -136,10 +164,21 @@ fn a_valid_msrp_frame_is_framed_as_it_was_made() {
         let head = format!("MSRP {id} SEND\r\nTo-Path: x\r\n");
         let mut stream = format!("{head}\r\n").into_bytes();
         stream.extend_from_slice(&body);
-        stream.extend_from_slice(format!("\r\n-------{id}{}\r\n", char::from(flag.byte())).as_bytes());
-        let mut expected = vec![Part::Head(head.into_bytes(), true), Part::Body(body), Part::End(flag)];
+        stream.extend_from_slice(
+            format!("\r\n-------{id}{}\r\n", char::from(flag.byte())).as_bytes(),
+        );
+        let mut expected = vec![
+            Part::Head(head.into_bytes(), true),
+            Part::Body(body),
+            Part::End(flag),
+        ];
         expected.retain(|part| *part != Part::Body(Vec::new()));
         let cut = pieces(random, &stream);
-        assert_eq!(msrp_parts(&cut, None).0, expected, "{}", stream.escape_ascii());
+        assert_eq!(
+            msrp_parts(&cut, None).0,
+            expected,
+            "{}",
+            stream.escape_ascii()
+        );
     });
 }

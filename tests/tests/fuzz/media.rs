@@ -16,8 +16,13 @@ use super::spoil::{noise, pick, spoilt};
 fn settings(random: &mut StdRng) -> Settings {
     Settings {
         media_v4: Some("198.51.100.1".parse().unwrap()),
-        media_v6: random.random::<bool>().then(|| "2001:db8:ffff::1".parse().unwrap()),
-        learn: Learn::Once { window_ms: 5000, same_ip: random.random() },
+        media_v6: random
+            .random::<bool>()
+            .then(|| "2001:db8:ffff::1".parse().unwrap()),
+        learn: Learn::Once {
+            window_ms: 5000,
+            same_ip: random.random(),
+        },
         silence_ms: 0,
         cema: *pick(random, &[Cema::PassThrough, Cema::BackToBack]),
         match_session_id_only: random.random(),
@@ -27,7 +32,9 @@ fn settings(random: &mut StdRng) -> Settings {
 /// What a worker would fill in.
 pub fn local(leg: &LegSpec, port: u16) -> LegLocal {
     match leg {
-        LegSpec::Rtp { local_ip, rtcp_mux, .. } => LegLocal::Rtp {
+        LegSpec::Rtp {
+            local_ip, rtcp_mux, ..
+        } => LegLocal::Rtp {
             rtp: SocketAddr::new(*local_ip, port),
             rtcp: SocketAddr::new(*local_ip, port + u16::from(!rtcp_mux)),
         },
@@ -35,12 +42,16 @@ pub fn local(leg: &LegSpec, port: u16) -> LegLocal {
             listen: SocketAddr::new(*local_ip, 2855),
             session_id: [b'k'; 32],
         }),
-        LegSpec::Bytes { local_ip } => LegLocal::Bytes { listen: SocketAddr::new(*local_ip, port) },
+        LegSpec::Bytes { local_ip } => LegLocal::Bytes {
+            listen: SocketAddr::new(*local_ip, port),
+        },
     }
 }
 
 fn lines(sdp: &[u8]) -> usize {
-    Sdp::parse(sdp).map(|sdp| sdp.media_count()).expect("what the relay writes can be read")
+    Sdp::parse(sdp)
+        .map(|sdp| sdp.media_count())
+        .expect("what the relay writes can be read")
 }
 
 struct Session {
@@ -73,7 +84,10 @@ impl Session {
     }
 
     fn exchange(&mut self, random: &mut StdRng, from: Side, offer: &[u8], answers: &[Vec<u8>]) {
-        let policy = Policy { video: random.random(), ..Policy::ALL };
+        let policy = Policy {
+            video: random.random(),
+            ..Policy::ALL
+        };
         let Ok(mut proposal) = self.media.offer(from, offer, &policy) else {
             return;
         };
@@ -83,11 +97,20 @@ impl Session {
         let mut is_answered = false;
         for answer in answers {
             // An answer that fits is the far offer taken as it is; others are mostly refused.
-            let answer = if random.random_ratio(1, 2) { &far[..] } else { answer };
+            let answer = if random.random_ratio(1, 2) {
+                &far[..]
+            } else {
+                answer
+            };
             let spoilt = spoilt(random, answer, offer);
             let answer = if random.random() { answer } else { &spoilt };
             if let Ok(answered) = proposal.answer(answer) {
-                assert_eq!(lines(&answered.to_offerer), lines(offer), "{}", offer.escape_ascii());
+                assert_eq!(
+                    lines(&answered.to_offerer),
+                    lines(offer),
+                    "{}",
+                    offer.escape_ascii()
+                );
                 is_answered = true;
             }
         }
@@ -107,7 +130,11 @@ fn a_negotiation_keeps_its_lines_and_loses_no_stream() {
     let all = seeds::sdp();
     rounds("media", 1500, move |random| {
         let media = Media::new(Arc::new(settings(random)), random.random());
-        let mut session = Session { media, open: StreamSet::default(), port: 10_000 };
+        let mut session = Session {
+            media,
+            open: StreamSet::default(),
+            port: 10_000,
+        };
         for _ in 0..random.random_range(1..8) {
             let from = *pick(random, &Side::BOTH);
             let (one, other) = (pick(random, &all), pick(random, &all));
@@ -116,7 +143,9 @@ fn a_negotiation_keeps_its_lines_and_loses_no_stream() {
                 1 => noise(random, 300),
                 _ => spoilt(random, one, other),
             };
-            let answers: Vec<Vec<u8>> = (0..random.random_range(0..3)).map(|_| pick(random, &all).clone()).collect();
+            let answers: Vec<Vec<u8>> = (0..random.random_range(0..3))
+                .map(|_| pick(random, &all).clone())
+                .collect();
             session.exchange(random, from, &offer, &answers);
         }
     });

@@ -87,7 +87,11 @@ impl World {
 
     fn add_leg(&mut self, letter: char) {
         let path = ours(letter);
-        let leg = Leg { session_id: session_id(letter), local_path: &path, match_session_id_only: false };
+        let leg = Leg {
+            session_id: session_id(letter),
+            local_path: &path,
+            match_session_id_only: false,
+        };
         let key = self.relay.add_leg(leg).expect("its session-id is free");
         self.legs.insert(letter, key);
         self.relay.set_remote(key, &theirs(letter), None);
@@ -105,7 +109,11 @@ impl World {
     /// The far ends whose sessions a connection has now.
     fn bound(&self, key: ConnectionKey) -> Vec<char> {
         let is_bound = |leg: &LegKey| self.relay.connection_of(*leg) == Some(key);
-        self.legs.iter().filter(|(_, leg)| is_bound(leg)).map(|(letter, _)| *letter).collect()
+        self.legs
+            .iter()
+            .filter(|(_, leg)| is_bound(leg))
+            .map(|(letter, _)| *letter)
+            .collect()
     }
 
     /// Does something with the relay and reads what it wrote meanwhile.
@@ -118,7 +126,10 @@ impl World {
         for (key, bytes) in std::mem::take(&mut self.out.bytes) {
             let now = self.bound(key);
             let Some(end) = self.ends.get_mut(&key) else {
-                panic!("written to {key:?}, which was closed: {}", bytes.escape_ascii());
+                panic!(
+                    "written to {key:?}, which was closed: {}",
+                    bytes.escape_ascii()
+                );
             };
             let before = bound.get(&key).into_iter().flatten();
             end.had.extend(before.clone().chain(&now));
@@ -129,25 +140,42 @@ impl World {
                 let waited = end.had.iter().filter(|_| head.what == "REPORT");
                 let mut allowed = before.clone().chain(&now).chain(waited);
                 let letter = allowed.find(|letter| theirs(**letter) == to);
-                let letter = letter.unwrap_or_else(|| panic!("{key:?} isn't bound to {to}: {head:?}"));
+                let letter =
+                    letter.unwrap_or_else(|| panic!("{key:?} isn't bound to {to}: {head:?}"));
                 assert_eq!(head.value("from-path"), Some(ours(*letter)));
                 if let (false, Some(from)) = (self.is_spoilt, head.value("x-from")) {
                     assert_eq!(from, peer(*letter).to_string(), "{head:?}");
                 }
             }
-            end.requests.extend(frames.into_iter().map(|frame| frame.head).filter(|head| !head.is_response()));
+            end.requests.extend(
+                frames
+                    .into_iter()
+                    .map(|frame| frame.head)
+                    .filter(|head| !head.is_response()),
+            );
         }
         done
     }
 
     fn check(&self) {
-        let Stats { msrp_acknowledged, msrp_delivered, msrp_reported, msrp_open, .. } = self.stats;
-        assert_eq!(msrp_acknowledged, msrp_delivered + msrp_reported + msrp_open);
+        let Stats {
+            msrp_acknowledged,
+            msrp_delivered,
+            msrp_reported,
+            msrp_open,
+            ..
+        } = self.stats;
+        assert_eq!(
+            msrp_acknowledged,
+            msrp_delivered + msrp_reported + msrp_open
+        );
     }
 
     fn receive(&mut self, key: ConnectionKey, bytes: &[u8]) {
         let verdict = self.act(|world| {
-            world.relay.receive(world.now, key, bytes, &mut world.out, &mut world.stats)
+            world
+                .relay
+                .receive(world.now, key, bytes, &mut world.out, &mut world.stats)
         });
         self.check();
         if let Verdict::Close(_) = verdict {
@@ -167,7 +195,11 @@ impl World {
 
     fn pass(&mut self, time: Duration) {
         self.now += time;
-        self.act(|world| world.relay.handle_timeout(world.now, &mut world.out, &mut world.stats));
+        self.act(|world| {
+            world
+                .relay
+                .handle_timeout(world.now, &mut world.out, &mut world.stats)
+        });
         self.check();
         while let Some(key) = self.relay.expired(self.now) {
             self.close(key);
@@ -197,7 +229,9 @@ impl World {
                 self.add_leg(letter);
             }
             96 => self.relay.freeze(self.legs[&letter]),
-            97 => self.relay.set_direction(self.legs[&letter], random.random(), random.random()),
+            97 => self
+                .relay
+                .set_direction(self.legs[&letter], random.random(), random.random()),
             98 => {
                 let leg = self.legs[&letter];
                 let made = self.act(|world| {
@@ -222,7 +256,11 @@ impl World {
         };
         let mut bytes = frame(random, letter);
         if self.is_spoilt && random.random_ratio(1, 6) {
-            let other = if random.random() { frame(random, peer(letter)) } else { noise(random, 300) };
+            let other = if random.random() {
+                frame(random, peer(letter))
+            } else {
+                noise(random, 300)
+            };
             spoil(random, &mut bytes, &other);
         }
         if let Some(end) = self.ends.get_mut(&key) {
@@ -235,8 +273,15 @@ impl World {
         if end.requests.is_empty() {
             return;
         }
-        let request = end.requests.swap_remove(random.random_range(0..end.requests.len()));
-        let code = pick(random, &["200 OK", "200", "413 Stop", "481 Gone", "400", "999", "100 odd"]);
+        let request = end
+            .requests
+            .swap_remove(random.random_range(0..end.requests.len()));
+        let code = pick(
+            random,
+            &[
+                "200 OK", "200", "413 Stop", "481 Gone", "400", "999", "100 odd",
+            ],
+        );
         let bytes = request.response(code);
         let at = random.random_range(0..=end.to_send.len());
         // Not into the frame that is being sent.

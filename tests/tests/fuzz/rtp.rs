@@ -1,7 +1,7 @@
 //! RTP and RTCP header views, against readers written the slow obvious way from RFC 3550.
 
-use dataplane::wire::rtp::{self, Header, Packet};
 use dataplane::wire::rtcp;
+use dataplane::wire::rtp::{self, Header, Packet};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -65,7 +65,11 @@ fn is_compound(bytes: &[u8]) -> bool {
 fn look(bytes: &[u8]) {
     let start = payload_start(bytes);
     let header = Header::parse(bytes);
-    assert_eq!(header.map(|header| header.header_len), start, "{bytes:02x?}");
+    assert_eq!(
+        header.map(|header| header.header_len),
+        start,
+        "{bytes:02x?}"
+    );
     if let Some(header) = header {
         assert_eq!(header.header_len + header.payload_len, bytes.len());
         assert_eq!(header.seq.0.to_be_bytes(), bytes[2..4]);
@@ -75,6 +79,7 @@ fn look(bytes: &[u8]) {
     match rtp::packet(bytes) {
         Some(Packet::Rtcp) => assert!(is_compound(bytes) && (192..224).contains(&bytes[1])),
         Some(Packet::Rtp(_)) => assert!(start.is_some() && !(192..224).contains(&bytes[1])),
+        Some(Packet::Dtls) => assert!((20..64).contains(&bytes[0])),
         None => {}
     }
 }

@@ -42,14 +42,19 @@ pub fn body(random: &mut StdRng, id: &str) -> Vec<u8> {
                 4 => body.extend_from_slice(b"\r\n-------other$\r\n"),
                 5 => body.extend_from_slice(&vec![b'-'; random.random_range(1..20)]),
                 6 => body.extend_from_slice(pick(random, &["\r", "\n", "\r\n", "\0"]).as_bytes()),
-                7 => body.extend_from_slice(&format!("\r\n-------{id}").as_bytes()[..random.random_range(0..10)]),
+                7 => body.extend_from_slice(
+                    &format!("\r\n-------{id}").as_bytes()[..random.random_range(0..10)],
+                ),
                 _ => body.extend_from_slice(b"MSRP guard SEND\r\n-------guard$\r\n"),
             }
         }
         // With the CRLF before the body, as an empty body's end line may share it.
         let all = [b"\r\n", body.as_slice(), b"\r\n-------"].concat();
         let ends = ["$", "+", "#"].map(|flag| format!("\r\n-------{id}{flag}\r\n"));
-        if !ends.iter().any(|end| all.windows(end.len()).any(|part| part == end.as_bytes())) {
+        if !ends
+            .iter()
+            .any(|end| all.windows(end.len()).any(|part| part == end.as_bytes()))
+        {
             return body;
         }
     }
@@ -66,7 +71,8 @@ pub fn frame(random: &mut StdRng, letter: char) -> Vec<u8> {
         0 => format!("MSRP {id} SEND\r\n{paths}{message}-------{id}$\r\n").into_bytes(),
         1 => {
             let status = "Status: 000 200 OK\r\nByte-Range: 1-5/5\r\n";
-            format!("MSRP {id} REPORT\r\n{paths}{message}{mark}{status}-------{id}$\r\n").into_bytes()
+            format!("MSRP {id} REPORT\r\n{paths}{message}{mark}{status}-------{id}$\r\n")
+                .into_bytes()
         }
         2 => {
             let method = pick(random, &["NICKNAME", "PROBE", "AUTH"]);
@@ -75,10 +81,23 @@ pub fn frame(random: &mut StdRng, letter: char) -> Vec<u8> {
         _ => {
             let body = body(random, &id);
             let range = range(random, body.len());
-            let report = pick(random, &["", "Failure-Report: no\r\n", "Failure-Report: partial\r\n", "failure-report: yes\r\n"]);
+            let report = pick(
+                random,
+                &[
+                    "",
+                    "Failure-Report: no\r\n",
+                    "Failure-Report: partial\r\n",
+                    "failure-report: yes\r\n",
+                ],
+            );
             let kind = "Content-Type: text/plain\r\n";
-            let method = if random.random_ratio(1, 12) { "REPORT" } else { "SEND" };
-            let head = format!("MSRP {id} {method}\r\n{paths}{message}{mark}{range}{report}{kind}\r\n");
+            let method = if random.random_ratio(1, 12) {
+                "REPORT"
+            } else {
+                "SEND"
+            };
+            let head =
+                format!("MSRP {id} {method}\r\n{paths}{message}{mark}{range}{report}{kind}\r\n");
             let end = format!("\r\n-------{id}{}\r\n", pick(random, &["$", "+", "$", "#"]));
             [head.as_bytes(), &body, end.as_bytes()].concat()
         }

@@ -11,24 +11,43 @@ use super::spoil::{noise, pick, spoilt};
 /// session's o= (the last one) in the second line, an m-line's numbers without leading zeros and
 /// nothing after its last word.
 fn canonical(bytes: &[u8]) -> Vec<u8> {
-    let lines = bytes.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
-    let media = lines.iter().position(|line| line.starts_with(b"m=")).unwrap_or(lines.len());
+    let media = lines
+        .iter()
+        .position(|line| line.starts_with(b"m="))
+        .unwrap_or(lines.len());
     let (session, media) = lines.split_at(media);
     let is_origin = |line: &&&[u8]| line.starts_with(b"o=");
-    let origin = session.iter().rfind(is_origin).filter(|line| line.len() > 2);
+    let origin = session
+        .iter()
+        .rfind(is_origin)
+        .filter(|line| line.len() > 2);
     let others = session.iter().skip(1).filter(|line| !is_origin(line));
-    let all = session.first().into_iter().chain(origin).chain(others).chain(media);
-    all.flat_map(|line| [&media_line(line), b"\r\n".as_slice()].concat()).collect()
+    let all = session
+        .first()
+        .into_iter()
+        .chain(origin)
+        .chain(others)
+        .chain(media);
+    all.flat_map(|line| [&media_line(line), b"\r\n".as_slice()].concat())
+        .collect()
 }
 
 fn media_line(line: &[u8]) -> Vec<u8> {
-    let mut words: Vec<Vec<u8>> = line.splitn(4, |byte| *byte == b' ').map(<[u8]>::to_vec).collect();
+    let mut words: Vec<Vec<u8>> = line
+        .splitn(4, |byte| *byte == b' ')
+        .map(<[u8]>::to_vec)
+        .collect();
     if !line.starts_with(b"m=") || words.len() < 3 {
         return line.to_vec();
     }
     let ports = words[1].split(|byte| *byte == b'/');
-    let ports: Vec<Vec<u8>> = ports.map(|digits| digits[zeros(digits)..].to_vec()).collect();
+    let ports: Vec<Vec<u8>> = ports
+        .map(|digits| digits[zeros(digits)..].to_vec())
+        .collect();
     words[1] = ports.join(&b'/');
     if words.last().is_some_and(Vec::is_empty) {
         words.pop();
@@ -53,16 +72,34 @@ fn look(bytes: &[u8]) {
         "from {}",
         bytes.escape_ascii()
     );
-    assert_eq!(Sdp::parse(&written).as_ref(), Ok(&sdp), "{}", bytes.escape_ascii());
+    assert_eq!(
+        Sdp::parse(&written).as_ref(),
+        Ok(&sdp),
+        "{}",
+        bytes.escape_ascii()
+    );
     for media in sdp.media() {
-        let _ = (sdp.connection(media), sdp.flow(media), media.kind(), media.proto(), media.port_count());
+        let _ = (
+            sdp.connection(media),
+            sdp.flow(media),
+            media.kind(),
+            media.proto(),
+            media.port_count(),
+        );
         let _ = (sdp.attribute(media, "path"), media.has("rtcp-mux"));
         let mut changed = media.disabled();
         assert_eq!(changed.port(), 0);
         changed.set_port(9);
         assert_eq!(changed.port(), 9);
         let again = sdp.with_media(vec![changed]).to_bytes();
-        assert_eq!(Sdp::parse(&again).unwrap().media().first().map(|line| line.port()), Some(9));
+        assert_eq!(
+            Sdp::parse(&again)
+                .unwrap()
+                .media()
+                .first()
+                .map(|line| line.port()),
+            Some(9)
+        );
     }
 }
 

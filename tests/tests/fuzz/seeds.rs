@@ -26,7 +26,9 @@ pub fn sdp() -> Vec<Vec<u8>> {
 
 /// The lines of a literal, each ended by CRLF.
 pub fn crlf(text: &str) -> String {
-    text.lines().map(|line| format!("{}\r\n", line.trim_start())).collect()
+    text.lines()
+        .map(|line| format!("{}\r\n", line.trim_start()))
+        .collect()
 }
 
 const SIP: &[&str] = &[

@@ -47,14 +47,33 @@ fn look(bytes: Vec<u8>) {
 
 /// Everything that looks into a message.
 fn inspect(message: &Message) {
-    black_box((message.from_tag(), message.to_tag(), message.cseq(), message.call_id()));
+    black_box((
+        message.from_tag(),
+        message.to_tag(),
+        message.cseq(),
+        message.call_id(),
+    ));
     for header in message.headers.iter() {
         let value = header.value();
-        black_box((Uri::parse(value).is_ok(), NameAddr::parse(value).is_ok(), Via::parse(value).is_ok()));
+        black_box((
+            Uri::parse(value).is_ok(),
+            NameAddr::parse(value).is_ok(),
+            Via::parse(value).is_ok(),
+        ));
     }
-    for name in [Name::Via, Name::Route, Name::RecordRoute, Name::Contact, Name::Supported] {
+    for name in [
+        Name::Via,
+        Name::Route,
+        Name::RecordRoute,
+        Name::Contact,
+        Name::Supported,
+    ] {
         for value in message.headers.values(name) {
-            black_box(Via::parse(value).map(|via| (via.address(), via.unique_branch().map(str::len))).is_ok());
+            black_box(
+                Via::parse(value)
+                    .map(|via| (via.address(), via.unique_branch().map(str::len)))
+                    .is_ok(),
+            );
             if let Ok(address) = NameAddr::parse(value) {
                 black_box(address.param("tag"));
             }
@@ -70,7 +89,9 @@ fn inspect(message: &Message) {
     let mut changed = message.clone();
     changed.set_to_tag("new");
     while changed.headers.remove_first_value(Name::Via).is_some() {}
-    changed.headers.prepend(Name::Via, "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK0");
+    changed
+        .headers
+        .prepend(Name::Via, "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK0");
     black_box(changed.encode());
     if message.is_request() {
         if let Ok(mut dialog) = Dialog::uas(message, "mine", flow()) {

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use control::sip::{
-    ClientKey, Flow, Message, Method, Name, ParseError, Protocol, Repeat, ServerKey, Timers, Transactions, TxEvent,
+    ClientKey, Flow, Message, Method, Name, ParseError, Protocol, Repeat, ServerKey, Timers,
+    Transactions, TxEvent,
 };
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -27,7 +28,10 @@ struct World {
 
 fn flow(random: &mut StdRng) -> Flow {
     let protocol = *pick(random, &[Protocol::Udp, Protocol::Udp, Protocol::Tcp]);
-    let remote = *pick(random, &["192.0.2.2:5060", "192.0.2.3:5060", "[2001:db8::1]:5060"]);
+    let remote = *pick(
+        random,
+        &["192.0.2.2:5060", "192.0.2.3:5060", "[2001:db8::1]:5060"],
+    );
     Flow {
         protocol,
         local: "192.0.2.1:5060".parse().unwrap(),
@@ -38,7 +42,10 @@ fn flow(random: &mut StdRng) -> Flow {
 
 /// What a far end answers to a request that it was sent.
 fn response(random: &mut StdRng, request: &Message) -> Bytes {
-    let code = *pick(random, &[100, 180, 183, 200, 200, 202, 300, 404, 481, 487, 503, 699]);
+    let code = *pick(
+        random,
+        &[100, 180, 183, 200, 200, 202, 300, 404, 481, 487, 503, 699],
+    );
     let mut response = Message::response(request, code, "Whatever");
     let tag = *pick(random, &["one", "two"]);
     response.set_to_tag(tag);
@@ -69,7 +76,10 @@ impl World {
             let sent = Message::parse(transmit.bytes.clone());
             // What was as long as the limit allows is longer with our part of it.
             if let Err(error) = sent
-                && !matches!(error, ParseError::TooLong { .. } | ParseError::TooManyHeaders)
+                && !matches!(
+                    error,
+                    ParseError::TooLong { .. } | ParseError::TooManyHeaders
+                )
             {
                 panic!("{error} in what is sent: {}", transmit.bytes.escape_ascii());
             }
@@ -77,14 +87,18 @@ impl World {
         }
         while let Some(event) = self.layer.poll_event() {
             if let TxEvent::Request { key, request, .. } = event {
-                assert!(!matches!(request.method(), Some(Method::Ack | Method::Cancel) | None));
+                assert!(!matches!(
+                    request.method(),
+                    Some(Method::Ack | Method::Cancel) | None
+                ));
                 self.asked.push((key, request));
             }
         }
     }
 
     fn give(&mut self, flow: Flow, bytes: Vec<u8>) {
-        self.layer.handle_packet(self.now, flow, Bytes::from(bytes.clone()));
+        self.layer
+            .handle_packet(self.now, flow, Bytes::from(bytes.clone()));
         self.note(bytes);
         self.settle();
     }
@@ -102,8 +116,11 @@ impl World {
 
     /// A packet from outside.
     fn hear(&mut self, random: &mut StdRng) {
-        let said: Vec<Message> =
-            self.wire.iter().filter_map(|bytes| Message::parse(Bytes::from(bytes.clone())).ok()).collect();
+        let said: Vec<Message> = self
+            .wire
+            .iter()
+            .filter_map(|bytes| Message::parse(Bytes::from(bytes.clone())).ok())
+            .collect();
         let requests: Vec<&Message> = said.iter().filter(|message| message.is_request()).collect();
         let mut bytes = match random.random_range(0..10) {
             0..3 => {
@@ -165,10 +182,12 @@ impl World {
                 let method = *pick(random, &["INVITE", "OPTIONS", "BYE"]);
                 let request = self.request(method);
                 let flow = flow(random);
-                self.clients.push(self.layer.request(self.now, request, flow).unwrap());
+                self.clients
+                    .push(self.layer.request(self.now, request, flow).unwrap());
             }
             14 if !self.clients.is_empty() => {
-                self.layer.cancel(self.now, *pick(random, &self.clients), &[]);
+                self.layer
+                    .cancel(self.now, *pick(random, &self.clients), &[]);
             }
             15 if !self.clients.is_empty() => self.layer.forget(*pick(random, &self.clients)),
             16 => {
@@ -202,7 +221,12 @@ impl World {
     fn end(&mut self) {
         for _ in 0..3 {
             for (key, request) in std::mem::take(&mut self.asked) {
-                self.layer.respond(self.now, key, Message::response(&request, 500, "End"), Repeat::Ours);
+                self.layer.respond(
+                    self.now,
+                    key,
+                    Message::response(&request, 500, "End"),
+                    Repeat::Ours,
+                );
             }
             for client in &self.clients {
                 self.layer.cancel(self.now, *client, &[]);

@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use dataplane::api::{
-    Act, BackendKind, Config, ControlEnd, Direction, Doorbell, Event, Learn, LegLocal, LegSpec, MsrpRemote,
-    MsrpSetup, Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId, StreamPlan, StreamSet, ring_pair,
+    Act, BackendKind, Config, ControlEnd, Direction, Doorbell, Event, Learn, LegLocal, LegSpec,
+    MsrpRemote, MsrpSetup, Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId,
+    StreamPlan, StreamSet, ring_pair,
 };
 use dataplane::frame::{Pool, PoolSize};
 use dataplane::net::sim::{Connection, Sim, SimHandle};
@@ -18,7 +19,10 @@ use super::campaign::rounds;
 use super::spoil::{noise, pick, spoil};
 
 const LOCAL: &str = "10.0.0.1";
-const FRAMES: PoolSize = PoolSize { datagrams: 96, streams: 48 };
+const FRAMES: PoolSize = PoolSize {
+    datagrams: 96,
+    streams: 48,
+};
 const PORTS: u64 = 64;
 
 /// A session as control sees it: where its legs are.
@@ -62,28 +66,59 @@ fn leg(random: &mut StdRng, kind: u32) -> LegSpec {
     match kind {
         0 => {
             let window_ms = *pick(random, &[0, 1000]);
-            let learn = *pick(random, &[Learn::Never, Learn::Once { window_ms, same_ip: false }]);
-            LegSpec::Rtp { local_ip, rtcp_mux: random.random(), learn }
+            let learn = *pick(
+                random,
+                &[
+                    Learn::Never,
+                    Learn::Once {
+                        window_ms,
+                        same_ip: false,
+                    },
+                ],
+            );
+            LegSpec::Rtp {
+                local_ip,
+                rtcp_mux: random.random(),
+                learn,
+            }
         }
-        1 => LegSpec::Msrp { local_ip, match_session_id_only: random.random() },
+        1 => LegSpec::Msrp {
+            local_ip,
+            match_session_id_only: random.random(),
+        },
         _ => LegSpec::Bytes { local_ip },
     }
 }
 
 fn client(random: &mut StdRng) -> SocketAddr {
-    pick(random, &["192.0.2.1:4000", "192.0.2.2:4000", "192.0.2.2:4002"]).parse().unwrap()
+    pick(
+        random,
+        &["192.0.2.1:4000", "192.0.2.2:4000", "192.0.2.2:4002"],
+    )
+    .parse()
+    .unwrap()
 }
 
 fn remote(random: &mut StdRng) -> Remote {
     let address = client(random);
     let setup = *pick(random, &[MsrpSetup::Active, MsrpSetup::Passive]);
     match random.random_range(0..3) {
-        0 => Remote::Rtp(RtpRemote { rtp: address, rtcp: client(random) }),
+        0 => Remote::Rtp(RtpRemote {
+            rtp: address,
+            rtcp: client(random),
+        }),
         1 => Remote::Bytes { address, setup },
         _ => {
             let path = "msrp://192.0.2.1:4000/far;tcp".into();
-            let local_path = random.random_ratio(1, 8).then(|| "msrp://192.0.2.9:1/told;tcp".into());
-            Remote::Msrp(MsrpRemote { path, address, setup, local_path })
+            let local_path = random
+                .random_ratio(1, 8)
+                .then(|| "msrp://192.0.2.9:1/told;tcp".into());
+            Remote::Msrp(MsrpRemote {
+                path,
+                address,
+                setup,
+                local_path,
+            })
         }
     }
 }
@@ -94,13 +129,21 @@ fn act(random: &mut StdRng) -> Act {
         0..4 => {
             let kind = random.random_range(0..3);
             let legs = [leg(random, kind), leg(random, kind)];
-            Act::Open(StreamPlan { stream, legs, local: Default::default(), silence_ms: *pick(random, &[0, 500]) })
+            Act::Open(StreamPlan {
+                stream,
+                legs,
+                local: Default::default(),
+                silence_ms: *pick(random, &[0, 500]),
+            })
         }
         4..8 => Act::Connect {
             stream,
             side: *pick(random, &Side::BOTH),
             remote: remote(random),
-            direction: Direction { may_send: random.random_ratio(7, 8), may_receive: random.random_ratio(7, 8) },
+            direction: Direction {
+                may_send: random.random_ratio(7, 8),
+                may_receive: random.random_ratio(7, 8),
+            },
         },
         8 => Act::Release {
             streams: StreamSet::default().with(stream),
@@ -118,7 +161,12 @@ impl World {
         let board = Board::default();
         let config = config(random);
         let now = Instant::now();
-        let setup = Setup { config: &config, number: 0, link, board: board.clone() };
+        let setup = Setup {
+            config: &config,
+            number: 0,
+            link,
+            board: board.clone(),
+        };
         let worker = Worker::new(setup, sim, Pool::new(FRAMES), now).unwrap();
         Self {
             worker,
@@ -142,7 +190,9 @@ impl World {
             outcome: Outcome::Pending,
             returned: Vec::new(),
         };
-        self.control.order(Box::new(order)).expect("the ring has room");
+        self.control
+            .order(Box::new(order))
+            .expect("the ring has room");
         self.sent += 1;
     }
 
@@ -164,7 +214,10 @@ impl World {
         }
         for act in &order.acts {
             let Act::Open(plan) = act else { continue };
-            let mut bound = Bound { at: Vec::new(), paths: Vec::new() };
+            let mut bound = Bound {
+                at: Vec::new(),
+                paths: Vec::new(),
+            };
             for local in &plan.local {
                 match local {
                     LegLocal::Rtp { rtp, rtcp } => bound.at.extend([*rtp, *rtcp]),
@@ -224,8 +277,16 @@ impl World {
 
     /// Something happens at a socket.
     fn happen(&mut self, random: &mut StdRng) {
-        let known: Vec<SocketAddr> = self.bound.iter().flat_map(|bound| bound.at.clone()).collect();
-        let to = if known.is_empty() { "10.0.0.1:2855".parse().unwrap() } else { *pick(random, &known) };
+        let known: Vec<SocketAddr> = self
+            .bound
+            .iter()
+            .flat_map(|bound| bound.at.clone())
+            .collect();
+        let to = if known.is_empty() {
+            "10.0.0.1:2855".parse().unwrap()
+        } else {
+            *pick(random, &known)
+        };
         let from = client(random);
         let bytes = self.bytes(random);
         if let Some(dialled) = self.net.dialled() {
@@ -252,47 +313,86 @@ impl World {
             }
             8 => {
                 let connection = *pick(random, &self.connections);
-                let _ = self.net.read(connection, *pick(random, &[1, 1000, 1_000_000]));
-                self.net.set_window(connection, *pick(random, &[0, 100, 64 * 1024]));
+                let _ = self
+                    .net
+                    .read(connection, *pick(random, &[1, 1000, 1_000_000]));
+                self.net
+                    .set_window(connection, *pick(random, &[0, 100, 64 * 1024]));
             }
             _ => {
                 let at = random.random_range(0..self.connections.len());
                 let connection = self.connections.swap_remove(at);
-                if random.random() { self.net.hang_up(connection) } else { self.net.cut(connection) }
+                if random.random() {
+                    self.net.hang_up(connection)
+                } else {
+                    self.net.cut(connection)
+                }
             }
         }
     }
 
     fn step(&mut self, random: &mut StdRng) {
         if random.random_ratio(2, 5) {
-            let session = if random.random_ratio(1, 6) { self.sessions + 1 } else { self.sessions };
+            let session = if random.random_ratio(1, 6) {
+                self.sessions + 1
+            } else {
+                self.sessions
+            };
             self.sessions = session;
             let session = session.saturating_sub(random.random_range(0..6)).max(1);
-            let acts = (0..random.random_range(1..4)).map(|_| act(random)).collect();
+            let acts = (0..random.random_range(1..4))
+                .map(|_| act(random))
+                .collect();
             self.order(session, acts);
         }
         for _ in 0..random.random_range(0..4) {
             self.happen(random);
         }
-        let most = if random.random_ratio(1, 40) { 5_000 } else { 40 };
+        let most = if random.random_ratio(1, 40) {
+            5_000
+        } else {
+            40
+        };
         self.pass(Duration::from_millis(random.random_range(0..most)));
     }
 
     /// Everything is released, and every time-out passes.
     fn end(&mut self) {
         for session in 1..=self.sessions {
-            self.order(session, vec![Act::Release { streams: StreamSet::ALL, drain_ms: 100, facts: Vec::new() }]);
+            self.order(
+                session,
+                vec![Act::Release {
+                    streams: StreamSet::ALL,
+                    drain_ms: 100,
+                    facts: Vec::new(),
+                }],
+            );
             self.pass(Duration::from_millis(20));
         }
         self.pass(Duration::from_secs(40));
         assert_eq!(self.done, self.sent, "every order comes back");
         let stats = self.board.load();
-        let Stats { sessions, sockets, ports_free, ports_total, frames_free, stream_frames_free, .. } = stats;
-        assert_eq!((sessions, sockets, self.net.open_sockets()), (0, 1, 1), "the MSRP listener is left: {stats:?}");
+        let Stats {
+            sessions,
+            sockets,
+            ports_free,
+            ports_total,
+            frames_free,
+            stream_frames_free,
+            ..
+        } = stats;
+        assert_eq!(
+            (sessions, sockets, self.net.open_sockets()),
+            (0, 1, 1),
+            "the MSRP listener is left: {stats:?}"
+        );
         assert_eq!((ports_free, ports_total), (PORTS, PORTS), "{stats:?}");
         assert_eq!(frames_free, FRAMES.datagrams as u64, "{stats:?}");
         assert_eq!(stream_frames_free, FRAMES.streams as u64, "{stats:?}");
-        assert_eq!(stats.msrp_acknowledged, stats.msrp_delivered + stats.msrp_reported + stats.msrp_open);
+        assert_eq!(
+            stats.msrp_acknowledged,
+            stats.msrp_delivered + stats.msrp_reported + stats.msrp_open
+        );
         assert_eq!(stats.msrp_open, 0, "{stats:?}");
     }
 }

@@ -4,6 +4,7 @@
     clippy::disallowed_methods,
     reason = "live tests run on the real clock and on real threads"
 )]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod calls;
 mod closing;
@@ -11,3 +12,4 @@ mod failures;
 mod operation;
 mod servers;
 mod standard;
+mod streams;

@@ -324,6 +324,22 @@ impl Backend for Mmsg {
         }
     }
 
+    fn shutdown(&mut self, socket: SocketId) {
+        let Some(slot) = self.slots.get_mut(socket) else {
+            return;
+        };
+        let token = slot.token;
+        let Socket::Stream(stream) = &mut slot.socket else {
+            return;
+        };
+        if stream.shutdown() {
+            self.watch(socket);
+        } else {
+            self.news.retain(|item| item.socket() != Some(socket));
+            self.news.push_back(RxItem::Closed { socket, token });
+        }
+    }
+
     fn close(&mut self, socket: SocketId, pool: &mut Pool) {
         let Some(slot) = self.slots.remove(socket) else {
             return;

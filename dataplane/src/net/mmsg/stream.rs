@@ -1,12 +1,12 @@
 //! One TCP connection of the mmsg backend.
 
 use std::io::{self, Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::frame::{Class, Frame, Pool};
 
-use super::super::queue::WriteQueue;
+use super::super::queue::{Outlet, WriteQueue};
 use super::epoll::Interest;
 
 /// How far a connection is.
@@ -45,6 +45,7 @@ pub(super) struct Stream {
     pub(super) paused: bool,
     /// What epoll was told last.
     watched: Interest,
+    outlet: Outlet,
     queue: WriteQueue,
 }
 
@@ -55,6 +56,7 @@ impl Stream {
             state,
             paused: false,
             watched: Interest::NONE,
+            outlet: Outlet::Open,
             queue: WriteQueue::new(),
         }
     }
@@ -130,7 +132,28 @@ impl Stream {
                 Err(error) => return Err(error),
             }
         }
+        self.end_outlet();
         Ok(drained)
+    }
+
+    /// Ends the writing half once nothing waits, and reads on. False when the connection has ended.
+    pub(super) fn shutdown(&mut self) -> bool {
+        self.adopt();
+        self.paused = false;
+        if self.outlet == Outlet::Open {
+            self.outlet = Outlet::Ending;
+        }
+        if self.state == State::Open {
+            self.end_outlet();
+        }
+        self.state != State::Ended
+    }
+
+    fn end_outlet(&mut self) {
+        if self.outlet.ends_now(self.queue.is_empty()) {
+            // A connection that broke can't be ended; reading it says so.
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
     }
 
     /// Reads one frame. A broken connection ends here even when it is paused, as it would be found
@@ -164,7 +187,7 @@ impl Stream {
     /// Writes a frame now or queues what the kernel does not take. False when that breaks the
     /// connection, or its queue is full.
     pub(super) fn write(&mut self, mut frame: Frame, pool: &mut Pool) -> bool {
-        if self.state == State::Ended {
+        if self.state == State::Ended || self.outlet != Outlet::Open {
             pool.give(frame);
             return true;
         }

@@ -48,8 +48,18 @@ pub(super) struct Pipe {
     pub(super) hung_up: bool,
     /// The world cut the connection.
     pub(super) broken: bool,
+    pub(super) near: NearEnd,
+}
+
+/// What the worker's end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NearEnd {
+    /// It is written to and read, or will be.
+    Open,
+    /// The worker ended its writing half and has written all; it still reads.
+    Ended,
     /// The worker closed it, or never accepted it.
-    pub(super) closed: bool,
+    Closed,
 }
 
 impl Pipe {
@@ -62,7 +72,7 @@ impl Pipe {
             window: WINDOW_BYTES,
             hung_up: false,
             broken: false,
-            closed: false,
+            near: NearEnd::Open,
         }
     }
 
@@ -134,7 +144,9 @@ impl SimHandle {
         let mut world = self.world.borrow_mut();
         let dialler = world.pipes.get_mut(connection.0).and_then(|pipe| {
             // The number of a socket that was closed may be somebody else's by now.
-            (!pipe.closed).then(|| pipe.dialler.take()).flatten()
+            (pipe.near != NearEnd::Closed)
+                .then(|| pipe.dialler.take())
+                .flatten()
         });
         if let Some(socket) = dialler {
             world.arrive(socket, What::Answered { accepted });
@@ -144,7 +156,7 @@ impl SimHandle {
     /// Sends bytes to the worker; says how many fit before it has to read some, 64 KiB in all.
     pub fn feed(&self, connection: Connection, bytes: &[u8]) -> usize {
         self.with(connection, |pipe| {
-            if pipe.closed || pipe.broken || pipe.hung_up {
+            if pipe.near == NearEnd::Closed || pipe.broken || pipe.hung_up {
                 return 0;
             }
             let room = WINDOW_BYTES.saturating_sub(pipe.inward.len());
@@ -186,10 +198,12 @@ impl SimHandle {
         self.with(connection, |pipe| pipe.inward.len()).unwrap_or(0)
     }
 
-    /// Whether the worker closed a connection. What it wrote before can still be read.
+    /// Whether the worker sends no more on a connection: it closed it, or its own half of it. What
+    /// it wrote before can still be read.
     #[must_use]
     pub fn is_closed(&self, connection: Connection) -> bool {
-        self.with(connection, |pipe| pipe.closed).unwrap_or(true)
+        self.with(connection, |pipe| pipe.near != NearEnd::Open)
+            .unwrap_or(true)
     }
 
     /// Whether the worker has a datagram socket or a listener there.

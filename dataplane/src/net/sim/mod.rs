@@ -28,7 +28,7 @@ use crate::limits::{DATAGRAM_FRAME_BYTES, DATAGRAM_HEADROOM_BYTES, RX_BATCH, SOC
 use super::slots::Slots;
 use super::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch, TxItem};
 
-use handle::Pipe;
+use handle::{NearEnd, Pipe};
 use stream::{State, Stream};
 
 /// Sockets in memory; the world has the other end, a [`SimHandle`].
@@ -213,7 +213,7 @@ impl World {
         if let What::Dial(connection) = what
             && let Some(pipe) = self.pipes.get_mut(connection.0)
         {
-            pipe.closed = true;
+            pipe.near = NearEnd::Closed;
         }
     }
 
@@ -305,16 +305,24 @@ impl Backend for Sim {
 
     fn adopt(&mut self, socket: SocketId, token: Token) {
         self.set_token(socket, token);
-        if let Some((stream, ..)) = self.world.borrow_mut().stream_mut(socket)
-            && stream.state == State::Accepted
-        {
-            stream.state = State::Open;
+        if let Some((stream, ..)) = self.world.borrow_mut().stream_mut(socket) {
+            stream.adopt();
         }
     }
 
     fn set_token(&mut self, socket: SocketId, token: Token) {
         if let Some(slot) = self.world.borrow_mut().slots.get_mut(socket) {
             slot.token = token;
+        }
+    }
+
+    fn shutdown(&mut self, socket: SocketId) {
+        let mut world = self.world.borrow_mut();
+        if let Some((stream, pipe, token)) = world.stream_mut(socket)
+            && !stream.shutdown(pipe)
+        {
+            world.news.retain(|item| item.socket() != Some(socket));
+            world.news.push_back(RxItem::Closed { socket, token });
         }
     }
 

@@ -2,8 +2,8 @@
 
 use crate::frame::{Class, Frame, Pool};
 
-use super::super::queue::WriteQueue;
-use super::handle::{Connection, Pipe};
+use super::super::queue::{Outlet, WriteQueue};
+use super::handle::{Connection, NearEnd, Pipe};
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,7 @@ pub(super) struct Stream {
     pub(super) connection: Connection,
     pub(super) state: State,
     pub(super) paused: bool,
+    pub(super) outlet: Outlet,
     pub(super) queue: WriteQueue,
 }
 
@@ -40,6 +41,7 @@ impl Stream {
             connection,
             state,
             paused: false,
+            outlet: Outlet::Open,
             queue: WriteQueue::new(),
         }
     }
@@ -67,12 +69,37 @@ impl Stream {
             }
             drained |= self.queue.written(count, pool);
         }
+        self.end_outlet(pipe);
         drained
+    }
+
+    /// Ends the writing half once nothing waits, and reads on. False when the connection has ended.
+    pub(super) fn shutdown(&mut self, pipe: &mut Pipe) -> bool {
+        self.adopt();
+        self.paused = false;
+        if self.outlet == Outlet::Open {
+            self.outlet = Outlet::Ending;
+        }
+        self.end_outlet(pipe);
+        self.state != State::Ended
+    }
+
+    /// Its owner takes it: it is read from now on.
+    pub(super) fn adopt(&mut self) {
+        if self.state == State::Accepted {
+            self.state = State::Open;
+        }
+    }
+
+    fn end_outlet(&mut self, pipe: &mut Pipe) {
+        if self.is_made() && self.outlet.ends_now(self.queue.is_empty()) {
+            pipe.near = NearEnd::Ended;
+        }
     }
 
     /// Writes a frame now or queues what the window has no room for. False when the queue is full.
     pub(super) fn write(&mut self, pipe: &mut Pipe, mut frame: Frame, pool: &mut Pool) -> bool {
-        if self.state == State::Ended {
+        if self.state == State::Ended || self.outlet != Outlet::Open {
             pool.give(frame);
             return true;
         }

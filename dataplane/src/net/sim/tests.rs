@@ -223,3 +223,31 @@ fn nothing_of_a_closed_socket_reaches_its_successor() {
     assert!(rig.world.is_closed(far));
     assert!(rig.world.dial(peer(), at).is_none());
 }
+
+#[test]
+fn a_half_closed_connection_is_written_out_and_read_to_its_end() {
+    let mut rig = Rig::new();
+    let (near, far) = rig.pair();
+    rig.world.set_window(far, 4);
+    rig.write(near, b"last words");
+    rig.sim.pause(near);
+    rig.world.feed(far, b"unread");
+    rig.sim.shutdown(near);
+    rig.write(near, b"too late");
+    let items = rig.receive();
+    assert!(matches!(items[..], [RxItem::Bytes { .. }]), "{items:?}");
+    assert!(!rig.world.is_closed(far), "not all is written");
+    let mut heard = rig.world.read(far, 100);
+    for _ in 0..3 {
+        assert!(rig.receive().is_empty());
+        heard.extend(rig.world.read(far, 100));
+    }
+    assert_eq!(heard, b"last words");
+    assert!(rig.world.is_closed(far));
+    rig.world.hang_up(far);
+    let items = rig.receive();
+    assert!(matches!(items[..], [RxItem::Closed { socket, .. }] if socket == near));
+    rig.sim.shutdown(near);
+    let items = rig.receive();
+    assert!(matches!(items[..], [RxItem::Closed { socket, .. }] if socket == near));
+}

@@ -52,6 +52,8 @@ scenes![
     streams::a_connection_is_read_again_after_a_famine,
     streams::many_tiny_writes_arrive_whole,
     streams::a_queue_that_is_full_ends_the_connection,
+    streams::a_half_closed_connection_is_written_out_and_read_to_its_end,
+    streams::a_connection_that_ended_is_told_of_again_when_it_is_half_closed,
     streams::closing_gives_back_the_frames_that_wait,
     streams::a_connection_can_be_closed_while_it_is_made_or_before_it_is_adopted,
 ];

@@ -283,3 +283,71 @@ pub(super) fn a_connection_is_read_again_after_a_famine(make: Make) {
     });
     assert!(heard == said, "the bytes differ");
 }
+
+pub(super) fn a_half_closed_connection_is_written_out_and_read_to_its_end(make: Make) {
+    let mut rig = Rig::new(make);
+    let before = rig.free();
+    let (near, mut far) = rig.pair();
+    let mut said = 0;
+    while rig.backend.queued(near) < 50_000 {
+        rig.write(near, &[5; 16_384]);
+        said += 16_384;
+        rig.backend.receive(&mut rig.rx, &mut rig.pool);
+    }
+    rig.backend.pause(near);
+    far.write_all(&[1; 100_000]).unwrap();
+    rig.backend.set_token(near, Token(99));
+    rig.backend.shutdown(near);
+    rig.write(near, b"too late");
+    far.set_nonblocking(true).unwrap();
+    let (mut heard, mut read, mut buffer) = (0, 0, vec![0; 65_536]);
+    rig.until(|rig| {
+        for item in std::mem::take(&mut rig.rx.items) {
+            match item {
+                RxItem::Bytes { frame, .. } => read += rig.bytes_of(frame).len(),
+                RxItem::Drained { .. } => {}
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+        let mut ended = false;
+        while let Ok(count) = far.read(&mut buffer) {
+            heard += count;
+            if count == 0 {
+                ended = true;
+                break;
+            }
+        }
+        (ended && read == 100_000).then_some(())
+    });
+    assert_eq!(heard, said, "all, and nothing that was too late");
+    drop(far);
+    rig.until(|rig| match rig.rx.items.pop() {
+        Some(RxItem::Closed { socket, token }) => {
+            assert_eq!((socket, token), (near, Token(99)));
+            Some(())
+        }
+        other => panic_on(other),
+    });
+    rig.backend.close(near, &mut rig.pool);
+    assert_eq!(rig.free(), before);
+}
+
+pub(super) fn a_connection_that_ended_is_told_of_again_when_it_is_half_closed(make: Make) {
+    let mut rig = Rig::new(make);
+    let (near, far) = rig.pair();
+    drop(far);
+    for told in 0..2 {
+        rig.until(|rig| match rig.rx.items.pop() {
+            Some(RxItem::Closed { socket, .. }) => {
+                assert_eq!(socket, near);
+                Some(())
+            }
+            other => panic_on(other),
+        });
+        rig.settle();
+        assert_eq!(rig.discard(), [""; 0], "told once each time");
+        if told == 0 {
+            rig.backend.shutdown(near);
+        }
+    }
+}

@@ -17,7 +17,7 @@ mod stream;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ use socket2::Socket;
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{DATAGRAM_HEADROOM_BYTES, RX_BATCH, TX_BATCH};
 
+use super::queue::Outlet;
 use super::slots::Slots;
 use super::sys::{self, RawAddress};
 use super::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch, TxItem};
@@ -239,6 +240,18 @@ impl Uring {
         }
     }
 
+    /// Ends a connection's writing half, if that is wanted and nothing waits to be written.
+    fn end_outlet(&mut self, id: SocketId) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && let Kind::Stream(stream) = &mut slot.kind
+            && stream.state == State::Open
+            && stream.outlet.ends_now(stream.queue.is_empty())
+        {
+            // A connection that broke can't be ended; reading it says so.
+            let _ = slot.socket.shutdown(Shutdown::Write);
+        }
+    }
+
     /// Ends a connection and says so once. Its queue is left to the close: the kernel may read it.
     fn fail(&mut self, id: SocketId) {
         if let Some(slot) = self.slots.get_mut(id)
@@ -379,6 +392,28 @@ impl Backend for Uring {
     fn set_token(&mut self, socket: SocketId, token: Token) {
         if let Some(slot) = self.slots.get_mut(socket) {
             slot.token = token;
+        }
+    }
+
+    fn shutdown(&mut self, socket: SocketId) {
+        let Some(slot) = self.slots.get_mut(socket) else {
+            return;
+        };
+        let token = slot.token;
+        let Kind::Stream(stream) = &mut slot.kind else {
+            return;
+        };
+        stream.paused = false;
+        if stream.outlet == Outlet::Open {
+            stream.outlet = Outlet::Ending;
+        }
+        if stream.state == State::Ended {
+            self.news.retain(|item| item.socket() != Some(socket));
+            self.news.push_back(RxItem::Closed { socket, token });
+        } else {
+            self.adopt(socket, token);
+            self.arm_later(socket);
+            self.end_outlet(socket);
         }
     }
 

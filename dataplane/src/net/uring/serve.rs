@@ -186,6 +186,7 @@ impl Uring {
             });
             self.arm_later(id);
             self.write_on(id, pool);
+            self.end_outlet(id);
         }
     }
 
@@ -214,6 +215,7 @@ impl Uring {
                     });
                 }
                 self.write_on(id, pool);
+                self.end_outlet(id);
             }
             Err(_) if completion.result == -libc::EINTR => {
                 stream.queue.written(0, pool);
@@ -225,7 +227,7 @@ impl Uring {
 
     pub(super) fn send_bytes(&mut self, id: SocketId, frame: Frame, pool: &mut Pool) {
         let refused = match self.stream_mut(id) {
-            Some(stream) if stream.state != State::Ended => stream.queue.push(frame, pool).err(),
+            Some(stream) if stream.takes_bytes() => stream.queue.push(frame, pool).err(),
             _ => return pool.give(frame),
         };
         if let Some(frame) = refused {

@@ -1,6 +1,6 @@
 //! One TCP connection of the uring backend.
 
-use super::super::queue::WriteQueue;
+use super::super::queue::{Outlet, WriteQueue};
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(super) struct Stream {
     pub(super) writing: bool,
     /// The last read left something in the socket.
     pub(super) unread: bool,
+    pub(super) outlet: Outlet,
     pub(super) queue: WriteQueue,
 }
 
@@ -32,6 +33,7 @@ impl Stream {
             paused: false,
             writing: false,
             unread: false,
+            outlet: Outlet::Open,
             queue: WriteQueue::new(),
         }
     }
@@ -39,6 +41,11 @@ impl Stream {
     /// Whether it is to be read.
     pub(super) fn is_read(&self) -> bool {
         self.state == State::Open && !self.paused
+    }
+
+    /// Whether it is to be written to.
+    pub(super) fn takes_bytes(&self) -> bool {
+        self.state != State::Ended && self.outlet == Outlet::Open
     }
 
     /// Whether something waits that the kernel can be given to write.

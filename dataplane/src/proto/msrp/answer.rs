@@ -168,6 +168,33 @@ impl Connections {
         }
     }
 
+    /// What went to a leg and waits for a response has failed.
+    pub(super) fn fail_open_of(&mut self, leg: LegKey, out: &mut impl Egress) {
+        let Some(sink) = self.connection_of(leg) else {
+            return;
+        };
+        let Some(source) = self.legs.get(leg).and_then(|leg| leg.peer) else {
+            return;
+        };
+        let first = self
+            .connection(sink)
+            .and_then(|state| self.transactions.first(state.open));
+        let mut next = first;
+        while let Some(ticket) = next {
+            next = self.transactions.after(ticket);
+            let is_its = self
+                .transactions
+                .get(ticket)
+                .is_some_and(|open| open.source.key == source);
+            if is_its
+                && let Some(transaction) = self.forget(ticket, sink)
+                && matches!(transaction.kind, Kind::Send(_))
+            {
+                self.settle(&transaction, Status(481), out);
+            }
+        }
+    }
+
     /// What went out is complete: its response is waited for, where there will be one.
     pub(super) fn begin_waiting(&mut self, sink: ConnectionKey, ticket: Ticket, is_send: bool) {
         let progress = self.transactions.get(ticket).map(|open| open.progress);
@@ -198,6 +225,10 @@ impl Connections {
         let mut open = self.open_on(sink);
         let transaction = self.transactions.close(ticket, &mut open);
         self.set_open_on(sink, open);
+        let source = transaction.as_ref().map(|closed| closed.source);
+        if let Some(leg) = source.and_then(|source| self.legs.live_mut(source)) {
+            leg.open = leg.open.saturating_sub(1);
+        }
         transaction
     }
 

@@ -38,6 +38,8 @@ pub(super) struct LegState {
     pub(super) frozen: bool,
     pub(super) link: Link,
     pub(super) facts: MsrpFacts,
+    /// Transactions of what came from it, not answered yet.
+    pub(super) open: u32,
     stopped: [u64; MSRP_STOPPED],
     stopped_next: usize,
 }
@@ -136,6 +138,7 @@ impl Legs {
             frozen: false,
             link: Link::Awaited,
             facts: MsrpFacts::default(),
+            open: 0,
             stopped: [0; MSRP_STOPPED],
             stopped_next: 0,
         };

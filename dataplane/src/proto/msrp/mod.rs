@@ -260,6 +260,23 @@ impl Connections {
         self.wake_source_of(leg);
     }
 
+    /// Whether all that came from a leg is forwarded and answered.
+    #[must_use]
+    pub fn is_settled(&self, leg: LegKey) -> bool {
+        let forward = self
+            .connection_of(leg)
+            .and_then(|key| self.connection(key)?.forward());
+        let is_relaying = forward.is_some_and(|forward| forward.from.key == leg);
+        !is_relaying && self.legs.get(leg).is_none_or(|state| state.open == 0)
+    }
+
+    /// Reports the SENDs to a leg that wait for a response, with 481: it is going to be removed.
+    pub fn report_open(&mut self, leg: LegKey, out: &mut impl Egress, stats: &mut Stats) {
+        self.fail_open_of(leg, out);
+        self.run_ready(out);
+        self.counts.publish(stats);
+    }
+
     /// Removes a leg. Its connection stays, and expires unless another leg is bound to it.
     ///
     /// A chunk that is being relayed from or to it is given up with `#` at the next call.

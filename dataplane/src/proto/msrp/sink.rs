@@ -205,9 +205,12 @@ impl Connections {
         let Some(opening) = opening else {
             return Some(Ticket::untracked(&mut self.random));
         };
+        let source = opening.source;
         let ticket = self.transactions.open(opening, &mut self.random);
-        if ticket.is_none() {
-            self.counts.full_transactions += 1;
+        match (ticket, self.legs.live_mut(source)) {
+            (None, _) => self.counts.full_transactions += 1,
+            (Some(_), Some(leg)) => leg.open += 1,
+            (Some(_), None) => {}
         }
         ticket
     }

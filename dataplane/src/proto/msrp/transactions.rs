@@ -289,6 +289,11 @@ impl Transactions {
         self.ticket(on_sink.first)
     }
 
+    /// The one after another on a sink's list.
+    pub(super) fn after(&self, ticket: Ticket) -> Option<Ticket> {
+        self.ticket(self.get(ticket)?.by_sink.after)
+    }
+
     fn deadline(&mut self, now: Instant) -> u64 {
         self.epoch.get_or_insert(now);
         let timeout = u64::try_from(self.timeout.as_nanos()).unwrap_or(u64::MAX);

@@ -217,6 +217,7 @@ fn a_release_waits_for_the_queue_and_not_longer_than_it_may() {
             panic!()
         };
         assert_eq!(facts[0].legs[0].bytes, 10);
+        world.cycle();
         assert_eq!(world.net.borrow().sockets.len(), 1, "the listener for MSRP");
         assert_eq!(world.worker.pool.free(Class::Stream), 256);
     }

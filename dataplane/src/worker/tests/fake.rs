@@ -40,6 +40,8 @@ pub struct Sock {
     pub window: usize,
     pub written: Vec<u8>,
     above: bool,
+    /// The worker ended its half; the far end closes its own when it has taken all.
+    pub ended: bool,
     /// Where it was to connect to.
     pub remote: Option<SocketAddr>,
 }
@@ -53,6 +55,8 @@ pub struct Net {
     pub sent: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     pub taken: BTreeSet<SocketAddr>,
     pub bad_ip: Option<IpAddr>,
+    /// Far ends keep their half open when the worker ends its own.
+    pub far_ends_linger: bool,
 }
 
 pub struct Fake(pub Rc<RefCell<Net>>);
@@ -70,6 +74,7 @@ impl Net {
             window: usize::MAX,
             written: Vec::new(),
             above: false,
+            ended: false,
             remote: None,
         };
         self.sockets.insert(self.next, sock);
@@ -168,6 +173,19 @@ impl Backend for Fake {
         net.sockets.get_mut(&socket.0).unwrap().token = token;
     }
 
+    fn shutdown(&mut self, socket: SocketId) {
+        let mut net = self.0.borrow_mut();
+        let lingers = net.far_ends_linger;
+        let sock = net.sockets.get_mut(&socket.0).unwrap();
+        assert_eq!(sock.kind, Kind::Connection);
+        assert!(!sock.ended, "{socket:?} ended twice");
+        sock.ended = true;
+        sock.paused = false;
+        if !lingers {
+            net.made(socket, false);
+        }
+    }
+
     fn close(&mut self, socket: SocketId, _: &mut Pool) {
         let closed = self.0.borrow_mut().sockets.remove(&socket.0);
         assert!(closed.is_some(), "{socket:?} closed twice");
@@ -238,6 +256,7 @@ impl Backend for Fake {
                 }
                 TxItem::Bytes { socket, frame } => {
                     let sock = net.sockets.get_mut(&socket.0).expect("a live connection");
+                    assert!(!sock.ended, "{socket:?} is written to after its end");
                     sock.written.extend(pool.bytes(&frame));
                     sock.queue += frame.len();
                     sock.drain();

@@ -1,9 +1,11 @@
 //! Scenes over a backend in memory: control orders at one end, clients send at the other.
 
 mod bytes;
+mod closing;
 mod fake;
 mod msrp;
 mod orders;
+mod panic;
 mod random;
 mod rtp;
 mod start;

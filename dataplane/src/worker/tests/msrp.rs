@@ -14,17 +14,17 @@ const A_PATH: &str = "msrp://192.0.2.1:7000/aaaa;tcp";
 const B: &str = "192.0.2.2:8000";
 const B_PATH: &str = "msrp://192.0.2.2:8000/bbbb;tcp";
 
-struct Chat {
-    world: World,
+pub(super) struct Chat {
+    pub(super) world: World,
     /// The relay's URI, per side.
-    path: [Vec<u8>; 2],
-    a: SocketId,
-    b: SocketId,
+    pub(super) path: [Vec<u8>; 2],
+    pub(super) a: SocketId,
+    pub(super) b: SocketId,
 }
 
-fn spec() -> LegSpec {
+pub(super) fn spec(local_ip: &str) -> LegSpec {
     LegSpec::Msrp {
-        local_ip: LOCAL.parse().unwrap(),
+        local_ip: local_ip.parse().unwrap(),
         match_session_id_only: false,
     }
 }
@@ -43,14 +43,14 @@ fn connect(side: Side, path: &str, at: &str, setup: MsrpSetup) -> Act {
     }
 }
 
-fn listen() -> SocketAddr {
+pub(super) fn listen() -> SocketAddr {
     address("10.0.0.1:2855")
 }
 
 /// A has connected and bound its leg; the relay has connected to B.
-fn chat() -> Chat {
+pub(super) fn chat() -> Chat {
     let mut world = World::new(&config(10_000, 10_099));
-    let opened = world.order(1, vec![open(0, &spec())]);
+    let opened = world.order(1, vec![open(0, &spec(LOCAL))]);
     let Act::Open(plan) = &opened.acts[0] else {
         panic!()
     };
@@ -86,7 +86,7 @@ fn chat() -> Chat {
 }
 
 impl Chat {
-    fn send_from_a(&self, id: &str, body: Option<&str>) -> Vec<u8> {
+    pub(super) fn send_from_a(&self, id: &str, body: Option<&str>) -> Vec<u8> {
         let to = str::from_utf8(&self.path[0]).unwrap();
         let mut frame = format!(
             "MSRP {id} SEND\r\nTo-Path: {to}\r\nFrom-Path: {A_PATH}\r\nMessage-ID: m{id}\r\n"
@@ -100,14 +100,14 @@ impl Chat {
         frame.into_bytes()
     }
 
-    fn feed(&mut self, socket: SocketId, bytes: &[u8]) {
+    pub(super) fn feed(&mut self, socket: SocketId, bytes: &[u8]) {
         self.world.net.borrow_mut().feed(socket, bytes);
         self.world.cycle();
         self.world.cycle();
     }
 
     /// What the worker wrote to a connection since this was asked last.
-    fn written(&self, socket: SocketId) -> std::borrow::Cow<'static, str> {
+    pub(super) fn written(&self, socket: SocketId) -> std::borrow::Cow<'static, str> {
         let mut net = self.world.net.borrow_mut();
         let sock = net.sockets.get_mut(&socket.0).unwrap();
         let bytes = std::mem::take(&mut sock.written);
@@ -164,7 +164,7 @@ fn a_release_closes_both_connections_and_tells_nothing() {
     let mut chat = chat();
     let (a, frame) = (chat.a, chat.send_from_a("abcd1234", Some("hello")));
     chat.feed(a, &frame);
-    let released = chat.world.order(1, vec![release(StreamSet::ALL, 1000)]);
+    let released = chat.world.order(1, vec![release(StreamSet::ALL, 0)]);
     let Act::Release { facts, .. } = &released.acts[0] else {
         panic!()
     };
@@ -173,6 +173,7 @@ fn a_release_closes_both_connections_and_tells_nothing() {
         "the binding SEND and the message"
     );
     assert_eq!(facts[0].legs[0].source, Some(address(A)));
+    chat.world.cycle();
     assert_eq!(chat.world.net.borrow().sockets.len(), 1, "the listener");
     assert_eq!(chat.world.worker.stats.sockets, 1);
     chat.world.pass(500);
@@ -248,7 +249,7 @@ fn an_address_that_nobody_listens_on_is_refused() {
         local_ip: "10.0.0.2".parse().unwrap(),
         match_session_id_only: false,
     };
-    let refused = world.order(1, vec![open(0, &spec()), open(1, &elsewhere)]);
+    let refused = world.order(1, vec![open(0, &spec(LOCAL)), open(1, &elsewhere)]);
     assert_eq!(refused.outcome, Outcome::Refused(Refusal::Socket));
     assert!(world.worker.streams.is_empty());
 }

@@ -109,16 +109,70 @@ fn what_is_not_rtp_is_counted_and_goes_nowhere() {
     let stun = [
         0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ];
-    let dtls = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     let stray = address("203.0.113.9:9");
-    for bytes in [stun.as_slice(), &dtls, &[], &[0x80], &[0xff; 1500]] {
+    for bytes in [
+        stun.as_slice(),
+        &[19; 20],
+        &[64; 20],
+        &[],
+        &[0x80],
+        &[0xff; 1500],
+    ] {
         assert_eq!(world.datagram(stray, local[0].0, bytes).len(), 0);
     }
-    assert_eq!(world.dropped(DropReason::NotRtp), 5);
+    assert_eq!(world.dropped(DropReason::NotRtp), 6);
     let sent = world.datagram(address(B), local[1].0, &rtp(1, 1));
     assert_eq!(sent[0].1, address(A), "garbage teaches no address");
     assert_eq!(world.worker.pool.free(crate::frame::Class::Datagram), 1024);
 }
+
+#[test]
+fn a_dtls_handshake_passes_untouched_on_both_ports_and_during_hold() {
+    let Call { mut world, local } = call(false, Learn::Never);
+    let [(rtp_a, rtcp_a), (rtp_b, rtcp_b)] = local;
+    for (from, to, out, far) in [
+        (A, rtp_a, rtp_b, B),
+        (B, rtp_b, rtp_a, A),
+        (A_RTCP, rtcp_a, rtcp_b, B_RTCP),
+    ] {
+        let sent = world.datagram(address(from), to, &DTLS);
+        assert_eq!(sent, [(out, address(far), DTLS.to_vec())]);
+    }
+    // DTLS 1.3's unified header, the last first byte there is.
+    assert_eq!(world.datagram(address(A), rtp_a, &[63, 1, 2]).len(), 1);
+    let silent = Direction {
+        may_send: false,
+        may_receive: false,
+    };
+    let remote = RtpRemote {
+        rtp: address(A),
+        rtcp: address(A_RTCP),
+    };
+    world.order(1, vec![connect_with(0, Side::A, remote, silent)]);
+    assert_eq!(world.datagram(address(A), rtp_a, &DTLS).len(), 1);
+    assert!(world.datagram(address(B_RTCP), rtp_a, &DTLS).is_empty());
+    assert_eq!(world.dropped(DropReason::Source), 1, "a stray's");
+    assert_eq!(world.worker.stats.drops.iter().sum::<u64>(), 1);
+    let released = world.order(1, vec![release(StreamSet::ALL, 0)]);
+    let crate::api::Act::Release { facts, .. } = &released.acts[0] else {
+        panic!()
+    };
+    let [a, _] = facts[0].legs;
+    assert_eq!((a.packets, a.bytes, a.rtcp_packets), (0, 0, 0));
+}
+
+#[test]
+fn a_dtls_handshake_teaches_where_a_client_behind_nat_is() {
+    let Call { mut world, local } = call(true, LEARN);
+    let [(rtp_a, _), (rtp_b, _)] = local;
+    let behind = address("198.51.100.7:1024");
+    assert_eq!(world.datagram(behind, rtp_a, &DTLS).len(), 1);
+    assert_eq!(world.datagram(address(B), rtp_b, &DTLS)[0].1, behind);
+    assert_eq!(world.datagram(behind, rtp_a, &rtp(1, 1)).len(), 1);
+}
+
+/// The head of a ClientHello's record.
+const DTLS: [u8; 13] = [22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn nothing_passes_before_the_far_ends_are_named() {

@@ -7,11 +7,12 @@ use crate::api::{
     Act, BackendKind, Config, Doorbell, Event, Learn, LegSpec, Order, Side, StreamSet,
 };
 use crate::net::uring::Uring;
+use crate::stats::DropReason;
 use crate::worker::{Handle, start};
 
 use super::fake::{config, connect, locals, open, order, release, rtp};
 
-fn real(backend: BackendKind) -> Config {
+pub(super) fn real(backend: BackendKind) -> Config {
     Config {
         backend,
         workers: 2,
@@ -21,7 +22,7 @@ fn real(backend: BackendKind) -> Config {
     }
 }
 
-fn wait_for(handle: &mut Handle) -> Box<Order> {
+pub(super) fn wait_for(handle: &mut Handle) -> Box<Order> {
     loop {
         match handle.link.news() {
             Some(Event::Done(order)) => return order,
@@ -31,7 +32,7 @@ fn wait_for(handle: &mut Handle) -> Box<Order> {
     }
 }
 
-fn client() -> (UdpSocket, SocketAddr) {
+pub(super) fn client() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(5)))
@@ -71,6 +72,10 @@ fn relays(backend: BackendKind) {
             a.send_to(&rtp(seq, 1), local[0].0).unwrap();
             let (len, from) = b.recv_from(&mut buffer).unwrap();
             assert_eq!((&buffer[..len], from), (rtp(seq, 1).as_slice(), local[1].0));
+        }
+        a.send_to(&[0x80; 3000], local[0].0).unwrap();
+        while handle.board.load().drops[DropReason::TooLong as usize] == 0 {
+            std::thread::yield_now();
         }
         handle
             .link

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 use super::{Frame, World, bind, frame, response, send_head};
-use crate::proto::msrp::{ConnectionKey, Connections, Egress, Verdict};
+use crate::proto::msrp::{ConnectionKey, Connections, Egress, LegKey, Verdict};
 
 #[derive(Default)]
 struct Counted(u64);
@@ -217,6 +217,9 @@ fn random_traffic_both_ways_arrives_whole_and_in_order() {
         );
         assert_eq!(world.stats.msrp_open, 0, "seed {seed:#x}, round {round}");
         assert_eq!(world.stats.msrp_reported, 0);
+        for leg in 0..4 {
+            assert!(world.relay.is_settled(LegKey(leg)), "seed {seed:#x}: {leg}");
+        }
     }
 }
 

@@ -1,0 +1,116 @@
+//! A worker that panics ends alone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::api::{BackendKind, Config, Doorbell, Learn, LegSpec, Outcome};
+use crate::frame::Pool;
+use crate::net::mmsg::Mmsg;
+use crate::net::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch};
+use crate::worker::start::{Birth, start_with};
+use crate::worker::{Handle, start_one};
+
+use super::fake::{locals, open, order};
+use super::start::{client, real, wait_for};
+
+/// Real sockets, and a panic at the datagram that is one octet long.
+struct Brittle(Mmsg);
+
+impl Backend for Brittle {
+    fn open(&mut self, spec: &SocketSpec, token: Token) -> io::Result<(SocketId, SocketAddr)> {
+        self.0.open(spec, token)
+    }
+
+    fn adopt(&mut self, socket: SocketId, token: Token) {
+        self.0.adopt(socket, token);
+    }
+
+    fn set_token(&mut self, socket: SocketId, token: Token) {
+        self.0.set_token(socket, token);
+    }
+
+    fn shutdown(&mut self, socket: SocketId) {
+        self.0.shutdown(socket);
+    }
+
+    fn close(&mut self, socket: SocketId, pool: &mut Pool) {
+        self.0.close(socket, pool);
+    }
+
+    fn pause(&mut self, socket: SocketId) {
+        self.0.pause(socket);
+    }
+
+    fn resume(&mut self, socket: SocketId) {
+        self.0.resume(socket);
+    }
+
+    fn queued(&self, socket: SocketId) -> usize {
+        self.0.queued(socket)
+    }
+
+    fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
+        let count = self.0.receive(rx, pool);
+        for item in &rx.items {
+            if let RxItem::Datagram { frame, .. } = item {
+                assert_ne!(frame.len(), 1, "this panic is wanted");
+            }
+        }
+        count
+    }
+
+    fn send(&mut self, tx: &mut TxBatch, pool: &mut Pool) -> usize {
+        self.0.send(tx, pool)
+    }
+
+    fn wait(&mut self, at_most: Duration) -> io::Result<()> {
+        self.0.wait(at_most)
+    }
+}
+
+fn live(birth: Birth) {
+    let backend = Brittle(Mmsg::new(birth.bell()).unwrap());
+    let pool = Pool::new(birth.config.pool);
+    birth.run(backend, pool, BackendKind::Epoll);
+}
+
+/// Opens a stream and says where its A side is bound.
+fn opened(handle: &mut Handle) -> SocketAddr {
+    let spec = LegSpec::Rtp {
+        local_ip: "127.0.0.1".parse().unwrap(),
+        rtcp_mux: true,
+        learn: Learn::Never,
+    };
+    handle.link.order(order(1, vec![open(0, &spec)])).unwrap();
+    let done = wait_for(handle);
+    assert_eq!(done.outcome, Outcome::Done);
+    locals(&done.acts[0])[0].0
+}
+
+#[test]
+fn a_worker_that_panics_ends_alone_and_another_takes_its_place() {
+    let bell = Doorbell::new().unwrap();
+    let config = Config {
+        // The second worker of two has the upper half of the ports, and no other test has these.
+        port_first: 46_000,
+        port_last: 46_199,
+        ..real(BackendKind::Epoll)
+    };
+    let mut brittle = start_with(&config, 0, &bell, live).unwrap();
+    let mut sound = start_one(&config, 1, &bell).unwrap();
+    let was_at = opened(&mut brittle);
+    assert!(!brittle.link.is_abandoned());
+
+    let (peer, _) = client();
+    peer.send_to(b"!", was_at).unwrap();
+    while !brittle.link.is_abandoned() {
+        std::thread::yield_now();
+    }
+    assert!(brittle.thread.join().is_err(), "it ended by a panic");
+    opened(&mut sound);
+    assert!(!sound.link.is_abandoned());
+
+    let mut heir = start_one(&config, 0, &bell).unwrap();
+    assert_eq!(opened(&mut heir), was_at, "its sockets were closed");
+}
