@@ -198,7 +198,7 @@ impl World {
         self.act(|world| {
             world
                 .relay
-                .handle_timeout(world.now, &mut world.out, &mut world.stats)
+                .handle_timeout(world.now, &mut world.out, &mut world.stats);
         });
         self.check();
         while let Some(key) = self.relay.expired(self.now) {
