@@ -128,6 +128,11 @@ pub(super) async fn open(
         ports: (config.media.port_first, config.media.port_last),
         is_in_media_path: settings.stay.mode() == crate::cpm::participating::Mode::B2bua,
     };
+    tracing::info!(
+        workers = ready.workers.0,
+        backend = ready.workers.1,
+        "the workers have started"
+    );
     let engine = Engine::new(settings, links.len(), seed, now, wall_clock());
     let bell_rang = watch(&bell).map_err(RunError::System)?;
     let relay = Relay {
