@@ -109,7 +109,7 @@ fn msrp_parts(pieces: &[&[u8]], guard: Option<TransactionId>) -> (Vec<Part>, usi
                     body.extend_from_slice(octets);
                 }
                 (Step::Body(octets) | Step::Collision(octets), _) => {
-                    parts.push(Part::Body(octets.to_vec()))
+                    parts.push(Part::Body(octets.to_vec()));
                 }
                 (Step::End(flag), _) => parts.push(Part::End(flag)),
             }

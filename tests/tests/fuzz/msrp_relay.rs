@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dataplane::proto::msrp::{Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict};
-use dataplane::stats::Stats;
+use dataplane::stats::{DropReason, Stats};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -198,8 +198,9 @@ impl World {
                 .receive(world.now, key, bytes, &mut world.out, &mut world.stats)
         });
         self.check();
-        if let Verdict::Close(_) = verdict {
-            assert!(self.is_spoilt || !bytes.is_empty());
+        if let Verdict::Close(why) = verdict {
+            let is_valid = !self.is_spoilt && why == DropReason::NotMsrp;
+            assert!(!is_valid, "refused at {}", bytes.escape_ascii());
             self.close(key);
         }
     }
@@ -218,7 +219,7 @@ impl World {
         self.act(|world| {
             world
                 .relay
-                .handle_timeout(world.now, &mut world.out, &mut world.stats)
+                .handle_timeout(world.now, &mut world.out, &mut world.stats);
         });
         self.check();
         while let Some(key) = self.relay.expired(self.now) {

@@ -323,9 +323,9 @@ impl World {
                 let at = random.random_range(0..self.connections.len());
                 let connection = self.connections.swap_remove(at);
                 if random.random() {
-                    self.net.hang_up(connection)
+                    self.net.hang_up(connection);
                 } else {
-                    self.net.cut(connection)
+                    self.net.cut(connection);
                 }
             }
         }
