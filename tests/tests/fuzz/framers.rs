@@ -49,7 +49,7 @@ fn sip_stream(random: &mut StdRng) -> Vec<u8> {
 #[test]
 fn a_sip_stream_gives_the_same_messages_however_it_is_cut() {
     let all = seeds::sip();
-    rounds("sip framer", 600, move |random| {
+    rounds("sip framer", 3000, move |random| {
         let mut stream = sip_stream(random);
         if random.random() {
             let other = if random.random() {
@@ -125,7 +125,7 @@ fn msrp_parts(pieces: &[&[u8]], guard: Option<TransactionId>) -> (Vec<Part>, usi
 
 #[test]
 fn an_msrp_stream_gives_the_same_parts_however_it_is_cut() {
-    rounds("msrp framer", 1500, |random| {
+    rounds("msrp framer", 6000, |random| {
         let mut stream: Vec<u8> = (0..random.random_range(1..4))
             .flat_map(|_| scene::frame(random, 'a'))
             .collect();
@@ -157,7 +157,7 @@ fn an_msrp_stream_gives_the_same_parts_however_it_is_cut() {
 
 #[test]
 fn a_valid_msrp_frame_is_framed_as_it_was_made() {
-    rounds("msrp frames", 1500, |random| {
+    rounds("msrp frames", 6000, |random| {
         let id = scene::id(random);
         let body = scene::body(random, &id);
         let flag = *pick(random, &[Flag::Complete, Flag::More, Flag::Aborted]);

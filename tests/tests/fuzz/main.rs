@@ -10,11 +10,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::panic, reason = "a test fails by panicking")]
 #![expect(
+    clippy::print_stderr,
+    reason = "whoever sees a test fail is told its seed"
+)]
+#![expect(
     clippy::disallowed_methods,
     reason = "the watchdog reads the clock; what is fuzzed gets its time as an argument"
 )]
 
 mod campaign;
+mod clients;
 mod engine;
 mod far_end;
 mod framers;

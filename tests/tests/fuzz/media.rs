@@ -128,7 +128,7 @@ impl Session {
 #[test]
 fn a_negotiation_keeps_its_lines_and_loses_no_stream() {
     let all = seeds::sdp();
-    rounds("media", 1500, move |random| {
+    rounds("media", 8000, move |random| {
         let media = Media::new(Arc::new(settings(random)), random.random());
         let mut session = Session {
             media,

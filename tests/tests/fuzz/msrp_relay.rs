@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dataplane::proto::msrp::{Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict};
-use dataplane::stats::Stats;
+use dataplane::stats::{DropReason, Stats};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -64,7 +64,7 @@ fn peer(letter: char) -> char {
 impl World {
     fn new(random: &mut StdRng) -> Self {
         let config = Config {
-            transactions: *pick(random, &[0, 1, 5, 500]),
+            transactions: *pick(random, &[0, 3, 500, 500, 500]),
             timeout: Duration::from_secs(30),
         };
         let mut world = Self {
@@ -79,9 +79,29 @@ impl World {
         for letter in LETTERS {
             world.add_leg(letter);
         }
-        for _ in 0..4 {
-            world.accept();
+        // Most are bound at first, some of them two to a connection.
+        let is_shared: bool = random.random();
+        for letter in LETTERS {
+            match letter {
+                'a' | 'b' => world.accept(),
+                'c' | 'd' if !is_shared => world.accept(),
+                _ => {}
+            }
+            let last = u32::try_from(world.ends.len() - 1).unwrap();
+            let key = ConnectionKey(match letter {
+                'a' | 'c' if is_shared => 0,
+                'b' | 'd' if is_shared => 1,
+                'e' | 'f' => continue,
+                _ => last,
+            });
+            let (to, from) = (ours(letter), theirs(letter));
+            let bind = format!(
+                "MSRP bind SEND\r\nTo-Path: {to}\r\nFrom-Path: {from}\r\nMessage-ID: 0\r\n-------bind$\r\n"
+            );
+            world.receive(key, bind.as_bytes());
+            assert_eq!(world.bound(key).last(), Some(&letter));
         }
+        world.accept();
         world
     }
 
@@ -178,8 +198,9 @@ impl World {
                 .receive(world.now, key, bytes, &mut world.out, &mut world.stats)
         });
         self.check();
-        if let Verdict::Close(_) = verdict {
-            assert!(self.is_spoilt || !bytes.is_empty());
+        if let Verdict::Close(why) = verdict {
+            let is_valid = !self.is_spoilt && why == DropReason::NotMsrp;
+            assert!(!is_valid, "refused at {}", bytes.escape_ascii());
             self.close(key);
         }
     }
@@ -211,18 +232,31 @@ impl World {
         if keys.is_empty() {
             return self.accept();
         }
-        let key = *pick(random, &keys);
+        let bound: Vec<ConnectionKey> = keys
+            .iter()
+            .copied()
+            .filter(|key| !self.bound(*key).is_empty())
+            .collect();
+        let some = if bound.is_empty() || random.random_ratio(1, 6) {
+            &keys
+        } else {
+            &bound
+        };
+        let key = *pick(random, some);
         let letter = *pick(random, &LETTERS);
         match random.random_range(0..100) {
-            0..50 => self.send(random, key),
-            50..65 => self.queue(random, key),
-            65..80 => self.answer(random, key),
-            80..84 => self.out.full.retain(|_| random.random()),
-            84..87 => self.out.full.push(key),
-            87..90 => self.pass(Duration::from_millis(random.random_range(0..40_000))),
-            90..93 => self.accept(),
-            93..95 => self.close(key),
-            95 => {
+            0..58 => self.send(random, key),
+            58..68 => self.queue(random, key),
+            68..80 => self.answer(random, key),
+            80..84 => self.out.full.retain(|_| random.random_ratio(1, 3)),
+            84 => self.out.full.push(key),
+            87..90 => {
+                let most = *pick(random, &[100, 100, 3_000, 40_000]);
+                self.pass(Duration::from_millis(random.random_range(0..most)));
+            }
+            90..93 if keys.len() < 6 => self.accept(),
+            93 if random.random_ratio(1, 3) => self.close(key),
+            95 if random.random_ratio(1, 3) => {
                 let leg = self.legs.remove(&letter).unwrap();
                 self.relay.remove_leg(leg);
                 self.pass(Duration::ZERO);
@@ -249,13 +283,16 @@ impl World {
 
     fn queue(&mut self, random: &mut StdRng, key: ConnectionKey) {
         let bound = self.bound(key);
+        let is_free = |letter: &char| self.relay.connection_of(self.legs[letter]).is_none();
+        let free: Vec<char> = LETTERS.into_iter().filter(is_free).collect();
         let letter = match bound.as_slice() {
+            [] if !free.is_empty() => *pick(random, &free),
             [] => *pick(random, &LETTERS),
             _ if random.random_ratio(1, 30) => *pick(random, &LETTERS),
             bound => *pick(random, bound),
         };
         let mut bytes = frame(random, letter);
-        if self.is_spoilt && random.random_ratio(1, 6) {
+        if self.is_spoilt && random.random_ratio(1, 12) {
             let other = if random.random() {
                 frame(random, peer(letter))
             } else {
@@ -296,8 +333,14 @@ impl World {
         let Some(first) = end.to_send.first() else {
             return self.queue(random, key);
         };
-        let most = (first.len() - end.sent).min(*pick(random, &[1, 20, 200, 10_000]));
-        let upto = end.sent + random.random_range(0..=most);
+        let most =
+            (first.len() - end.sent).min(*pick(random, &[1, 90, 10_000, 10_000, 10_000, 10_000]));
+        let upto = end.sent
+            + if random.random() {
+                most
+            } else {
+                random.random_range(0..=most)
+            };
         let piece = first[end.sent..upto].to_vec();
         end.sent = upto;
         if upto == first.len() {
@@ -326,7 +369,7 @@ impl World {
 fn what_the_relay_acknowledges_it_accounts_for_and_sends_to_nobody_else() {
     rounds("msrp relay", 250, |random| {
         let mut world = World::new(random);
-        for _ in 0..random.random_range(50..600) {
+        for _ in 0..random.random_range(50..1200) {
             world.step(random);
         }
         world.end();

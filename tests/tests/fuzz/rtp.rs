@@ -86,7 +86,7 @@ fn look(bytes: &[u8]) {
 
 #[test]
 fn rtp_and_rtcp_headers_are_read_as_the_rfc_says() {
-    rounds("rtp", 400, |random| {
+    rounds("rtp", 2000, |random| {
         for _ in 0..100 {
             let mut bytes = datagram(random);
             look(&bytes);

@@ -110,7 +110,7 @@ fn a_description_that_is_accepted_is_written_as_it_came() {
         assert!(Sdp::parse(bytes).is_ok());
         look(bytes);
     }
-    rounds("sdp", 400, move |random| {
+    rounds("sdp", 1500, move |random| {
         for _ in 0..30 {
             let (one, other) = (pick(random, &all), pick(random, &all));
             look(&spoilt(random, one, other));

@@ -111,7 +111,7 @@ fn a_message_that_is_read_is_written_so_that_it_reads_the_same() {
     for bytes in &all {
         look(bytes.clone());
     }
-    rounds("sip", 300, move |random| {
+    rounds("sip", 1500, move |random| {
         for _ in 0..20 {
             let (one, other) = (pick(random, &all), pick(random, &all));
             look(spoilt(random, one, other));

@@ -399,7 +399,7 @@ impl World {
 
 #[test]
 fn a_worker_gets_back_every_socket_frame_and_port() {
-    rounds("worker", 20, |random| {
+    rounds("worker", 30, |random| {
         let mut world = World::new(random);
         for _ in 0..random.random_range(20..400) {
             world.step(random);
