@@ -23,9 +23,15 @@ impl Links {
     /// Takes over started workers.
     #[must_use]
     pub fn new(handles: Vec<Handle>) -> Self {
-        let worker =
-            |handle| Worker { handle, held: VecDeque::new(), is_lost: false, restarts: 0 };
-        Self { workers: handles.into_iter().map(worker).collect() }
+        let worker = |handle| Worker {
+            handle,
+            held: VecDeque::new(),
+            is_lost: false,
+            restarts: 0,
+        };
+        Self {
+            workers: handles.into_iter().map(worker).collect(),
+        }
     }
 
     /// How many workers there are.
@@ -43,7 +49,9 @@ impl Links {
     /// Sends an order; one that finds the ring full is held back and sent when there is room.
     /// Orders held are bounded by the sessions there may be.
     pub fn order(&mut self, worker: usize, order: Box<Order>) {
-        let Some(worker) = self.workers.get_mut(worker) else { return };
+        let Some(worker) = self.workers.get_mut(worker) else {
+            return;
+        };
         if !worker.held.is_empty() {
             worker.held.push_back(order);
         } else if let Err(Full(order)) = worker.handle.link.order(order) {
@@ -71,16 +79,18 @@ impl Links {
 
     /// The next piece of news, and whose it is.
     pub fn news(&mut self) -> Option<(usize, Event)> {
-        self.workers.iter_mut().enumerate().find_map(|(number, worker)| {
-            worker.handle.link.news().map(|event| (number, event))
-        })
+        self.workers
+            .iter_mut()
+            .enumerate()
+            .find_map(|(number, worker)| worker.handle.link.news().map(|event| (number, event)))
     }
 
     /// A worker that has ended since it was last asked.
     pub fn lost(&mut self) -> Option<usize> {
-        let number = self.workers.iter().position(|worker| {
-            !worker.is_lost && worker.handle.link.is_abandoned()
-        })?;
+        let number = self
+            .workers
+            .iter()
+            .position(|worker| !worker.is_lost && worker.handle.link.is_abandoned())?;
         let worker = self.workers.get_mut(number)?;
         worker.is_lost = true;
         worker.held.clear();
@@ -111,7 +121,9 @@ impl Links {
 
     /// Where the workers listen for MSRP.
     pub fn msrp_listen(&self) -> impl Iterator<Item = std::net::SocketAddr> {
-        self.workers.iter().flat_map(|worker| worker.handle.msrp_listen.iter().copied())
+        self.workers
+            .iter()
+            .flat_map(|worker| worker.handle.msrp_listen.iter().copied())
     }
 
     /// Ends the workers and waits for their threads.

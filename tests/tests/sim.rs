@@ -30,7 +30,7 @@ fn in_fair_weather_every_call_ends_as_its_script_says_and_every_word_is_heard() 
                     }
                 }
                 Script::Refuse(code) => {
-                    assert_eq!(a.fate(), Some(Fate::Refused(code)), "seed {seed}")
+                    assert_eq!(a.fate(), Some(Fate::Refused(code)), "seed {seed}");
                 }
                 Script::GiveUp => assert_eq!(a.fate(), Some(Fate::Refused(487)), "seed {seed}"),
                 Script::Nobody => assert_eq!(a.fate(), Some(Fate::Refused(408)), "seed {seed}"),

@@ -22,13 +22,18 @@ pub enum Place {
 /// Finds the SDP of a message.
 #[must_use]
 pub fn place(message: &Message) -> Place {
-    let Some(content_type) = message.headers.get(Name::ContentType) else { return Place::None };
+    let Some(content_type) = message.headers.get(Name::ContentType) else {
+        return Place::None;
+    };
     let media_type = content_type.split(';').next().unwrap_or("").trim();
     if message.body.is_empty() {
         Place::None
     } else if media_type.eq_ignore_ascii_case("application/sdp") {
         Place::Whole
-    } else if media_type.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/")) {
+    } else if media_type
+        .get(..10)
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"))
+    {
         boundary(content_type)
             .and_then(|boundary| sdp_part(&message.body, boundary))
             .map_or(Place::None, Place::Part)
@@ -66,7 +71,9 @@ pub fn replace_sdp(message: &Message, sdp: &Bytes) -> Bytes {
 fn boundary(content_type: &str) -> Option<&str> {
     let value = content_type.split(';').skip(1).find_map(|param| {
         let (name, value) = param.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("boundary").then_some(value.trim())
+        name.trim()
+            .eq_ignore_ascii_case("boundary")
+            .then_some(value.trim())
     })?;
     let value = value.trim_matches('"');
     (!value.is_empty() && value.len() <= 70).then_some(value)
@@ -98,14 +105,21 @@ fn is_sdp(headers: &[u8]) -> bool {
     String::from_utf8_lossy(headers).lines().any(|line| {
         line.split_once(':').is_some_and(|(name, value)| {
             name.trim().eq_ignore_ascii_case("content-type")
-                && value.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/sdp")
+                && value
+                    .split(';')
+                    .next()
+                    .unwrap_or("")
+                    .trim()
+                    .eq_ignore_ascii_case("application/sdp")
         })
     })
 }
 
 fn find(body: &[u8], what: &[u8], from: usize) -> Option<usize> {
     let rest = body.get(from..)?;
-    rest.windows(what.len()).position(|window| window == what).map(|at| at + from)
+    rest.windows(what.len())
+        .position(|window| window == what)
+        .map(|at| at + from)
 }
 
 #[cfg(test)]
@@ -115,7 +129,9 @@ mod tests {
 
     fn multipart() -> Message {
         let mut message = Message::request(Method::Invite, "sip:x@y");
-        message.headers.push(Name::ContentType, "multipart/mixed;boundary=\"b1\"");
+        message
+            .headers
+            .push(Name::ContentType, "multipart/mixed;boundary=\"b1\"");
         message.body = Bytes::from_static(
             b"--b1\r\nContent-Type: application/sdp\r\n\r\nv=0\r\no=x\r\n--b1\r\nContent-Type: application/resource-lists+xml\r\n\r\n<x/>\r\n--b1--\r\n",
         );
@@ -143,14 +159,19 @@ mod tests {
     #[test]
     fn a_body_of_nothing_but_delimiters_is_read_once() {
         let mut message = Message::request(Method::Invite, "sip:x@y");
-        message.headers.push(Name::ContentType, "multipart/mixed;boundary=b");
+        message
+            .headers
+            .push(Name::ContentType, "multipart/mixed;boundary=b");
         message.body = format!("{}\r\n\r\n", "--b\r\n".repeat(10_000)).into();
         // Milliseconds; were each part's head looked for up to the body's end, half a minute.
         let took = measure(|| (0..50).for_each(|_| assert_eq!(place(&message), Place::None)));
         assert!(took < std::time::Duration::from_secs(3), "{took:?}");
     }
 
-    #[expect(clippy::disallowed_methods, reason = "what it costs is what the test is about")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "what it costs is what the test is about"
+    )]
     fn measure(work: impl FnOnce()) -> std::time::Duration {
         let begun = std::time::Instant::now();
         work();

@@ -29,7 +29,11 @@ impl Role {
         let orig = own_route
             .and_then(|route| NameAddr::parse(route).ok())
             .and_then(|route| Uri::parse(route.uri).ok().map(|uri| uri.has_param("orig")));
-        if orig == Some(true) { Self::Originating } else { configured }
+        if orig == Some(true) {
+            Self::Originating
+        } else {
+            configured
+        }
     }
 
     /// Its name in records and metrics.
@@ -53,7 +57,10 @@ pub enum Mode {
 
 /// The service provider's reasons to stay in the media path (S11-07); each alone is enough.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "five independent reasons of the source text")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "five independent reasons of the source text"
+)]
 pub struct Stay {
     /// Charging by what the media was.
     pub media_charging: bool,
@@ -92,12 +99,30 @@ mod tests {
         let none = Stay::default();
         assert_eq!(none.mode(), Mode::Proxy);
         for stay in [
-            Stay { media_charging: true, ..none },
-            Stay { content_adaptation: true, ..none },
-            Stay { history: true, ..none },
-            Stay { several_devices: true, ..none },
-            Stay { interception: true, ..none },
-            Stay { stream_subset: true, ..none },
+            Stay {
+                media_charging: true,
+                ..none
+            },
+            Stay {
+                content_adaptation: true,
+                ..none
+            },
+            Stay {
+                history: true,
+                ..none
+            },
+            Stay {
+                several_devices: true,
+                ..none
+            },
+            Stay {
+                interception: true,
+                ..none
+            },
+            Stay {
+                stream_subset: true,
+                ..none
+            },
         ] {
             assert_eq!(stay.mode(), Mode::B2bua, "{stay:?}");
         }

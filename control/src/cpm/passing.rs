@@ -22,7 +22,10 @@ const OF_ONE_LEG: &[Name] = &[
 
 /// Adds to `to` every header field of `from` that travels end to end, in order and as it came.
 pub fn pass(from: &Headers, to: &mut Headers) {
-    for header in from.iter().filter(|header| !OF_ONE_LEG.contains(&header.name())) {
+    for header in from
+        .iter()
+        .filter(|header| !OF_ONE_LEG.contains(&header.name()))
+    {
         to.push_line(header.clone());
     }
 }
@@ -39,9 +42,13 @@ pub fn response_to(request: &Message, tag: &str, from_far: &Message, contact: &s
     }
     if makes_dialog(request) {
         if (300..400).contains(&code) {
-            response.headers.copy_from(&from_far.headers, &[Name::Contact]);
+            response
+                .headers
+                .copy_from(&from_far.headers, &[Name::Contact]);
         } else if code < 300 {
-            response.headers.copy_from(&request.headers, &[Name::RecordRoute]);
+            response
+                .headers
+                .copy_from(&request.headers, &[Name::RecordRoute]);
             response.headers.push(Name::Contact, contact.to_owned());
         }
     }
@@ -53,17 +60,26 @@ pub fn response_to(request: &Message, tag: &str, from_far: &Message, contact: &s
 /// Whether a request's success carries a Contact and, outside a dialog, makes one.
 fn makes_dialog(request: &Message) -> bool {
     use crate::sip::Method::{Invite, Notify, Refer, Subscribe, Update};
-    matches!(request.method(), Some(Invite | Update | Subscribe | Notify | Refer))
+    matches!(
+        request.method(),
+        Some(Invite | Update | Subscribe | Notify | Refer)
+    )
 }
 
 /// Says which service a request is for where only `P-Asserted-Service` does (S11-04): an
 /// Accept-Contact with the service's ICSI, which is what clients and their core look at.
 pub fn name_the_service(headers: &mut Headers) {
-    let says = |name: &str| headers.get_named(name).is_some_and(|value| value.contains("icsi"));
+    let says = |name: &str| {
+        headers
+            .get_named(name)
+            .is_some_and(|value| value.contains("icsi"))
+    };
     if says("Accept-Contact") {
         return;
     }
-    let Some(service) = headers.get_named("P-Asserted-Service").filter(|value| value.contains("icsi"))
+    let Some(service) = headers
+        .get_named("P-Asserted-Service")
+        .filter(|value| value.contains("icsi"))
     else {
         return;
     };
@@ -81,7 +97,9 @@ pub fn own_contact(local: SocketAddr, protocol: Protocol, far: Option<&str>) -> 
         Protocol::Udp => "",
         Protocol::Tcp => ";transport=tcp",
     };
-    let tags = far.and_then(|far| NameAddr::parse(far).ok()).map_or("", |far| far.params.as_str());
+    let tags = far
+        .and_then(|far| NameAddr::parse(far).ok())
+        .map_or("", |far| far.params.as_str());
     let separator = if tags.is_empty() { "" } else { ";" };
     format!("<sip:{local}{transport}>{separator}{tags}")
 }
@@ -90,10 +108,16 @@ pub fn own_contact(local: SocketAddr, protocol: Protocol, far: Option<&str>) -> 
 /// come in a provisional response; the relay anchors the one in the 2xx (RFC 3262 §5).
 pub fn without_100rel(headers: &mut Headers) {
     let is_100rel = |option: &&str| option.eq_ignore_ascii_case("100rel");
-    if !headers.values(Name::Supported).any(|option| is_100rel(&option)) {
+    if !headers
+        .values(Name::Supported)
+        .any(|option| is_100rel(&option))
+    {
         return;
     }
-    let others: Vec<&str> = headers.values(Name::Supported).filter(|option| !is_100rel(option)).collect();
+    let others: Vec<&str> = headers
+        .values(Name::Supported)
+        .filter(|option| !is_100rel(option))
+        .collect();
     let others = others.join(", ");
     headers.remove(Name::Supported);
     if !others.is_empty() {
@@ -149,7 +173,10 @@ mod tests {
 
     #[test]
     fn a_tag_is_replaced_and_other_parameters_stay() {
-        assert_eq!(&*with_tag("\"A\" <sip:a@x;p=1>;tag=1;q=2", Some("z")), "\"A\" <sip:a@x;p=1>;q=2;tag=z");
+        assert_eq!(
+            &*with_tag("\"A\" <sip:a@x;p=1>;tag=1;q=2", Some("z")),
+            "\"A\" <sip:a@x;p=1>;q=2;tag=z"
+        );
         assert_eq!(&*with_tag("sip:a@x;tag=1", None), "sip:a@x");
         assert_eq!(&*with_tag("<tel:+1555>", Some("z")), "<tel:+1555>;tag=z");
     }
@@ -157,7 +184,10 @@ mod tests {
     #[test]
     fn a_display_name_may_hold_anything_in_its_quotes() {
         let odd = "\"A>B; <sip:a@x>\" <sip:a@x>;tag=1;p=\"q;r\"";
-        assert_eq!(&*with_tag(odd, Some("z")), "\"A>B; <sip:a@x>\" <sip:a@x>;p=\"q;r\";tag=z");
+        assert_eq!(
+            &*with_tag(odd, Some("z")),
+            "\"A>B; <sip:a@x>\" <sip:a@x>;p=\"q;r\";tag=z"
+        );
         let named = "\"sip:b@10.0.0.1\" <sip:b@10.0.0.1>;isfocus";
         let own = own_contact("[::1]:5060".parse().unwrap(), Protocol::Udp, Some(named));
         assert_eq!(own, "<sip:[::1]:5060>;isfocus");
@@ -167,6 +197,9 @@ mod tests {
     fn the_far_sides_feature_tags_stay_in_our_contact() {
         let far = "\"B\" <sip:b@10.0.0.1:5060;ob>;+sip.instance=\"<urn:uuid:1>\";isfocus";
         let own = own_contact("127.0.0.1:5060".parse().unwrap(), Protocol::Tcp, Some(far));
-        assert_eq!(own, "<sip:127.0.0.1:5060;transport=tcp>;+sip.instance=\"<urn:uuid:1>\";isfocus");
+        assert_eq!(
+            own,
+            "<sip:127.0.0.1:5060;transport=tcp>;+sip.instance=\"<urn:uuid:1>\";isfocus"
+        );
     }
 }

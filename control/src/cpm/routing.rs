@@ -52,13 +52,20 @@ impl Hop {
         if host.is_empty() {
             return Err(NoHop::Malformed);
         }
-        Ok(Self { host: host.to_owned(), port: uri.port.unwrap_or(5060), protocol })
+        Ok(Self {
+            host: host.to_owned(),
+            port: uri.port.unwrap_or(5060),
+            protocol,
+        })
     }
 
     /// The hop's socket address, if its host is a literal address.
     #[must_use]
     pub fn literal(&self) -> Option<SocketAddr> {
-        self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
+        self.host
+            .parse::<IpAddr>()
+            .ok()
+            .map(|ip| SocketAddr::new(ip, self.port))
     }
 }
 
@@ -82,7 +89,9 @@ pub fn next_hop(request: &Message, configured: Option<&Hop>) -> Result<Hop, NoHo
 #[must_use]
 pub fn is_own(uri: &str, own: &[(Protocol, SocketAddr)]) -> bool {
     let Ok(hop) = Hop::of(uri) else { return false };
-    let Some(address) = hop.literal() else { return false };
+    let Some(address) = hop.literal() else {
+        return false;
+    };
     own.iter().any(|(_, listen)| *listen == address)
 }
 
@@ -95,9 +104,15 @@ pub fn undo_strict_router(request: &mut Message, own: &[(Protocol, SocketAddr)])
         return;
     }
     let entry = Text::from(format!("<{uri}>"));
-    let mut routes: Vec<Text> = request.headers.values(Name::Route).map(|route| Text::from(route.to_owned())).collect();
+    let mut routes: Vec<Text> = request
+        .headers
+        .values(Name::Route)
+        .map(|route| Text::from(route.to_owned()))
+        .collect();
     let Some(last) = routes.pop() else { return };
-    let Ok(target) = NameAddr::parse(&last) else { return };
+    let Ok(target) = NameAddr::parse(&last) else {
+        return;
+    };
     set_uri(request, Text::from(target.uri.to_owned()));
     request.headers.remove(Name::Route);
     for route in std::iter::once(entry).chain(routes) {
@@ -108,8 +123,12 @@ pub fn undo_strict_router(request: &mut Message, own: &[(Protocol, SocketAddr)])
 /// Where the next hop is a strict router, gives it the form it understands: its own address as
 /// Request-URI, ours at the end of the Route set (RFC 3261 §16.6 item 6).
 pub fn serve_strict_router(request: &mut Message) {
-    let Some(first) = request.headers.values(Name::Route).next() else { return };
-    let Ok(route) = NameAddr::parse(first) else { return };
+    let Some(first) = request.headers.values(Name::Route).next() else {
+        return;
+    };
+    let Ok(route) = NameAddr::parse(first) else {
+        return;
+    };
     if Uri::parse(route.uri).is_ok_and(|uri| uri.has_param("lr")) {
         return;
     }

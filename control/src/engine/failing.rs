@@ -2,10 +2,10 @@
 
 use dataplane::api::{SessionId, Side, StreamSet};
 
+use super::Engine;
 use super::closing::Why;
 use super::orders::After;
 use super::session::{Session, Stage};
-use super::Engine;
 use crate::sip::{ClientKey, Message, Name, ServerKey, Text};
 
 /// What a session that didn't come about still owes side A.
@@ -20,11 +20,17 @@ impl Engine {
             let stage = std::mem::replace(&mut session.stage, Stage::Failing);
             match stage {
                 Stage::Inviting(invite) => {
-                    let reason = if code == 408 { "Request Timeout" } else { "Service Unavailable" };
+                    let reason = if code == 408 {
+                        "Request Timeout"
+                    } else {
+                        "Service Unavailable"
+                    };
                     let response = Message::response(&invite.request, code, reason);
                     engine.fail(session, invite.server, response);
                 }
-                Stage::Cancelled { is_near_done, .. } => session.stage = cancelled(is_near_done, true),
+                Stage::Cancelled { is_near_done, .. } => {
+                    session.stage = cancelled(is_near_done, true);
+                }
                 stage => session.stage = stage,
             }
         });
@@ -38,11 +44,18 @@ impl Engine {
         session.exchange = None;
         session.deadline = None;
         self.end_relayed(session);
-        self.order_release(session, StreamSet::ALL, After::Failed(Box::new(Failure { server, response })));
+        self.order_release(
+            session,
+            StreamSet::ALL,
+            After::Failed(Box::new(Failure { server, response })),
+        );
     }
 
     pub(super) fn on_failed(&mut self, session: &mut Session, failure: Failure) {
-        let Failure { server, mut response } = failure;
+        let Failure {
+            server,
+            mut response,
+        } = failure;
         if response.to_tag().is_none() {
             response.set_to_tag(&session.leg(Side::A).local_tag.clone());
         }
@@ -54,8 +67,17 @@ impl Engine {
     }
 
     /// CANCEL of the INVITE, or of a re-INVITE that is on its way.
-    pub(super) fn on_session_cancel(&mut self, session: &mut Session, invite: ServerKey, cancel: &Message) {
-        if let Some(relayed) = session.relayed.iter().find(|relayed| relayed.server == invite) {
+    pub(super) fn on_session_cancel(
+        &mut self,
+        session: &mut Session,
+        invite: ServerKey,
+        cancel: &Message,
+    ) {
+        if let Some(relayed) = session
+            .relayed
+            .iter()
+            .find(|relayed| relayed.server == invite)
+        {
             match relayed.client {
                 Some(client) => self.tx.cancel(self.now, client, &reasons(cancel)),
                 None => self.drop_relayed(session, invite),
@@ -93,7 +115,10 @@ impl Engine {
                 session.deadline = None;
                 session.stage = cancelled(false, invite.client.is_none());
                 let response = Message::response(&invite.request, code, give_up_reason(code));
-                let failure = Failure { server: invite.server, response };
+                let failure = Failure {
+                    server: invite.server,
+                    response,
+                };
                 self.order_release(session, StreamSet::ALL, After::Failed(Box::new(failure)));
             }
             stage => session.stage = stage,
@@ -114,10 +139,17 @@ pub(super) fn cancelled(is_near_done: bool, is_far_done: bool) -> Stage {
     if is_near_done && is_far_done {
         Stage::Ended
     } else {
-        Stage::Cancelled { is_near_done, is_far_done }
+        Stage::Cancelled {
+            is_near_done,
+            is_far_done,
+        }
     }
 }
 
 fn reasons(message: &Message) -> Vec<Text> {
-    message.headers.all(Name::Reason).map(|reason| Text::from(reason.to_owned())).collect()
+    message
+        .headers
+        .all(Name::Reason)
+        .map(|reason| Text::from(reason.to_owned()))
+        .collect()
 }

@@ -6,9 +6,7 @@ use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 use super::closing::Why;
 use super::failing::cancelled;
 use super::orders::After;
-use super::session::{
-    Carrier, Deferred, DialogKey, Exchange, Facts, Fork, Invite, Leg, Place, Session, Stage,
-};
+use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Session, Stage};
 use super::{Engine, LateOffer, Purpose};
 use crate::cpm::participating::Role;
 use crate::cpm::{body, passing, routing};
@@ -19,7 +17,13 @@ impl Engine {
     /// Begins a session: reads the offer and has its ports bound.
     ///
     /// `request` has lost the Routes that named us; `flows` are where it came from and where it goes.
-    pub(super) fn begin(&mut self, key: ServerKey, request: Message, role: Role, flows: (Flow, Flow)) {
+    pub(super) fn begin(
+        &mut self,
+        key: ServerKey,
+        request: Message,
+        role: Role,
+        flows: (Flow, Flow),
+    ) {
         if self.draining || self.sessions.len() >= self.settings.sessions_max {
             self.counters.full_sessions += 1;
             self.unavailable(key, &request);
@@ -47,8 +51,17 @@ impl Engine {
         self.counters.sessions_begun += 1;
         self.invites.insert(key, session.id);
         let a = session.leg(Side::A);
-        let dialog = DialogKey { call_id: a.call_id.clone(), local_tag: a.local_tag.clone() };
-        self.dialogs.insert(dialog, Place { session: session.id, side: Side::A });
+        let dialog = DialogKey {
+            call_id: a.call_id.clone(),
+            local_tag: a.local_tag.clone(),
+        };
+        self.dialogs.insert(
+            dialog,
+            Place {
+                session: session.id,
+                side: Side::A,
+            },
+        );
         if let Some(load) = self.workers.get_mut(worker) {
             load.sessions += 1;
         }
@@ -75,16 +88,18 @@ impl Engine {
         let tag_a = self.tx.new_tag();
         let dialog = Dialog::uas(request, &tag_a, from).ok()?;
         let seq = request.cseq()?.0;
-        let text = |name: &str| request.headers.get_named(name).map(|value| Text::from(value.to_owned()));
-        let asserted = request.headers.get(Name::PAssertedIdentity).or_else(|| request.headers.get(Name::From));
-        let caller = asserted.map(|value| Text::from(value.to_owned()));
-        let called = request.request_uri().map(|value| Text::from(value.to_owned()));
-        let (served_user, peer) = match role {
-            Role::Originating => (caller, called),
-            Role::Terminating => (called, caller),
+        let invite = Invite {
+            server: key,
+            request: request.clone(),
+            client: None,
+            forks: Vec::new(),
+            in_force: None,
         };
-        let invite = Invite { server: key, request: request.clone(), client: None, forks: Vec::new() };
-        let contact = request.headers.values(Name::Contact).next().map(|value| Text::from(value.to_owned()));
+        let contact = request
+            .headers
+            .values(Name::Contact)
+            .next()
+            .map(|value| Text::from(value.to_owned()));
         let a = Leg {
             call_id: request.call_id().to_owned().into(),
             local_tag: tag_a,
@@ -116,14 +131,7 @@ impl Engine {
             exchange: None,
             relayed: Vec::new(),
             deferred: None,
-            facts: Facts {
-                begun: Some(self.now),
-                conversation_id: text("Conversation-ID"),
-                contribution_id: text("Contribution-ID"),
-                served_user,
-                peer,
-                ..Facts::default()
-            },
+            facts: Facts::of(request, role, self.now),
             deadline: None,
             armed: None,
             expires: None,
@@ -138,16 +146,28 @@ impl Engine {
         let Some(sdp) = body::sdp(request) else {
             return match self.settings.late_offer {
                 LateOffer::Relay => Ok(Vec::new()),
-                LateOffer::Refuse => Err(Refused::not_acceptable(399, "an SDP offer is needed in the INVITE")),
+                LateOffer::Refuse => Err(Refused::not_acceptable(
+                    399,
+                    "an SDP offer is needed in the INVITE",
+                )),
             };
         };
         let mut proposal = session.media.offer(Side::A, &sdp, &self.settings.streams)?;
         let opens = proposal.take_opens();
-        session.exchange = Some(Exchange { from: Side::A, proposal, carrier: Carrier::Invite });
+        session.exchange = Some(Exchange {
+            from: Side::A,
+            proposal,
+            carrier: Carrier::Invite,
+        });
         Ok(opens)
     }
 
-    pub(super) fn on_opened(&mut self, session: &mut Session, acts: Vec<Act>, refused: Option<Refusal>) {
+    pub(super) fn on_opened(
+        &mut self,
+        session: &mut Session,
+        acts: Vec<Act>,
+        refused: Option<Refusal>,
+    ) {
         let stage = std::mem::replace(&mut session.stage, Stage::Failing);
         let Stage::Opening(invite) = stage else {
             // Given up meanwhile; what was bound goes.
@@ -180,7 +200,11 @@ impl Engine {
             session.stage = stage;
             return;
         };
-        let offer = match session.exchange.as_mut().map(|exchange| exchange.proposal.offer_to_far()) {
+        let offer = match session
+            .exchange
+            .as_mut()
+            .map(|exchange| exchange.proposal.offer_to_far())
+        {
             Some(Ok(offer)) => Some(offer),
             None => None,
             Some(Err(refused)) => {
@@ -193,16 +217,27 @@ impl Engine {
         let message = self.invite_to_b(session, &invite.request, offer.as_ref());
         let b = session.leg(Side::B);
         let flow = b.flow;
-        let dialog = DialogKey { call_id: b.call_id.clone(), local_tag: b.local_tag.clone() };
+        let dialog = DialogKey {
+            call_id: b.call_id.clone(),
+            local_tag: b.local_tag.clone(),
+        };
         match self.tx.request(self.now, message, flow) {
             Err(_) => {
                 let mut response = Message::response(&invite.request, 503, "Service Unavailable");
-                response.headers.push(Name::RetryAfter, self.settings.retry_after_s.to_string());
+                response
+                    .headers
+                    .push(Name::RetryAfter, self.settings.retry_after_s.to_string());
                 self.fail(session, invite.server, response);
             }
             Ok(client) => {
                 self.clients.insert(client, Purpose::Invite(session.id));
-                self.dialogs.insert(dialog, Place { session: session.id, side: Side::B });
+                self.dialogs.insert(
+                    dialog,
+                    Place {
+                        session: session.id,
+                        side: Side::B,
+                    },
+                );
                 session.invite_client = Some(client);
                 invite.client = Some(client);
                 session.stage = Stage::Inviting(invite);
@@ -215,12 +250,18 @@ impl Engine {
         let b = session.leg(Side::B);
         let uri = request.request_uri().unwrap_or_default().to_owned();
         let mut invite = Message::request(Method::Invite, uri);
-        let hops = request.headers.get(Name::MaxForwards).and_then(|hops| hops.trim().parse::<u32>().ok());
+        let hops = request
+            .headers
+            .get(Name::MaxForwards)
+            .and_then(|hops| hops.trim().parse::<u32>().ok());
         let headers = &mut invite.headers;
         for route in request.headers.all(Name::Route) {
             headers.push(Name::Route, route.to_owned());
         }
-        headers.push(Name::MaxForwards, hops.unwrap_or(70).saturating_sub(1).to_string());
+        headers.push(
+            Name::MaxForwards,
+            hops.unwrap_or(70).saturating_sub(1).to_string(),
+        );
         let from = request.headers.get(Name::From).unwrap_or_default();
         headers.push(Name::From, passing::with_tag(from, Some(&b.local_tag)));
         let to = request.headers.get(Name::To).unwrap_or_default();
@@ -241,12 +282,20 @@ impl Engine {
             passing::name_the_service(headers);
         }
         self.server_header(&mut invite, Name::UserAgent);
-        invite.body = offer.map_or_else(|| request.body.clone(), |offer| body::replace_sdp(request, offer));
+        invite.body = offer.map_or_else(
+            || request.body.clone(),
+            |offer| body::replace_sdp(request, offer),
+        );
         routing::serve_strict_router(&mut invite);
         invite
     }
 
-    pub(super) fn on_invite_response(&mut self, id: SessionId, client: ClientKey, response: Message) {
+    pub(super) fn on_invite_response(
+        &mut self,
+        id: SessionId,
+        client: ClientKey,
+        response: Message,
+    ) {
         self.with(id, |engine, session| {
             let code = response.code().unwrap_or(0);
             let stage = std::mem::replace(&mut session.stage, Stage::Failing);
@@ -256,7 +305,9 @@ impl Engine {
                     session.stage = Stage::Inviting(invite);
                     engine.set_deadline(session, engine.settings.ringing_max);
                 }
-                Stage::Inviting(invite) if code < 300 => engine.on_answer(session, invite, response),
+                Stage::Inviting(invite) if code < 300 => {
+                    engine.on_answer(session, invite, response);
+                }
                 Stage::Inviting(invite) => {
                     let tag = session.leg(Side::A).local_tag.clone();
                     let mut to_a = passing::response_to(&invite.request, &tag, &response, "");
@@ -280,189 +331,17 @@ impl Engine {
     }
 
     /// A 2xx that came again, or one of another fork.
-    fn on_another_answer(&mut self, session: &mut Session, client: ClientKey, response: &Message) {
+    fn on_another_answer(&mut self, session: &Session, client: ClientKey, response: &Message) {
         let is_ours = session.leg(Side::B).dialog.as_ref().is_some_and(|dialog| {
-            response.to_tag().is_some_and(|tag| *dialog.remote_tag == *tag)
+            response
+                .to_tag()
+                .is_some_and(|tag| *dialog.remote_tag == *tag)
         });
         if is_ours {
             self.acknowledge_again(session, Side::B, response);
         } else {
             self.end_fork(client, response);
         }
-    }
-
-    fn on_provisional(&mut self, session: &mut Session, invite: &mut Invite, response: Message) {
-        let tag = self.fork_tag(session, invite, &response);
-        let contact = self.contact_for(session, Side::A, response.headers.values(Name::Contact).next());
-        let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
-        if let Some(sdp) = body::sdp(&response) {
-            let given = self.early_answer(session, &response, &sdp);
-            replace_or_drop(&mut to_a, given.as_ref());
-        }
-        self.respond(invite.server, to_a);
-    }
-
-    /// Puts an answer in an 18x into force and gives the SDP for side A.
-    fn early_answer(&mut self, session: &mut Session, response: &Message, sdp: &[u8]) -> Option<Bytes> {
-        let Some(exchange) = session.exchange.as_mut() else {
-            return session.answer_given.clone();
-        };
-        if exchange.carrier != Carrier::Invite {
-            return session.answer_given.clone();
-        }
-        let answered = exchange.proposal.answer(sdp).ok()?;
-        session.answer_given = Some(answered.to_offerer.clone());
-        let mut acts = answered.acts;
-        if is_reliable(response) {
-            // RFC 3262 §5: the answer in a reliable provisional response is the final one.
-            if let Some(exchange) = session.exchange.take() {
-                let gone = exchange.proposal.commit(&mut session.media);
-                push_release(&mut acts, union(gone, answered.refused));
-            }
-        }
-        if !acts.is_empty() {
-            self.order(session, acts, After::Nothing);
-        }
-        Some(answered.to_offerer)
-    }
-
-    /// The tag by which side A knows the early dialog that a response of side B belongs to.
-    fn fork_tag(&mut self, session: &mut Session, invite: &mut Invite, response: &Message) -> Text {
-        let first = session.leg(Side::A).local_tag.clone();
-        let Some(tag) = response.to_tag() else { return first };
-        if let Some(fork) = invite.forks.iter().find(|fork| *fork.dialog.remote_tag == *tag) {
-            return fork.tag_to_a.clone();
-        }
-        let Some(dialog) = self.dialog_with_b(session, response) else { return first };
-        if invite.forks.len() >= crate::limits::FORKS_PER_SESSION {
-            return first;
-        }
-        let tag_to_a = if invite.forks.is_empty() {
-            first
-        } else {
-            let tag = self.tx.new_tag();
-            let key = DialogKey { call_id: session.leg(Side::A).call_id.clone(), local_tag: tag.clone() };
-            self.dialogs.insert(key, Place { session: session.id, side: Side::A });
-            session.tags_to_a.push(tag.clone());
-            tag
-        };
-        session.leg_mut(Side::B).dialog = Some(dialog.clone());
-        invite.forks.push(Fork { dialog, tag_to_a: tag_to_a.clone() });
-        tag_to_a
-    }
-
-    fn dialog_with_b(&self, session: &Session, response: &Message) -> Option<Dialog> {
-        let sent = self.tx.invite_of(session.invite_client?)?;
-        Dialog::uac(sent, response, session.leg(Side::B).flow).ok()
-    }
-
-    /// Side B has answered with a 2xx.
-    fn on_answer(&mut self, session: &mut Session, mut invite: Box<Invite>, response: Message) {
-        let tag = self.fork_tag(session, &mut invite, &response);
-        let Some(mut dialog) = self.dialog_with_b(session, &response) else {
-            let answer = Message::response(&invite.request, 502, "Bad Gateway");
-            self.fail(session, invite.server, answer);
-            return;
-        };
-        if let Some(early) = invite.forks.iter().find(|fork| fork.dialog.remote_tag == dialog.remote_tag) {
-            dialog.local_seq = dialog.local_seq.max(early.dialog.local_seq);
-            dialog.remote_seq = early.dialog.remote_seq;
-        }
-        let leg = session.leg_mut(Side::B);
-        leg.dialog = Some(dialog);
-        leg.contact = response.headers.values(Name::Contact).next().map(|value| Text::from(value.to_owned()));
-        session.settle_tag(&tag);
-        let contact = self.contact_for(session, Side::A, response.headers.values(Name::Contact).next());
-        let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
-        self.note_expiry(session, &response);
-        let sdp = body::sdp(&response);
-        let is_late = body::sdp(&invite.request).is_none();
-        if is_late {
-            let near = (Side::A, invite.server);
-            session.stage = Stage::Answering(invite);
-            self.on_late_offer(session, near, to_a, &response);
-            return;
-        }
-        self.acknowledge(session, Side::B, &response, None);
-        match self.final_answer(session, sdp.as_deref()) {
-            Err(refused) => {
-                let answer = not_acceptable(&invite.request, &refused);
-                self.bye_to(session, Side::B, None);
-                self.fail(session, invite.server, answer);
-            }
-            Ok((acts, given)) => {
-                if sdp.is_some() {
-                    replace_or_drop(&mut to_a, given.as_ref());
-                }
-                session.stage = Stage::Answering(invite);
-                if acts.is_empty() {
-                    self.on_answered(session, to_a);
-                } else {
-                    self.order(session, acts, After::Answered(Box::new(to_a)));
-                }
-            }
-        }
-    }
-
-    /// Completes the INVITE's negotiation: what the worker has to do, and the SDP for side A.
-    fn final_answer(
-        &self,
-        session: &mut Session,
-        sdp: Option<&[u8]>,
-    ) -> Result<(Vec<Act>, Option<Bytes>), Refused> {
-        // Another exchange is that of an UPDATE: the INVITE had its answer in a reliable 18x.
-        let of_invite = session.exchange.take_if(|exchange| exchange.carrier == Carrier::Invite);
-        let Some(mut exchange) = of_invite else {
-            return Ok((Vec::new(), session.answer_given.clone()));
-        };
-        let Some(sdp) = sdp else {
-            if session.answer_given.is_none() {
-                return Err(Refused::not_acceptable(399, "the answer has no SDP"));
-            }
-            // The 18x had it: not reliable, but the only answer there is.
-            let gone = exchange.proposal.commit(&mut session.media);
-            let mut acts = Vec::new();
-            push_release(&mut acts, gone);
-            return Ok((acts, None));
-        };
-        let answered = exchange.proposal.answer(sdp)?;
-        let gone = exchange.proposal.commit(&mut session.media);
-        let mut acts = answered.acts;
-        push_release(&mut acts, union(gone, answered.refused));
-        session.answer_given = Some(answered.to_offerer.clone());
-        Ok((acts, Some(answered.to_offerer)))
-    }
-
-    /// The answer is in force: side A gets its 2xx.
-    pub(super) fn on_answered(&mut self, session: &mut Session, response: Message) {
-        let stage = std::mem::replace(&mut session.stage, Stage::Talking);
-        let Stage::Answering(invite) = stage else {
-            session.stage = stage;
-            return;
-        };
-        self.respond(invite.server, response);
-        self.counters.sessions_answered += 1;
-        session.facts.answered = Some(self.now);
-        let expires = session.expires;
-        self.set_deadline_at(session, expires);
-        match session.deferred.take() {
-            Some(Deferred::Bye(side, key, bye)) => self.on_bye(session, side, key, *bye),
-            Some(Deferred::Own(why)) => self.close(session, None, why),
-            None => {}
-        }
-    }
-
-    /// The worker can't put the answer into force: neither side is left in the call.
-    pub(super) fn on_not_connected(&mut self, session: &mut Session) {
-        let stage = std::mem::replace(&mut session.stage, Stage::Failing);
-        let Stage::Answering(invite) = stage else {
-            session.stage = stage;
-            return;
-        };
-        session.facts.end = Some(Why::WorkerLost);
-        self.bye_because(session, Side::B, Why::WorkerLost);
-        let response = Message::response(&invite.request, 500, "Server Internal Error");
-        self.fail(session, invite.server, response);
     }
 
     /// Our Contact on a leg, with the other side's feature tags.
@@ -475,13 +354,19 @@ impl Engine {
 /// 488 with the Warning that says why (RFC 3261 §20.43).
 pub(super) fn not_acceptable(request: &Message, refused: &Refused) -> Message {
     let mut response = Message::response(request, refused.code, "Not Acceptable Here");
-    response.headers.push(Name::Warning, refused.warning.clone());
+    response
+        .headers
+        .push(Name::Warning, refused.warning.clone());
     response
 }
 
 pub(super) fn push_release(acts: &mut Vec<Act>, streams: StreamSet) {
     if !streams.is_empty() {
-        acts.push(Act::Release { streams, drain_ms: RELEASE_DRAIN_MS, facts: Vec::new() });
+        acts.push(Act::Release {
+            streams,
+            drain_ms: RELEASE_DRAIN_MS,
+            facts: Vec::new(),
+        });
     }
 }
 
@@ -501,7 +386,10 @@ pub(super) fn replace_or_drop(message: &mut Message, sdp: Option<&Bytes>) {
 /// Whether a provisional response is sent reliably (RFC 3262 §3).
 pub(super) fn is_reliable(response: &Message) -> bool {
     response.headers.get_named("RSeq").is_some()
-        && response.headers.values(Name::Require).any(|tag| tag.trim().eq_ignore_ascii_case("100rel"))
+        && response
+            .headers
+            .values(Name::Require)
+            .any(|tag| tag.trim().eq_ignore_ascii_case("100rel"))
 }
 
 /// How long streams that leave a session may drain, in milliseconds (CON-04).

@@ -5,7 +5,7 @@
 //! | file | procedure |
 //! |---|---|
 //! | [`requests`] | which procedure a request belongs to |
-//! | [`invite`] | a session from its INVITE to its answer, as B2BUA |
+//! | [`invite`], [`answer`] | a session from its INVITE to its answer, as B2BUA |
 //! | [`failing`] | a session that does not come about |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
@@ -14,6 +14,7 @@
 //! | [`session`] | what is kept of a session |
 //! | [`views`] | what the operator sees |
 
+mod answer;
 mod closing;
 mod failing;
 mod invite;
@@ -21,12 +22,13 @@ mod late;
 mod modify;
 mod orders;
 mod proxy;
+mod refresh;
 mod requests;
 mod session;
 mod settings;
-mod views;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub use settings::{ByeAck, LateOffer, Settings};
 pub use views::Census;
@@ -132,7 +134,13 @@ pub struct Engine {
 impl Engine {
     /// Makes an engine that drives `workers` workers.
     #[must_use]
-    pub fn new(settings: Settings, workers: usize, seed: u64, now: Instant, wall: SystemTime) -> Self {
+    pub fn new(
+        settings: Settings,
+        workers: usize,
+        seed: u64,
+        now: Instant,
+        wall: SystemTime,
+    ) -> Self {
         let tx = Transactions::new(settings.timers, seed);
         Self {
             settings,
@@ -177,9 +185,19 @@ impl Engine {
         self.now = now;
         match event {
             Event::Done(order) => self.on_order_done(*order),
-            Event::ConnectionLost { session, stream, .. } => Self::on_connection_lost(session, stream),
-            Event::Silent { session, stream, side } => self.on_silent(session, stream, side),
-            Event::Heard { session, stream, side } => self.on_heard(session, stream, side),
+            Event::ConnectionLost {
+                session, stream, ..
+            } => Self::on_connection_lost(session, stream),
+            Event::Silent {
+                session,
+                stream,
+                side,
+            } => self.on_silent(session, stream, side),
+            Event::Heard {
+                session,
+                stream,
+                side,
+            } => self.on_heard(session, stream, side),
         }
         let _ = worker;
         self.take_events();
@@ -219,7 +237,10 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
-        [session, self.tx.poll_timeout(), self.proxied.poll_timeout()].into_iter().flatten().min()
+        [session, self.tx.poll_timeout(), self.proxied.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next SIP message to send.
@@ -318,7 +339,9 @@ impl Engine {
     }
 
     fn on_no_response(&mut self, key: ClientKey, code: u16) {
-        let Some(purpose) = self.clients.remove(&key) else { return };
+        let Some(purpose) = self.clients.remove(&key) else {
+            return;
+        };
         match purpose {
             Purpose::Invite(session) => self.on_invite_failed(session, key, code),
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
@@ -329,7 +352,11 @@ impl Engine {
     }
 
     /// Works on a session; it is forgotten when it has ended by then.
-    fn with<R>(&mut self, id: SessionId, work: impl FnOnce(&mut Self, &mut Session) -> R) -> Option<R> {
+    fn with<R>(
+        &mut self,
+        id: SessionId,
+        work: impl FnOnce(&mut Self, &mut Session) -> R,
+    ) -> Option<R> {
         let mut session = self.sessions.remove(&id.0)?;
         let result = work(self, &mut session);
         if matches!(session.stage, Stage::Ended) {
@@ -360,7 +387,10 @@ impl Engine {
     }
 
     fn on_deadline(&mut self, at: Instant, id: SessionId) {
-        let is_armed = self.sessions.get(&id.0).is_some_and(|session| session.armed == Some(at));
+        let is_armed = self
+            .sessions
+            .get(&id.0)
+            .is_some_and(|session| session.armed == Some(at));
         if !is_armed {
             return;
         }

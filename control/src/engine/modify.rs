@@ -39,7 +39,8 @@ impl Engine {
             self.relay_request(session, side, key, request);
             return;
         };
-        let is_unanswered = matches!(session.stage, Stage::Inviting(_)) && session.answer_given.is_none();
+        let is_unanswered =
+            matches!(session.stage, Stage::Inviting(_)) && session.answer_given.is_none();
         if session.exchange.is_some() || is_unanswered || session.is_reinviting() {
             self.glare(session, side, key, &request);
             return;
@@ -58,7 +59,11 @@ impl Engine {
             }
         };
         let opens = proposal.take_opens();
-        session.exchange = Some(Exchange { from: side, proposal, carrier: Carrier::Request(key) });
+        session.exchange = Some(Exchange {
+            from: side,
+            proposal,
+            carrier: Carrier::Request(key),
+        });
         if self.keep_relayed(session, side, key, request) {
             if opens.is_empty() {
                 self.pass_offer(session);
@@ -70,11 +75,19 @@ impl Engine {
 
     /// Whether an INVITE inside the session is on its way, whoever sent it.
     fn is_inviting(&self, session: &Session) -> bool {
-        Side::BOTH.iter().any(|side| session.is_relaying(*side, &Method::Invite))
+        Side::BOTH
+            .iter()
+            .any(|side| session.is_relaying(*side, &Method::Invite))
     }
 
     /// Two offers cross, or one comes before the last is done (RFC 3261 §14.2, RFC 3311 §5.2).
-    pub(super) fn glare(&mut self, session: &Session, side: Side, key: ServerKey, request: &Message) {
+    pub(super) fn glare(
+        &mut self,
+        session: &Session,
+        side: Side,
+        key: ServerKey,
+        request: &Message,
+    ) {
         let is_own = session.exchange.as_ref().map_or_else(
             || session.is_relaying(side, &Method::Invite),
             |exchange| exchange.from == side,
@@ -90,7 +103,13 @@ impl Engine {
     }
 
     /// Remembers a request that will be passed on; refuses one too many.
-    fn keep_relayed(&mut self, session: &mut Session, from: Side, server: ServerKey, request: Message) -> bool {
+    fn keep_relayed(
+        &mut self,
+        session: &mut Session,
+        from: Side,
+        server: ServerKey,
+        request: Message,
+    ) -> bool {
         if session.relayed.len() >= limits::RELAYED_PER_SESSION {
             self.unavailable(server, &request);
             return false;
@@ -100,7 +119,14 @@ impl Engine {
             self.tx.trying(server);
             self.track_invite(session, server);
         }
-        session.relayed.push(Relayed { from, server, request, method, client: None, answer: None });
+        session.relayed.push(Relayed {
+            from,
+            server,
+            request,
+            method,
+            client: None,
+            answer: None,
+        });
         true
     }
 
@@ -113,7 +139,9 @@ impl Engine {
     ) {
         // The request may have been cancelled meanwhile, and another one be under way.
         let carried = |exchange: &&mut Exchange| exchange.carrier == Carrier::Request(server);
-        let Some(Exchange { proposal, .. }) = session.exchange.as_mut().filter(carried) else { return };
+        let Some(Exchange { proposal, .. }) = session.exchange.as_mut().filter(carried) else {
+            return;
+        };
         if refused.is_none() {
             proposal.opened(acts);
             self.pass_offer(session);
@@ -129,7 +157,11 @@ impl Engine {
     /// A request that was cancelled before it was passed on.
     pub(super) fn drop_relayed(&mut self, session: &mut Session, server: ServerKey) {
         let carrier = Carrier::Request(server);
-        if session.exchange.as_ref().is_some_and(|exchange| exchange.carrier == carrier) {
+        if session
+            .exchange
+            .as_ref()
+            .is_some_and(|exchange| exchange.carrier == carrier)
+        {
             self.abandon(session);
         }
         if let Some(relayed) = self.take_relayed(session, server) {
@@ -149,15 +181,22 @@ impl Engine {
     }
 
     fn take_relayed(&mut self, session: &mut Session, server: ServerKey) -> Option<Relayed> {
-        let at = session.relayed.iter().position(|relayed| relayed.server == server)?;
+        let at = session
+            .relayed
+            .iter()
+            .position(|relayed| relayed.server == server)?;
         self.untrack_invite(session, server);
         Some(session.relayed.swap_remove(at))
     }
 
     /// Passes the exchange's offer on to the other side.
     fn pass_offer(&mut self, session: &mut Session) {
-        let Some(exchange) = session.exchange.as_mut() else { return };
-        let Carrier::Request(server) = exchange.carrier else { return };
+        let Some(exchange) = session.exchange.as_mut() else {
+            return;
+        };
+        let Carrier::Request(server) = exchange.carrier else {
+            return;
+        };
         match exchange.proposal.offer_to_far() {
             Ok(sdp) => {
                 if !self.pass_on(session, server, Some(&sdp)) {
@@ -177,7 +216,9 @@ impl Engine {
 
     /// The exchange failed: what was bound for it goes, everything else stays as it is.
     fn abandon(&mut self, session: &mut Session) {
-        let Some(exchange) = session.exchange.take() else { return };
+        let Some(exchange) = session.exchange.take() else {
+            return;
+        };
         let opened = exchange.proposal.abandon();
         if !opened.is_empty() {
             self.order_release(session, opened, After::Nothing);
@@ -199,7 +240,11 @@ impl Engine {
 
     /// Sends a kept request to the other side; answers it where that can't be.
     fn pass_on(&mut self, session: &mut Session, server: ServerKey, sdp: Option<&Bytes>) -> bool {
-        let Some(at) = session.relayed.iter().position(|relayed| relayed.server == server) else {
+        let Some(at) = session
+            .relayed
+            .iter()
+            .position(|relayed| relayed.server == server)
+        else {
             return false;
         };
         let relayed = &session.relayed[at];
@@ -236,7 +281,11 @@ impl Engine {
     ) -> Option<(Message, crate::sip::Flow)> {
         let to = from.other();
         let far_contact = session.leg(from).contact.clone();
-        let contact = request.headers.values(Name::Contact).next().map(|value| Text::from(value.to_owned()));
+        let contact = request
+            .headers
+            .values(Name::Contact)
+            .next()
+            .map(|value| Text::from(value.to_owned()));
         let early_tag = session.early_tag(from, request);
         let own = self.contact_for(session, to, contact.or(far_contact).as_deref());
         let invite_seq = session.leg(to).invite_seq;
@@ -246,8 +295,14 @@ impl Engine {
         let routed = !dialog.route_set.is_empty();
         let flow = self.flow_in_dialog(dialog.next_hop(), dialog.flow, routed);
         let seq = message.cseq()?.0;
-        let hops = request.headers.get(Name::MaxForwards).and_then(|hops| hops.trim().parse::<u32>().ok());
-        message.headers.set(Name::MaxForwards, hops.unwrap_or(70).saturating_sub(1).to_string());
+        let hops = request
+            .headers
+            .get(Name::MaxForwards)
+            .and_then(|hops| hops.trim().parse::<u32>().ok());
+        message.headers.set(
+            Name::MaxForwards,
+            hops.unwrap_or(70).saturating_sub(1).to_string(),
+        );
         if let Some(tag) = early_tag {
             let own_address = message.headers.get(Name::From).unwrap_or_default();
             let own_address = passing::with_tag(own_address, Some(&tag));
@@ -263,21 +318,33 @@ impl Engine {
         if method == Method::Invite && sdp.is_none() {
             passing::without_100rel(&mut message.headers);
         }
-        message.body = sdp.map_or_else(|| request.body.clone(), |sdp| body::replace_sdp(request, sdp));
+        message.body = sdp.map_or_else(
+            || request.body.clone(),
+            |sdp| body::replace_sdp(request, sdp),
+        );
         if method == Method::Invite {
             session.leg_mut(to).invite_seq = seq;
         }
         Some((message, flow))
     }
 
-    pub(super) fn on_relayed_response(&mut self, id: SessionId, client: ClientKey, response: Message) {
+    pub(super) fn on_relayed_response(
+        &mut self,
+        id: SessionId,
+        client: ClientKey,
+        response: Message,
+    ) {
         let code = response.code().unwrap_or(0);
         if code < 200 {
-            self.with(id, |engine, session| engine.on_relayed_provisional(session, client, response));
+            self.with(id, |engine, session| {
+                engine.on_relayed_provisional(session, client, response);
+            });
             return;
         }
         self.with(id, |engine, session| {
-            let Some(relayed) = session.relayed_by(client) else { return };
+            let Some(relayed) = session.relayed_by(client) else {
+                return;
+            };
             if code >= 300 {
                 engine.untrack_invite(session, relayed.server);
             }
@@ -314,13 +381,25 @@ impl Engine {
 
     /// A provisional response to an INVITE inside the session, which may be a reliable one and
     /// come again until it is acknowledged (RFC 3262 §3).
-    fn on_relayed_provisional(&mut self, session: &mut Session, client: ClientKey, response: Message) {
-        let at = session.relayed.iter().position(|relayed| relayed.client == Some(client));
-        let Some(at) = at.filter(|at| session.relayed[*at].method == Method::Invite) else { return };
+    fn on_relayed_provisional(
+        &mut self,
+        session: &mut Session,
+        client: ClientKey,
+        response: Message,
+    ) {
+        let at = session
+            .relayed
+            .iter()
+            .position(|relayed| relayed.client == Some(client));
+        let Some(at) = at.filter(|at| session.relayed[*at].method == Method::Invite) else {
+            return;
+        };
         let (from, server) = (session.relayed[at].from, session.relayed[at].server);
-        let contact = self.contact_for(session, from, response.headers.values(Name::Contact).next());
+        let contact =
+            self.contact_for(session, from, response.headers.values(Name::Contact).next());
         let tag = session.leg(from).local_tag.clone();
-        let mut back = passing::response_to(&session.relayed[at].request, &tag, &response, &contact);
+        let mut back =
+            passing::response_to(&session.relayed[at].request, &tag, &response, &contact);
         if let Some(sdp) = body::sdp(&response) {
             let is_new = is_reliable(&response) && session.relayed[at].answer.is_none();
             if is_new && let Some(answer) = self.early_reanswer(session, server, &sdp) {
@@ -333,7 +412,12 @@ impl Engine {
     }
 
     /// RFC 3262 §5: the answer in a reliable provisional response is the final one.
-    fn early_reanswer(&mut self, session: &mut Session, server: ServerKey, sdp: &[u8]) -> Option<Bytes> {
+    fn early_reanswer(
+        &mut self,
+        session: &mut Session,
+        server: ServerKey,
+        sdp: &[u8],
+    ) -> Option<Bytes> {
         let carried = |exchange: &mut Exchange| exchange.carrier == Carrier::Request(server);
         let mut exchange = session.exchange.take_if(carried)?;
         let Ok(answered) = exchange.proposal.answer(sdp) else {
@@ -355,7 +439,9 @@ impl Engine {
         if relayed.method == Method::Invite {
             self.acknowledge(session, to, &response, None);
         }
-        let Some(mut exchange) = session.exchange.take() else { return };
+        let Some(mut exchange) = session.exchange.take() else {
+            return;
+        };
         let answered = body::sdp(&response)
             .ok_or_else(|| Refused::not_acceptable(399, "the answer has no SDP"))
             .and_then(|sdp| exchange.proposal.answer(&sdp));
@@ -376,7 +462,11 @@ impl Engine {
                     self.on_offer_answered(session, Ready { relayed, response }, None);
                 } else {
                     // The streams that left are closed before the answer leaves.
-                    self.order(session, acts, After::OfferAnswered(Box::new(Ready { relayed, response })));
+                    self.order(
+                        session,
+                        acts,
+                        After::OfferAnswered(Box::new(Ready { relayed, response })),
+                    );
                 }
             }
         }
@@ -389,11 +479,21 @@ impl Engine {
         refused: Option<Refusal>,
     ) {
         if matches!(session.stage, Stage::Closing(_)) {
-            self.reply(ready.relayed.server, &ready.relayed.request, 487, "Request Terminated");
+            self.reply(
+                ready.relayed.server,
+                &ready.relayed.request,
+                487,
+                "Request Terminated",
+            );
             return;
         }
         if refused.is_some() {
-            self.reply(ready.relayed.server, &ready.relayed.request, 500, "Server Internal Error");
+            self.reply(
+                ready.relayed.server,
+                &ready.relayed.request,
+                500,
+                "Server Internal Error",
+            );
             if matches!(session.stage, Stage::Talking) {
                 self.close(session, None, Why::WorkerLost);
             }
@@ -410,7 +510,11 @@ impl Engine {
         response: &Message,
         sdp: Option<&Bytes>,
     ) {
-        let contact = self.contact_for(session, relayed.from, response.headers.values(Name::Contact).next());
+        let contact = self.contact_for(
+            session,
+            relayed.from,
+            response.headers.values(Name::Contact).next(),
+        );
         let tag = session.leg(relayed.from).local_tag.clone();
         let mut back = passing::response_to(&relayed.request, &tag, response, &contact);
         if let Some(sdp) = sdp {
@@ -421,7 +525,9 @@ impl Engine {
 
     pub(super) fn on_relayed_failed(&mut self, id: SessionId, client: ClientKey, code: u16) {
         self.with(id, |engine, session| {
-            let Some(relayed) = session.relayed_by(client) else { return };
+            let Some(relayed) = session.relayed_by(client) else {
+                return;
+            };
             engine.untrack_invite(session, relayed.server);
             let is_exchange = session
                 .exchange
@@ -430,7 +536,11 @@ impl Engine {
             if is_exchange {
                 engine.abandon(session);
             }
-            let reason = if code == 408 { "Request Timeout" } else { "Service Unavailable" };
+            let reason = if code == 408 {
+                "Request Timeout"
+            } else {
+                "Service Unavailable"
+            };
             engine.reply(relayed.server, &relayed.request, code, reason);
             engine.end_if_gone(session, &relayed.method, code);
         });
@@ -443,89 +553,21 @@ impl Engine {
             self.close(session, None, Why::FarGone);
         }
     }
-
-    /// A target refresh: the side may have moved (RFC 3261 §12.2).
-    fn note_target(&self, session: &mut Session, side: Side, message: &Message) {
-        let refreshes = matches!(message.cseq(), Some((_, Method::Invite | Method::Update)));
-        let is_failure = message.code().is_some_and(|code| code >= 300);
-        if !refreshes || is_failure {
-            return;
-        }
-        let leg = session.leg_mut(side);
-        if let Some(dialog) = leg.dialog.as_mut() {
-            dialog.refresh_target(message);
-        }
-        if let Some(contact) = message.headers.values(Name::Contact).next() {
-            leg.contact = Some(contact.to_owned().into());
-        }
-    }
-
-    /// Notes when the session ends unless it is refreshed (RFC 4028 §10).
-    pub(super) fn note_expiry(&mut self, session: &mut Session, response: &Message) {
-        let seconds = response
-            .headers
-            .get(Name::SessionExpires)
-            .and_then(|value| value.split(';').next())
-            .and_then(|value| value.trim().parse::<u32>().ok());
-        session.expires =
-            seconds.map(|seconds| self.now + std::time::Duration::from_secs(u64::from(seconds.max(90))));
-        if matches!(session.stage, Stage::Talking) {
-            let expires = session.expires;
-            self.set_deadline_at(session, expires);
-        }
-    }
-
-    /// Sends the ACK for a 2xx on a leg.
-    pub(super) fn acknowledge(
-        &mut self,
-        session: &mut Session,
-        side: Side,
-        response: &Message,
-        sdp: Option<Bytes>,
-    ) {
-        if let Some((seq, _)) = response.cseq() {
-            self.send_ack(session, side, seq, sdp);
-        }
-    }
-
-    pub(super) fn send_ack(&mut self, session: &mut Session, side: Side, seq: u32, sdp: Option<Bytes>) {
-        session.leg_mut(side).acked = Some((seq, sdp.clone()));
-        self.transmit_ack(session, side, seq, sdp);
-    }
-
-    /// A 2xx came again: its ACK was lost, or is not due yet as the answer for it is awaited.
-    pub(super) fn acknowledge_again(&mut self, session: &Session, side: Side, response: &Message) {
-        let Some((seq, _)) = response.cseq() else { return };
-        let is_closing = matches!(session.stage, Stage::Closing(_));
-        match &session.leg(side).acked {
-            Some((acked, sdp)) if *acked == seq => {
-                let sdp = sdp.clone();
-                self.transmit_ack(session, side, seq, sdp);
-            }
-            Some((acked, _)) if seq < *acked => self.transmit_ack(session, side, seq, None),
-            _ if is_closing => self.transmit_ack(session, side, seq, None),
-            Some(_) | None => {}
-        }
-    }
-
-    fn transmit_ack(&mut self, session: &Session, side: Side, seq: u32, sdp: Option<Bytes>) {
-        let Some(dialog) = session.leg(side).dialog.as_ref() else { return };
-        let mut ack = dialog.ack(seq);
-        let routed = !dialog.route_set.is_empty();
-        let flow = self.flow_in_dialog(dialog.next_hop(), dialog.flow, routed);
-        if let Some(sdp) = sdp {
-            ack.set_body("application/sdp", sdp);
-        }
-        self.tx.send_ack(ack, flow);
-    }
 }
 
 /// The dialog on the other side that a request of `from` belongs to.
-fn far_dialog<'a>(session: &'a mut Session, from: Side, request: &Message) -> Option<&'a mut Dialog> {
+fn far_dialog<'a>(
+    session: &'a mut Session,
+    from: Side,
+    request: &Message,
+) -> Option<&'a mut Dialog> {
     match (from, &mut session.stage) {
         (Side::A, Stage::Inviting(invite)) => {
             let tag = request.to_tag()?;
-            let fork = invite.forks.iter_mut().find(|fork| *fork.tag_to_a == *tag)?;
+            let fork = invite
+                .forks
+                .iter_mut()
+                .find(|fork| *fork.tag_to_a == *tag)?;
             Some(&mut fork.dialog)
         }
         _ => session.legs[from.other().index()].dialog.as_mut(),

@@ -128,7 +128,7 @@ impl Engine {
     fn follow_up(&mut self, id: SessionId, acts: Vec<Act>, outcome: Outcome, after: After) {
         if self.sessions.contains_key(&id.0) {
             self.with(id, |engine, session| {
-                engine.follow(session, acts, outcome, after)
+                engine.follow(session, acts, outcome, after);
             });
             return;
         }

@@ -65,7 +65,9 @@ impl ProxyTable {
                 break;
             }
             self.ringing.pop();
-            let Some(proxied) = self.by_client.get_mut(&client) else { continue };
+            let Some(proxied) = self.by_client.get_mut(&client) else {
+                continue;
+            };
             match proxied.rings_until {
                 // RFC 3261 §16.8: a provisional response has come, so CANCEL is sent.
                 Some(until) if until <= now => {
@@ -131,7 +133,12 @@ impl Engine {
                     self.proxied.ringing.push(Reverse((until, client)));
                 }
                 let rings_until = is_invite.then_some(until);
-                let proxied = Proxied { server: key, request, rings_until, is_answered: false };
+                let proxied = Proxied {
+                    server: key,
+                    request,
+                    rings_until,
+                    is_answered: false,
+                };
                 self.proxied.by_client.insert(client, proxied);
             }
         }
@@ -139,16 +146,25 @@ impl Engine {
 
     /// RFC 3261 §16.6 item 4; two entries where the two sides are reached differently (RFC 5658).
     fn record_route(&self, forward: &mut Message, from: Flow, to: Flow) {
-        forward.headers.prepend(Name::RecordRoute, route_entry(from));
+        forward
+            .headers
+            .prepend(Name::RecordRoute, route_entry(from));
         if (from.local, from.protocol) != (to.local, to.protocol) {
             forward.headers.prepend(Name::RecordRoute, route_entry(to));
         }
     }
 
-    pub(super) fn on_proxied_response(&mut self, client: ClientKey, response: Message, success: bool) {
+    pub(super) fn on_proxied_response(
+        &mut self,
+        client: ClientKey,
+        response: Message,
+        success: bool,
+    ) {
         let code = response.code().unwrap_or(0);
         let now = self.now;
-        let Some(proxied) = self.proxied.by_client.get_mut(&client) else { return };
+        let Some(proxied) = self.proxied.by_client.get_mut(&client) else {
+            return;
+        };
         let server = proxied.server;
         let is_invite = proxied.request.method() == Some(&Method::Invite);
         if code < 200 {
@@ -161,7 +177,9 @@ impl Engine {
             if !std::mem::replace(&mut proxied.is_answered, true) {
                 // How long another fork's 2xx may still come (RFC 6026 §8.1, timer M).
                 let forks_may_answer = self.settings.timers.transaction();
-                self.proxied.answered.push_back((now + forks_may_answer, client));
+                self.proxied
+                    .answered
+                    .push_back((now + forks_may_answer, client));
             }
         } else {
             self.proxied.remove(client);
@@ -173,26 +191,40 @@ impl Engine {
     }
 
     pub(super) fn on_proxied_failed(&mut self, client: ClientKey, code: u16) {
-        let Some(proxied) = self.proxied.remove(client) else { return };
-        let reason = if code == 408 { "Request Timeout" } else { "Service Unavailable" };
+        let Some(proxied) = self.proxied.remove(client) else {
+            return;
+        };
+        let reason = if code == 408 {
+            "Request Timeout"
+        } else {
+            "Service Unavailable"
+        };
         self.reply(proxied.server, &proxied.request, code, reason);
     }
 
     pub(super) fn cancel_proxied(&mut self, invite: ServerKey, cancel: &Message) {
         if let Some(client) = self.proxied.by_invite.get(&invite).copied() {
-            let reasons: Vec<Text> =
-                cancel.headers.all(Name::Reason).map(|reason| Text::from(reason.to_owned())).collect();
+            let reasons: Vec<Text> = cancel
+                .headers
+                .all(Name::Reason)
+                .map(|reason| Text::from(reason.to_owned()))
+                .collect();
             self.tx.cancel(self.now, client, &reasons);
         }
     }
 
     /// An ACK for a 2xx that was proxied: on along its route.
     pub(super) fn proxy_ack(&mut self, ack: Message, from: Flow) {
-        let is_routed =
-            ack.headers.values(Name::Route).next().is_some_and(|route| self.is_own_route(route));
+        let is_routed = ack
+            .headers
+            .values(Name::Route)
+            .next()
+            .is_some_and(|route| self.is_own_route(route));
         let mut forward = ack.clone();
         self.take_own_routes(&mut forward);
-        let (Some(hops), true) = (hops_left(&forward), is_routed) else { return };
+        let (Some(hops), true) = (hops_left(&forward), is_routed) else {
+            return;
+        };
         match self.next(&forward, from) {
             Next::To(to) => {
                 forward.headers.set(Name::MaxForwards, hops.to_string());
@@ -207,7 +239,10 @@ impl Engine {
 
 /// Max-Forwards for the next hop; `None` when it is used up.
 fn hops_left(request: &Message) -> Option<u32> {
-    let hops = request.headers.get(Name::MaxForwards).and_then(|hops| hops.trim().parse::<u32>().ok());
+    let hops = request
+        .headers
+        .get(Name::MaxForwards)
+        .and_then(|hops| hops.trim().parse::<u32>().ok());
     hops.unwrap_or(70).checked_sub(1)
 }
 

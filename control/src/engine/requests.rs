@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::session::{DialogKey, Session, Stage};
 use super::{Engine, Output};
+use crate::cpm::body;
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::{self, Hop, NoHop};
 use crate::limits;
@@ -45,8 +46,10 @@ impl Engine {
     pub(super) fn on_request(&mut self, key: ServerKey, mut request: Message, flow: Flow) {
         routing::undo_strict_router(&mut request, &self.settings.listen);
         if let Some(tag) = request.to_tag() {
-            let dialog =
-                DialogKey { call_id: request.call_id().to_owned().into(), local_tag: tag.to_owned().into() };
+            let dialog = DialogKey {
+                call_id: request.call_id().to_owned().into(),
+                local_tag: tag.to_owned().into(),
+            };
             match self.dialogs.get(&dialog).copied() {
                 Some(place) => {
                     self.with(place.session, |engine, session| {
@@ -62,7 +65,11 @@ impl Engine {
 
     /// A request inside a dialog that isn't ours: proxied if we are in its route, else 481.
     fn on_foreign_dialog_request(&mut self, key: ServerKey, request: Message, flow: Flow) {
-        let own = request.headers.values(Name::Route).next().is_some_and(|route| self.is_own_route(route));
+        let own = request
+            .headers
+            .values(Name::Route)
+            .next()
+            .is_some_and(|route| self.is_own_route(route));
         if own {
             self.proxy(key, request, flow);
         } else {
@@ -86,7 +93,11 @@ impl Engine {
             self.refuse(key, response);
             return;
         }
-        if request.headers.get(Name::MaxForwards).is_some_and(|hops| hops.trim().parse() == Ok(0_u32)) {
+        if request
+            .headers
+            .get(Name::MaxForwards)
+            .is_some_and(|hops| hops.trim().parse() == Ok(0_u32))
+        {
             self.reply(key, &request, 483, "Too Many Hops");
             return;
         }
@@ -95,6 +106,14 @@ impl Engine {
             Next::Lookup(host) => self.park(host, Some(key), request, flow),
             Next::To(_) if *forward.method().unwrap_or(&Method::Invite) != Method::Invite => {
                 self.proxy(key, request, flow);
+            }
+            Next::To(_)
+                if needs_early_offer(&request) && self.settings.stay.mode() == Mode::B2bua =>
+            {
+                // Its offer would come in a provisional response, which isn't anchored.
+                let mut response = Message::response(&request, 420, "Bad Extension");
+                response.headers.push(Name::Unsupported, "100rel");
+                self.refuse(key, response);
             }
             Next::To(_) if self.draining => {
                 self.counters.full_sessions += 1;
@@ -113,7 +132,12 @@ impl Engine {
     /// Takes the Routes that name us off a request and gives back the first.
     pub(super) fn take_own_routes(&self, request: &mut Message) -> Option<String> {
         let mut first = None;
-        while request.headers.values(Name::Route).next().is_some_and(|route| self.is_own_route(route)) {
+        while request
+            .headers
+            .values(Name::Route)
+            .next()
+            .is_some_and(|route| self.is_own_route(route))
+        {
             let route = request.headers.remove_first_value(Name::Route);
             first = first.or_else(|| route.map(|route| route.to_string()));
         }
@@ -126,7 +150,10 @@ impl Engine {
     }
 
     fn is_for_us(&self, forward: &Message) -> bool {
-        let own = routing::is_own(forward.request_uri().unwrap_or_default(), &self.settings.listen);
+        let own = routing::is_own(
+            forward.request_uri().unwrap_or_default(),
+            &self.settings.listen,
+        );
         let routed = forward.headers.values(Name::Route).next().is_some();
         let local = self.settings.next_hop.is_none() || forward.method() == Some(&Method::Options);
         own && !routed && local
@@ -154,7 +181,11 @@ impl Engine {
     pub(super) fn next(&self, forward: &Message, from: Flow) -> Next {
         // Inside a dialog the far end's own address leads on; the configured hop begins dialogs.
         let is_inside = forward.to_tag().is_some();
-        let direct = if is_inside { routing::next_hop(forward, None).ok() } else { None };
+        let direct = if is_inside {
+            routing::next_hop(forward, None).ok()
+        } else {
+            None
+        };
         let configured = self.settings.next_hop.as_ref();
         let hop = match direct.map_or_else(|| routing::next_hop(forward, configured), Ok) {
             Ok(hop) => hop,
@@ -183,7 +214,10 @@ impl Engine {
     }
 
     fn is_own_address(&self, address: SocketAddr) -> bool {
-        self.settings.listen.iter().any(|(_, listen)| *listen == address)
+        self.settings
+            .listen
+            .iter()
+            .any(|(_, listen)| *listen == address)
     }
 
     /// A hop's address; `Err` names a host that has to be looked up first.
@@ -200,30 +234,51 @@ impl Engine {
     }
 
     /// The flow to an address, from a listener of its family; the one at `like` if it fits.
-    pub(super) fn flow_to(&self, protocol: Protocol, remote: SocketAddr, like: SocketAddr) -> Option<Flow> {
+    pub(super) fn flow_to(
+        &self,
+        protocol: Protocol,
+        remote: SocketAddr,
+        like: SocketAddr,
+    ) -> Option<Flow> {
         let fits = |listen: &&(Protocol, SocketAddr)| {
             listen.0 == protocol && listen.1.is_ipv4() == remote.is_ipv4()
         };
         let mut listens = self.settings.listen.iter().filter(fits);
         let same = listens.clone().find(|listen| listen.1.ip() == like.ip());
         let local = same.or_else(|| listens.next())?.1;
-        Some(Flow { protocol, local, remote, connection: 0 })
+        Some(Flow {
+            protocol,
+            local,
+            remote,
+            connection: 0,
+        })
     }
 
     /// The flow to a URI inside a dialog; the flow the dialog was made over where its host is a
     /// name that isn't known (any more).
     pub(super) fn flow_in_dialog(&self, uri: &str, made_over: Flow, routed: bool) -> Flow {
-        let Ok(hop) = Hop::of(uri) else { return made_over };
+        let Ok(hop) = Hop::of(uri) else {
+            return made_over;
+        };
         // RFC 5923: a client's own connection leads back to it; its Contact may not be reachable.
         if !routed && made_over.connection != 0 && hop.protocol == Protocol::Tcp {
             return made_over;
         }
-        let Ok(Some(address)) = self.address(&hop) else { return made_over };
-        self.flow_to(hop.protocol, address, made_over.local).unwrap_or(made_over)
+        let Ok(Some(address)) = self.address(&hop) else {
+            return made_over;
+        };
+        self.flow_to(hop.protocol, address, made_over.local)
+            .unwrap_or(made_over)
     }
 
     /// Keeps a request, or with no key an ACK, until its host's name was looked up.
-    pub(super) fn park(&mut self, host: String, key: Option<ServerKey>, request: Message, flow: Flow) {
+    pub(super) fn park(
+        &mut self,
+        host: String,
+        key: Option<ServerKey>,
+        request: Message,
+        flow: Flow,
+    ) {
         if self.names.parked.len() >= limits::PARKED_REQUESTS {
             if let Some(key) = key {
                 self.unavailable(key, &request);
@@ -233,19 +288,30 @@ impl Engine {
         if !self.names.parked.iter().any(|parked| parked.host == host) {
             self.outputs.push_back(Output::Resolve(host.clone()));
         }
-        self.names.parked.push(Parked { host, key, request, flow });
+        self.names.parked.push(Parked {
+            host,
+            key,
+            request,
+            flow,
+        });
     }
 
     pub(super) fn on_resolved(&mut self, host: &str, address: Option<IpAddr>) {
         if self.names.known.len() >= limits::KNOWN_NAMES {
             self.names.known.clear();
         }
-        self.names.known.insert(host.to_owned(), (address, self.now));
-        let (ready, parked) =
-            std::mem::take(&mut self.names.parked).into_iter().partition(|parked| parked.host == host);
+        self.names
+            .known
+            .insert(host.to_owned(), (address, self.now));
+        let (ready, parked) = std::mem::take(&mut self.names.parked)
+            .into_iter()
+            .partition(|parked| parked.host == host);
         self.names.parked = parked;
         let ready: Vec<Parked> = ready;
-        for Parked { key, request, flow, .. } in ready {
+        for Parked {
+            key, request, flow, ..
+        } in ready
+        {
             match key {
                 Some(key) => self.on_request(key, request, flow),
                 None => self.proxy_ack(request, flow),
@@ -255,8 +321,15 @@ impl Engine {
 
     pub(super) fn on_cancel(&mut self, invite: ServerKey, cancel: &Message) {
         if let Some(id) = self.invites.get(&invite).copied() {
-            self.with(id, |engine, session| engine.on_session_cancel(session, invite, cancel));
-        } else if let Some(at) = self.names.parked.iter().position(|parked| parked.key == Some(invite)) {
+            self.with(id, |engine, session| {
+                engine.on_session_cancel(session, invite, cancel);
+            });
+        } else if let Some(at) = self
+            .names
+            .parked
+            .iter()
+            .position(|parked| parked.key == Some(invite))
+        {
             let parked = self.names.parked.swap_remove(at);
             self.reply(invite, &parked.request, 487, "Request Terminated");
         } else {
@@ -270,8 +343,10 @@ impl Engine {
         if let Some(key) = key {
             self.invites.remove(&key);
         }
-        let dialog =
-            DialogKey { call_id: ack.call_id().to_owned().into(), local_tag: tag.to_owned().into() };
+        let dialog = DialogKey {
+            call_id: ack.call_id().to_owned().into(),
+            local_tag: tag.to_owned().into(),
+        };
         match self.dialogs.get(&dialog).copied() {
             Some(place) => {
                 // An ACK for a 2xx that was not given yet answers nothing.
@@ -349,7 +424,9 @@ impl Engine {
     /// 503 with Retry-After: a limit is reached.
     pub(super) fn unavailable(&mut self, key: ServerKey, request: &Message) {
         let mut response = Message::response(request, 503, "Service Unavailable");
-        response.headers.push(Name::RetryAfter, self.settings.retry_after_s.to_string());
+        response
+            .headers
+            .push(Name::RetryAfter, self.settings.retry_after_s.to_string());
         self.refuse(key, response);
     }
 
@@ -357,6 +434,12 @@ impl Engine {
         self.server_header(&mut response, Name::Server);
         self.tx.respond(self.now, key, response, Repeat::Ours);
     }
+}
+
+/// Whether an INVITE has no offer and insists on reliable provisional responses.
+fn needs_early_offer(request: &Message) -> bool {
+    let insists = |option: &str| option.eq_ignore_ascii_case("100rel");
+    request.headers.values(Name::Require).any(insists) && body::sdp(request).is_none()
 }
 
 /// How long a looked-up name is believed.

@@ -8,7 +8,9 @@ use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 use super::closing::Closing;
 use crate::cpm::participating::Role;
 use crate::media::{Media, Proposal};
-use crate::sip::{ClientKey, Dialog, Flow, Message, Method, OutOfOrder, ServerKey, Text};
+use crate::sip::{
+    ClientKey, Dialog, Flow, Message, Method, Name, NameAddr, OutOfOrder, ServerKey, Text,
+};
 
 /// A dialog's key: what an incoming request names it by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -120,12 +122,16 @@ pub(super) struct Invite {
     pub request: Message,
     pub client: Option<ClientKey>,
     pub forks: Vec<Fork>,
+    /// The far tag of the fork whose reliable answer is in force.
+    pub in_force: Option<Text>,
 }
 
 /// An early dialog with side B, and the tag by which side A knows it.
 pub(super) struct Fork {
     pub dialog: Dialog,
     pub tag_to_a: Text,
+    /// The SDP of its reliable provisional response, as it came (RFC 3262 §5).
+    pub answer: Option<Bytes>,
 }
 
 /// An offer on its way.
@@ -179,6 +185,40 @@ pub(super) struct Facts {
     pub peer: Option<Text>,
     pub end: Option<super::closing::Why>,
     pub code: Option<u16>,
+}
+
+impl Facts {
+    /// What the INVITE says.
+    pub(super) fn of(request: &Message, role: Role, now: Instant) -> Self {
+        let text = |name| {
+            request
+                .headers
+                .get(name)
+                .map(|value| Text::from(value.to_owned()))
+        };
+        let asserted = request.headers.get(Name::PAssertedIdentity);
+        let caller = asserted
+            .or_else(|| request.headers.get(Name::From))
+            .map(|value| {
+                let uri = NameAddr::parse(value).map_or(value, |address| address.uri);
+                Text::from(uri.to_owned())
+            });
+        let called = request
+            .request_uri()
+            .map(|value| Text::from(value.to_owned()));
+        let (served_user, peer) = match role {
+            Role::Originating => (caller, called),
+            Role::Terminating => (called, caller),
+        };
+        Self {
+            begun: Some(now),
+            conversation_id: text(Name::ConversationId),
+            contribution_id: text(Name::ContributionId),
+            served_user,
+            peer,
+            ..Self::default()
+        }
+    }
 }
 
 impl Session {

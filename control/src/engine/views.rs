@@ -71,11 +71,22 @@ impl Engine {
     /// [`Self::session_views`] when [`Self::reports_due`] is 0.
     pub fn ask_for_reports(&mut self, now: Instant) {
         self.now = now;
-        let ids: Vec<u64> = self.sessions.keys().copied().take(limits::REPORTED_SESSIONS).collect();
+        let ids: Vec<u64> = self
+            .sessions
+            .keys()
+            .copied()
+            .take(limits::REPORTED_SESSIONS)
+            .collect();
         for id in ids {
-            let Some(session) = self.sessions.remove(&id) else { continue };
+            let Some(session) = self.sessions.remove(&id) else {
+                continue;
+            };
             if matches!(session.stage, Stage::Talking | Stage::Inviting(_)) {
-                self.order(&session, vec![Act::Report { facts: Vec::new() }], After::Reported);
+                self.order(
+                    &session,
+                    vec![Act::Report { facts: Vec::new() }],
+                    After::Reported,
+                );
                 self.reports_due += 1;
             }
             self.sessions.insert(id, session);
@@ -128,13 +139,21 @@ impl Engine {
             duration_ms: facts.answered.map_or(0, |at| millis(at, ended)),
             conversation_id: text(&facts.conversation_id),
             contribution_id: text(&facts.contribution_id),
-            call_ids: session.legs.iter().map(|leg| leg.call_id.to_string()).collect(),
+            call_ids: session
+                .legs
+                .iter()
+                .map(|leg| leg.call_id.to_string())
+                .collect(),
             parties: Some(Parties {
                 served_user: text(&facts.served_user).unwrap_or_default(),
                 peer: text(&facts.peer).unwrap_or_default(),
             }),
             streams: records(session),
-            end: End { by: ended_by(why), why: end_reason(why), code: facts.code },
+            end: End {
+                by: ended_by(why),
+                why: end_reason(why),
+                code: facts.code,
+            },
         }
     }
 }
@@ -144,9 +163,20 @@ fn records(session: &Session) -> Vec<StreamRecord> {
         .media
         .streams()
         .map(|stream| {
-            let facts = session.facts.streams.iter().rev().find(|facts| facts.stream == stream.id);
-            let [a, b] = facts.map_or_else(<[Traffic; 2]>::default, |facts| facts.legs.map(traffic));
-            StreamRecord { index: stream.index, kind: kind(stream.kind), a, b }
+            let facts = session
+                .facts
+                .streams
+                .iter()
+                .rev()
+                .find(|facts| facts.stream == stream.id);
+            let [a, b] =
+                facts.map_or_else(<[Traffic; 2]>::default, |facts| facts.legs.map(traffic));
+            StreamRecord {
+                index: stream.index,
+                kind: kind(stream.kind),
+                a,
+                b,
+            }
         })
         .collect();
     records.sort_by_key(|record| record.index);
@@ -155,24 +185,33 @@ fn records(session: &Session) -> Vec<StreamRecord> {
 
 fn view(session: &Session, now: Instant) -> SessionView {
     let begun = session.facts.begun.unwrap_or(now);
-    let streams = session.media.streams().filter(|stream| !stream.released).map(|stream| {
-        let facts = session.reported.iter().find(|facts| facts.stream == stream.id);
-        let side = |side: Side| {
-            let i = side.index();
-            let leg = facts.map(|facts: &StreamFacts| facts.legs[i]).unwrap_or_default();
-            SideView {
-                local: stream.local[i],
-                remote: leg.source.or(stream.remote[i]),
-                traffic: traffic(leg),
+    let streams = session
+        .media
+        .streams()
+        .filter(|stream| !stream.released)
+        .map(|stream| {
+            let facts = session
+                .reported
+                .iter()
+                .find(|facts| facts.stream == stream.id);
+            let side = |side: Side| {
+                let i = side.index();
+                let leg = facts
+                    .map(|facts: &StreamFacts| facts.legs[i])
+                    .unwrap_or_default();
+                SideView {
+                    local: stream.local[i],
+                    remote: leg.source.or(stream.remote[i]),
+                    traffic: traffic(leg),
+                }
+            };
+            StreamView {
+                index: stream.index,
+                kind: kind(stream.kind),
+                direction: direction(stream.direction),
+                sides: [side(Side::A), side(Side::B)],
             }
-        };
-        StreamView {
-            index: stream.index,
-            kind: kind(stream.kind),
-            direction: direction(stream.direction),
-            sides: [side(Side::A), side(Side::B)],
-        }
-    });
+        });
     SessionView {
         id: session.id.0,
         mode: Mode::B2bua,

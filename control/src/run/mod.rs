@@ -32,7 +32,10 @@ use crate::transports::{Incoming, Transports};
 ///
 /// [`RunError`] when something can't be opened or started.
 pub async fn run(config: Config) -> Result<(), RunError> {
-    let (mut term, mut int) = (stop_signal(SignalKind::terminate())?, stop_signal(SignalKind::interrupt())?);
+    let (mut term, mut int) = (
+        stop_signal(SignalKind::terminate())?,
+        stop_signal(SignalKind::interrupt())?,
+    );
     let (stop, stopped) = mpsc::channel(2);
     tokio::spawn(async move {
         loop {
@@ -164,12 +167,16 @@ impl Relay {
         let now = clock();
         let mut handled = 0;
         while handled < limits::LOOP_BATCH {
-            let Some((worker, event)) = self.links.news() else { break };
+            let Some((worker, event)) = self.links.news() else {
+                break;
+            };
             self.engine.handle_news(now, worker, event);
             handled += 1;
         }
         for _ in 0..limits::LOOP_BATCH {
-            let Some(incoming) = self.transports.try_receive() else { break };
+            let Some(incoming) = self.transports.try_receive() else {
+                break;
+            };
             self.take_packet(now, incoming);
             handled += 1;
         }
@@ -210,7 +217,10 @@ impl Relay {
         let tell = self.names.0.clone();
         tokio::spawn(async move {
             let found = tokio::net::lookup_host((host.as_str(), 0)).await;
-            let address = found.ok().and_then(|mut all| all.next()).map(|address| address.ip());
+            let address = found
+                .ok()
+                .and_then(|mut all| all.next())
+                .map(|address| address.ip());
             // The loop has ended when nobody hears it.
             let _ = tell.send((host, address)).await;
         });
@@ -254,7 +264,10 @@ impl Relay {
         let viewer = self.viewers.first().map(|(_, until)| *until);
         // A full ring isn't news: it is looked at again soon.
         let held = self.links.is_holding().then(|| clock() + RING_AGAIN);
-        [self.engine.poll_timeout(), drain, viewer, held].into_iter().flatten().min()
+        [self.engine.poll_timeout(), drain, viewer, held]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn replace_worker(&mut self, number: usize, now: Instant) {
@@ -273,8 +286,13 @@ impl Relay {
         self.drain = match self.drain {
             Drain::Serving => {
                 self.engine.drain();
-                tracing::info!(sessions = self.engine.sessions(), "draining: no new sessions");
-                Drain::Draining { until: now + self.drain_max }
+                tracing::info!(
+                    sessions = self.engine.sessions(),
+                    "draining: no new sessions"
+                );
+                Drain::Draining {
+                    until: now + self.drain_max,
+                }
             }
             Drain::Draining { .. } | Drain::Ending { .. } | Drain::Over => Drain::Over,
         };
@@ -287,7 +305,9 @@ impl Relay {
             Drain::Draining { until } if now >= until => {
                 self.engine.end_all(now);
                 self.flush();
-                self.drain = Drain::Ending { until: now + ENDING_MAX };
+                self.drain = Drain::Ending {
+                    until: now + ENDING_MAX,
+                };
             }
             Drain::Ending { until } if now >= until => self.drain = Drain::Over,
             Drain::Serving | Drain::Draining { .. } | Drain::Ending { .. } | Drain::Over => {}
@@ -327,13 +347,18 @@ impl Relay {
     }
 
     fn health(&self, now: Instant) -> Health {
-        let workers = self.links.stats().into_iter().enumerate().map(|(worker, view)| WorkerHealth {
-            worker,
-            backend: setup::backend_name(view.backend),
-            alive: view.is_alive,
-            sessions: view.stats.sessions,
-            restarts: view.restarts,
-        });
+        let workers = self
+            .links
+            .stats()
+            .into_iter()
+            .enumerate()
+            .map(|(worker, view)| WorkerHealth {
+                worker,
+                backend: setup::backend_name(view.backend),
+                alive: view.is_alive,
+                sessions: view.stats.sessions,
+                restarts: view.restarts,
+            });
         Health {
             state: match self.drain {
                 Drain::Serving => RunState::Serving,
@@ -347,11 +372,17 @@ impl Relay {
 
     fn metrics(&self, now: Instant) -> Metrics {
         let views = self.links.stats();
-        let (counters, sip, census) =
-            (self.engine.counters(), self.engine.sip_counters(), self.engine.census());
+        let (counters, sip, census) = (
+            self.engine.counters(),
+            self.engine.sip_counters(),
+            self.engine.census(),
+        );
         let by_state = self.engine.sessions_by_state().into_iter();
         Metrics {
-            workers: views.iter().map(|view| (view.stats, setup::backend_name(view.backend))).collect(),
+            workers: views
+                .iter()
+                .map(|view| (view.stats, setup::backend_name(view.backend)))
+                .collect(),
             orders_waiting: views.iter().map(|view| view.waiting).collect(),
             sip: SipMetrics {
                 requests_in: sip.requests_in.iter().collect(),
@@ -361,7 +392,9 @@ impl Relay {
                 retransmissions: sip.retransmissions_out,
                 malformed: sip.malformed,
             },
-            sessions: by_state.map(|(state, count)| (Mode::B2bua, state, count)).collect(),
+            sessions: by_state
+                .map(|(state, count)| (Mode::B2bua, state, count))
+                .collect(),
             sessions_begun: counters.sessions_begun,
             sessions_refused: counters.full_sessions + counters.full_ports,
             dialogs: census.dialogs,
@@ -386,12 +419,18 @@ async fn sleep_until(deadline: Option<Instant>) {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the run loop is where time comes from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run loop is where time comes from"
+)]
 fn clock() -> Instant {
     Instant::now()
 }
 
-#[expect(clippy::disallowed_methods, reason = "the run loop is where time comes from")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the run loop is where time comes from"
+)]
 fn wall_clock() -> SystemTime {
     SystemTime::now()
 }

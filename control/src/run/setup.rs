@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use dataplane::api::{BackendKind, Doorbell, Learn};
-use rand::rngs::SysRng;
 use rand::TryRng;
+use rand::rngs::SysRng;
 use tokio::sync::mpsc;
 
 use super::{Drain, Relay, clock, wall_clock, watch};
@@ -98,26 +98,41 @@ pub(super) async fn open(
     let handles = dataplane::start(&workers, &bell).map_err(RunError::Workers)?;
     let links = Links::new(handles);
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
-    let transports =
-        Transports::bind(&listens).map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;
+    let transports = Transports::bind(&listens)
+        .map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;
     let door = match config.admin.listen {
-        Some(address) => {
-            Some(admin::serve(address).await.map_err(|error| RunError::Admin(address, error))?)
-        }
+        Some(address) => Some(
+            admin::serve(address)
+                .await
+                .map_err(|error| RunError::Admin(address, error))?,
+        ),
         None => None,
     };
     let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
-    let seed = SysRng.try_next_u64().map_err(|error| RunError::System(io::Error::other(error)))?;
+    let seed = SysRng
+        .try_next_u64()
+        .map_err(|error| RunError::System(io::Error::other(error)))?;
     let now = clock();
     let settings = settings(config, &listens);
     let ready = Ready {
         sip: listens,
         admin: door.as_ref().map(|door| door.address),
         msrp: links.msrp_listen().collect(),
-        workers: (links.len(), links.stats().first().map_or("", |view| backend_name(view.backend))),
+        workers: (
+            links.len(),
+            links
+                .stats()
+                .first()
+                .map_or("", |view| backend_name(view.backend)),
+        ),
         ports: (config.media.port_first, config.media.port_last),
         is_in_media_path: settings.stay.mode() == crate::cpm::participating::Mode::B2bua,
     };
+    tracing::info!(
+        workers = ready.workers.0,
+        backend = ready.workers.1,
+        "the workers have started"
+    );
     let engine = Engine::new(settings, links.len(), seed, now, wall_clock());
     let bell_rang = watch(&bell).map_err(RunError::System)?;
     let relay = Relay {
@@ -163,7 +178,10 @@ fn millis(time: std::time::Duration) -> u32 {
 }
 
 fn listen(listen: &config::Listen) -> Listen {
-    Listen { protocol: protocol(listen.protocol), address: listen.address }
+    Listen {
+        protocol: protocol(listen.protocol),
+        address: listen.address,
+    }
 }
 
 fn protocol(protocol: config::Protocol) -> Protocol {
@@ -177,8 +195,15 @@ fn settings(config: &Config, listens: &[Listen]) -> Settings {
     let sip = &config.sip;
     let streams = streams(&config.policy.streams);
     Settings {
-        listen: listens.iter().map(|listen| (listen.protocol, listen.address)).collect(),
-        timers: Timers { t1: sip.t1, t2: sip.t2, t4: sip.t4 },
+        listen: listens
+            .iter()
+            .map(|listen| (listen.protocol, listen.address))
+            .collect(),
+        timers: Timers {
+            t1: sip.t1,
+            t2: sip.t2,
+            t4: sip.t4,
+        },
         next_hop: sip.next_hop.as_ref().map(|hop| Hop {
             host: hop.host.clone(),
             port: hop.port.unwrap_or(5060),
@@ -262,20 +287,36 @@ pub(super) fn announce(ready: &Ready) {
     use std::io::Write;
     let mut text = String::from("Midpath relays.\n");
     for listen in &ready.sip {
-        let name = if listen.protocol == Protocol::Udp { "udp" } else { "tcp" };
+        let name = if listen.protocol == Protocol::Udp {
+            "udp"
+        } else {
+            "tcp"
+        };
         text.push_str(&format!("  SIP    {name} {}\n", listen.address));
     }
     let (workers, backend) = ready.workers;
-    let path = if ready.is_in_media_path { "every session's media pass here" } else { "sessions are proxied" };
+    let path = if ready.is_in_media_path {
+        "every session's media pass here"
+    } else {
+        "sessions are proxied"
+    };
     let (first, last) = ready.ports;
-    text.push_str(&format!("  media  ports {first}-{last}, {workers} worker(s) over {backend}; {path}\n"));
+    text.push_str(&format!(
+        "  media  ports {first}-{last}, {workers} worker(s) over {backend}; {path}\n"
+    ));
     for address in &ready.msrp {
         text.push_str(&format!("  MSRP   tcp {address}\n"));
     }
     if let Some(address) = ready.admin {
-        text.push_str(&format!("  admin  http://{address}/health /sessions /metrics\n"));
+        text.push_str(&format!(
+            "  admin  http://{address}/health /sessions /metrics\n"
+        ));
     }
-    if let Some(sip) = ready.sip.iter().find(|listen| listen.protocol == Protocol::Udp) {
+    if let Some(sip) = ready
+        .sip
+        .iter()
+        .find(|listen| listen.protocol == Protocol::Udp)
+    {
         let (ip, port) = (sip.address.ip(), sip.address.port());
         text.push_str(&format!(
             "Try it:  sipp -sn uas -i {ip} -p 5070        (one terminal)\n         \

@@ -1,13 +1,20 @@
 //! The ring pair between control and one worker, and the bell that wakes a sleeper.
 //!
 //! A side that is busy polls its ring and is never signalled. Before it sleeps it says so in its
-//! bell's flag, looks at the ring once more, and only then waits; whoever pushes rings only when
-//! the flag is up. So a busy worker costs control one relaxed load per order.
+//! bell's state, looks at the ring once more, and only then waits; whoever pushes rings only when
+//! it sleeps, and the first who does wakes it for all. So a busy worker costs control one relaxed
+//! load per order, and a worker that packets wake makes no call for a bell that nobody rang.
+//!
+//! ```text
+//! AWAKE ──about_to_sleep──▶ SLEEPING ──ring, one signal──▶ RUNG
+//!   ▲◀──────────awake───────────┘                           │
+//!   └──────────awake, takes the signal back─────────────────┘
+//! ```
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
@@ -23,7 +30,10 @@ pub struct Doorbell {
 
 #[derive(Debug)]
 struct Bell {
-    sleeping: AtomicBool,
+    state: AtomicU8,
+    /// Signals that were announced and not taken back: one may be on its way while its ringer is
+    /// held up. Only the owner touches it.
+    owed: AtomicU64,
     fd: EventFd,
 }
 
@@ -35,7 +45,8 @@ impl Doorbell {
     /// When the system has no descriptor left.
     pub fn new() -> io::Result<Self> {
         let bell = Bell {
-            sleeping: AtomicBool::new(false),
+            state: AtomicU8::new(AWAKE),
+            owed: AtomicU64::new(0),
             fd: EventFd::new()?,
         };
         Ok(Self {
@@ -46,21 +57,30 @@ impl Doorbell {
     /// Wakes the sleeper, if it sleeps.
     pub fn ring(&self) {
         fence(Ordering::SeqCst);
-        if self.shared.sleeping.load(Ordering::Relaxed) {
-            self.shared.fd.signal();
+        let Bell { state, fd, .. } = &*self.shared;
+        if state.load(Ordering::Relaxed) == SLEEPING
+            && state
+                .compare_exchange(SLEEPING, RUNG, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            fd.signal();
         }
     }
 
     /// Says that its owner is about to sleep; it must look at its ring once more after this.
     pub fn about_to_sleep(&self) {
-        self.shared.sleeping.store(true, Ordering::Relaxed);
+        self.shared.state.store(SLEEPING, Ordering::Relaxed);
         fence(Ordering::SeqCst);
     }
 
     /// Says that its owner is awake, and takes back a signal that came.
     pub fn awake(&self) {
-        self.shared.sleeping.store(false, Ordering::Relaxed);
-        self.shared.fd.clear();
+        let Bell { state, owed, fd } = &*self.shared;
+        let rang = state.swap(AWAKE, Ordering::Relaxed) == RUNG;
+        let due = owed.load(Ordering::Relaxed) + u64::from(rang);
+        if due > 0 {
+            owed.store(due.saturating_sub(fd.clear()), Ordering::Relaxed);
+        }
     }
 }
 
@@ -208,4 +228,97 @@ pub fn ring_pair(control_bell: &Doorbell) -> io::Result<(ControlEnd, WorkerEnd)>
         control_bell: control_bell.clone(),
     };
     Ok((control, worker))
+}
+
+/// The bell's owner looks for itself.
+const AWAKE: u8 = 0;
+/// It has to be woken.
+const SLEEPING: u8 = 1;
+/// It is being woken.
+const RUNG: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::api::{Outcome, SessionId};
+    use crate::net::Backend as _;
+    use crate::net::mmsg::Mmsg;
+
+    fn order(mark: u64) -> Box<Order> {
+        Box::new(Order {
+            session: SessionId(0),
+            mark,
+            acts: Vec::new(),
+            outcome: Outcome::Pending,
+            returned: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_bell_rings_for_sleepers_only_and_once() {
+        let bell = Doorbell::new().unwrap();
+        bell.ring();
+        assert_eq!(bell.shared.fd.clear(), 0, "nobody sleeps");
+        bell.about_to_sleep();
+        bell.ring();
+        bell.ring();
+        assert_eq!(bell.shared.fd.clear(), 1);
+        bell.shared.fd.signal();
+        bell.awake();
+        assert_eq!(bell.shared.fd.clear(), 0, "it was taken back");
+    }
+
+    #[test]
+    fn a_signal_that_comes_late_is_taken_back_later() {
+        let bell = Doorbell::new().unwrap();
+        bell.about_to_sleep();
+        // A ringer that is held up between its two steps.
+        bell.shared.state.store(RUNG, Ordering::Relaxed);
+        bell.awake();
+        bell.shared.fd.signal();
+        bell.about_to_sleep();
+        bell.awake();
+        assert_eq!(bell.shared.fd.clear(), 0);
+        assert_eq!(bell.shared.owed.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn no_order_is_slept_through() {
+        const ORDERS: u64 = 20_000;
+        let (mut control, mut worker) = ring_pair(&Doorbell::new().unwrap()).unwrap();
+        let mut backend = Mmsg::new(worker.bell().as_raw_fd()).unwrap();
+        let sender = std::thread::Builder::new().spawn(move || {
+            for mark in 0..ORDERS {
+                let mut order = order(mark);
+                while let Err(Full(back)) = control.order(order) {
+                    order = back;
+                    std::thread::yield_now();
+                }
+                if mark % 7 == 0 {
+                    std::thread::yield_now();
+                }
+            }
+            control
+        });
+        let mut next = 0;
+        while next < ORDERS {
+            while let Some(order) = worker.order() {
+                assert_eq!(order.mark, next);
+                next += 1;
+            }
+            worker.bell().about_to_sleep();
+            if worker.is_empty() && next < ORDERS {
+                // An hour: a lost signal hangs here.
+                backend.wait(Duration::from_secs(3600)).unwrap();
+            }
+            worker.bell().awake();
+        }
+        assert!(sender.unwrap().join().is_ok());
+        worker.bell().awake();
+        let bell = &worker.bell().shared;
+        assert_eq!(bell.owed.load(Ordering::Relaxed), 0);
+        assert_eq!(bell.fd.clear(), 0);
+    }
 }

@@ -37,11 +37,15 @@ impl EventFd {
         let _ = (&self.0).write(&1_u64.to_ne_bytes());
     }
 
-    /// Makes it unreadable.
-    pub fn clear(&self) {
+    /// Makes it unreadable, and says how many signals that took back.
+    pub fn clear(&self) -> u64 {
         use std::io::Read;
-        // An empty counter would block: it is clear already.
-        let _ = (&self.0).read(&mut [0; 8]);
+        let mut count = [0; 8];
+        match (&self.0).read_exact(&mut count) {
+            Ok(()) => u64::from_ne_bytes(count),
+            // An empty counter would block: it is clear already.
+            Err(_) => 0,
+        }
     }
 }
 

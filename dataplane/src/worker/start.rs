@@ -187,7 +187,8 @@ fn choose(kind: BackendKind) -> io::Result<BackendKind> {
 }
 
 /// Cycles until control is gone. Looks again a few times before it sleeps when it was loaded, as
-/// the next packets are close then; else it sleeps at once and leaves the core to others.
+/// the next packets are close then; else it sleeps at once, which is no sleep where something is
+/// there, and leaves the core to others.
 fn work<B: Backend>(mut worker: Worker<B>) {
     let mut patience = 0_u32;
     while !worker.link().is_abandoned() {
@@ -195,10 +196,10 @@ fn work<B: Backend>(mut worker: Worker<B>) {
         let found = worker.cycle(now);
         if found >= LOADED_ITEMS {
             patience = SPIN_CYCLES;
-        } else if found == 0 && patience > 0 {
+        } else if patience > 0 {
             patience -= 1;
             std::hint::spin_loop();
-        } else if found == 0 && worker.sleep(now).is_err() {
+        } else if worker.sleep(now).is_err() {
             // A wait that fails would spin for ever; without its backend a worker is of no use.
             break;
         }

@@ -233,22 +233,23 @@ impl Relay {
         );
     }
 
-    /// UDP ports of the media range that this process's host has open, by /proc/net/udp and udp6.
-    ///
-    /// The range belongs to this relay alone, so this needs no word of the relay itself.
+    /// UDP ports of the media range that the relay's process has open, by /proc: this needs no word
+    /// of the relay itself, and no other process is taken for it.
     #[must_use]
     pub fn open_media_ports(&self) -> Vec<u16> {
+        let own = sockets_of(self.process.id());
         let mut open = Vec::new();
         for table in ["/proc/net/udp", "/proc/net/udp6"] {
             let text = std::fs::read_to_string(table).unwrap_or_default();
             for line in text.lines().skip(1) {
-                let local = line.split_whitespace().nth(1).unwrap_or("");
-                let port = local
+                let field = |at| line.split_whitespace().nth(at).unwrap_or("");
+                let port = field(1)
                     .rsplit(':')
                     .next()
                     .map(|hex| u16::from_str_radix(hex, 16));
                 if let Some(Ok(port)) = port
                     && (self.media.0..=self.media.1).contains(&port)
+                    && own.contains(field(9))
                 {
                     open.push(port);
                 }
@@ -326,4 +327,17 @@ fn locate() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// The inodes of a process's sockets.
+fn sockets_of(pid: u32) -> std::collections::BTreeSet<String> {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"));
+    let links = descriptors.into_iter().flatten().filter_map(Result::ok);
+    links
+        .filter_map(|entry| {
+            let link = std::fs::read_link(entry.path()).ok()?;
+            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect()
 }

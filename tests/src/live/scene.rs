@@ -91,7 +91,7 @@ impl Scene {
     /// Two voices that talk to each other directly.
     pub fn voices_alone(&mut self) -> (rtp::Peer, rtp::Peer) {
         let (one, other) = (self.ports.pair(), self.ports.pair());
-        let mut pair = (
+        let pair = (
             rtp::Peer::bind(self.ip(), one, (other.into(), one.into())),
             rtp::Peer::bind(self.ip(), other, (one.into(), other.into())),
         );

@@ -213,7 +213,7 @@ impl Phone {
             Act::Speak(number) => self.speak(number),
             Act::Change if self.talks => {
                 self.sdp_version += 1;
-                let direction = if self.sdp_version % 2 == 0 {
+                let direction = if self.sdp_version.is_multiple_of(2) {
                     "sendonly"
                 } else {
                     "sendrecv"

@@ -145,7 +145,7 @@ impl Relay {
                 moved += 1;
                 match output {
                     Output::Order { order, .. } => {
-                        self.link.order(order).expect("the ring has room")
+                        self.link.order(order).expect("the ring has room");
                     }
                     Output::Cdr(cdr) => self.records.push(*cdr),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),

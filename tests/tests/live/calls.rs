@@ -23,6 +23,8 @@ fn audio_and_a_file(bob_ends: bool) {
         b.port(),
         "the relay isn't in the media path"
     );
+    // RTP and RTCP towards each side: what must be gone after the call is seen while it lasts.
+    assert_eq!(scene.relay.open_media_ports().len(), 4);
     a.aim(joined.at_alice[0].address());
     b.aim(joined.at_bob[0].address());
     a.talk();

@@ -98,6 +98,7 @@ fn over_epoll_a_call_is_the_same() {
     b.aim(joined.at_bob[0].address());
     a.talk();
     b.talk();
+    assert_eq!(scene.relay.open_media_ports().len(), 4);
     exchange(&chat);
     chat.assert_clean();
     assert!(b.hears(50, LONG) && a.hears(50, LONG));

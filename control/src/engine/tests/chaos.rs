@@ -30,14 +30,29 @@ impl Chaos {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let bench = Bench::new(|settings| {
-            settings.late_offer = if random.random() { LateOffer::Relay } else { LateOffer::Refuse };
-            settings.bye_ack = if random.random() { ByeAck::Immediate } else { ByeAck::AfterFarEnd };
+            settings.late_offer = if random.random() {
+                LateOffer::Relay
+            } else {
+                LateOffer::Refuse
+            };
+            settings.bye_ack = if random.random() {
+                ByeAck::Immediate
+            } else {
+                ByeAck::AfterFarEnd
+            };
             if random.random_ratio(1, 5) {
                 settings.stay = Stay::default();
             }
             settings.streams.video = random.random();
         });
-        Self { bench, random, seq: 1, requests: Default::default(), dialogs: Default::default(), said: Vec::new() }
+        Self {
+            bench,
+            random,
+            seq: 1,
+            requests: Default::default(),
+            dialogs: Default::default(),
+            said: Vec::new(),
+        }
     }
 
     fn pick<T: Clone>(&mut self, from: &[T]) -> Option<T> {
@@ -60,11 +75,12 @@ impl Chaos {
         for (to, text) in sent {
             let side = usize::from(to == b());
             if text.starts_with("SIP/2.0") {
-                if text.contains("CSeq: 1 INVITE") && tag_of(&text, "To") != "" && side == 0 {
+                if text.contains("CSeq: 1 INVITE") && !tag_of(&text, "To").is_empty() && side == 0 {
                     self.dialogs[0].push(text);
                 }
             } else {
-                if text.starts_with("INVITE") && side == 1 && !header(&text, "To").contains("tag=") {
+                if text.starts_with("INVITE") && side == 1 && !header(&text, "To").contains("tag=")
+                {
                     self.dialogs[1].push(text.clone());
                 }
                 self.requests[side].push(text);
@@ -84,7 +100,10 @@ impl Chaos {
             0..3 => self.call(),
             3 => {
                 let call = self.random.random_range(0..3);
-                self.say(a(), named(&invite(&format!("c{call}"), ""), call).replace("INVITE", "CANCEL"));
+                self.say(
+                    a(),
+                    named(&invite(&format!("c{call}"), ""), call).replace("INVITE", "CANCEL"),
+                );
             }
             4..8 => self.ask(0),
             8..11 => self.ask(1),
@@ -130,22 +149,42 @@ impl Chaos {
     fn call(&mut self) {
         let call = self.random.random_range(0..3);
         let sdp = self.sdp(OFFER);
-        let text = with(&invite(&format!("c{call}"), &sdp), "Supported: 100rel, timer\r\n");
+        let text = with(
+            &invite(&format!("c{call}"), &sdp),
+            "Supported: 100rel, timer\r\n",
+        );
         self.say(a(), named(&text, call));
     }
 
     fn ask(&mut self, side: usize) {
-        let methods = ["INVITE", "UPDATE", "PRACK", "INFO", "BYE", "ACK", "ACK", "CANCEL", "OPTIONS"];
+        let methods = [
+            "INVITE", "UPDATE", "PRACK", "INFO", "BYE", "ACK", "ACK", "CANCEL", "OPTIONS",
+        ];
         let method = methods[self.random.random_range(0..methods.len())];
         let dialogs = self.dialogs[side].clone();
-        let Some(dialog) = self.pick(&dialogs) else { return };
-        let sdp = if matches!(method, "INVITE" | "UPDATE" | "ACK") { self.sdp(OFFER) } else { String::new() };
-        let seq = if method == "ACK" { 1 } else { self.seq };
-        let extra = if method == "PRACK" { "RAck: 1 1 INVITE\r\n" } else { CONTACT_A };
-        let text = if side == 0 {
-            in_dialog_of_a(method, seq, &dialog, extra, &sdp).replace("call-a", header(&dialog, "Call-ID"))
+        let Some(dialog) = self.pick(&dialogs) else {
+            return;
+        };
+        let sdp = if matches!(method, "INVITE" | "UPDATE" | "ACK") {
+            self.sdp(OFFER)
         } else {
-            let fork = if self.random.random_ratio(1, 4) { "tag=b2\r\n" } else { "tag=b\r\n" };
+            String::new()
+        };
+        let seq = if method == "ACK" { 1 } else { self.seq };
+        let extra = if method == "PRACK" {
+            "RAck: 1 1 INVITE\r\n"
+        } else {
+            CONTACT_A
+        };
+        let text = if side == 0 {
+            in_dialog_of_a(method, seq, &dialog, extra, &sdp)
+                .replace("call-a", header(&dialog, "Call-ID"))
+        } else {
+            let fork = if self.random.random_ratio(1, 4) {
+                "tag=b2\r\n"
+            } else {
+                "tag=b\r\n"
+            };
             in_dialog_of_b(method, seq, &dialog, extra, &sdp).replace("tag=b\r\n", fork)
         };
         self.say(if side == 0 { a() } else { b() }, text);
@@ -154,11 +193,15 @@ impl Chaos {
     fn respond(&mut self) {
         let side = usize::from(self.random.random_ratio(3, 4));
         let requests = self.requests[side].clone();
-        let Some(request) = self.pick(&requests) else { return };
+        let Some(request) = self.pick(&requests) else {
+            return;
+        };
         if request.starts_with("ACK") {
             return;
         }
-        let codes = [180, 183, 183, 200, 200, 200, 200, 404, 408, 481, 486, 491, 302, 500];
+        let codes = [
+            180, 183, 183, 200, 200, 200, 200, 404, 408, 481, 486, 491, 302, 500,
+        ];
         let code = codes[self.random.random_range(0..codes.len())];
         let sdp = if request.starts_with("INVITE") || request.starts_with("UPDATE") {
             self.sdp(ANSWER)
@@ -186,11 +229,22 @@ impl Chaos {
         self.bench.wait(Duration::from_secs(400));
         let census = self.bench.engine.census();
         let states = self.bench.engine.sessions_by_state();
-        assert_eq!(census, super::super::Census::default(), "seed {seed}: {states:?}");
+        assert_eq!(
+            census,
+            super::super::Census::default(),
+            "seed {seed}: {states:?}"
+        );
         assert!(self.bench.engine.is_idle(), "seed {seed}: {states:?}");
         assert_eq!(self.bench.open(), 0, "seed {seed}: {:?}", self.bench.acts);
         assert_eq!(self.bench.engine.reports_due(), 0, "seed {seed}");
-        assert!(self.bench.engine.workers.iter().all(|load| load.sessions == 0), "seed {seed}");
+        assert!(
+            self.bench
+                .engine
+                .workers
+                .iter()
+                .all(|load| load.sessions == 0),
+            "seed {seed}"
+        );
     }
 }
 

@@ -58,7 +58,10 @@ impl Bench {
             timers: Timers::default(),
             next_hop: None,
             role: Role::Originating,
-            stay: Stay { media_charging: true, ..Stay::default() },
+            stay: Stay {
+                media_charging: true,
+                ..Stay::default()
+            },
             streams: media::Policy::ALL,
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
@@ -91,8 +94,14 @@ impl Bench {
 
     /// Gives the engine a message from a client and collects what is sent, as text.
     fn give(&mut self, from: SocketAddr, text: &str) -> Vec<(SocketAddr, String)> {
-        let flow = Flow { protocol: Protocol::Udp, local: relay(), remote: from, connection: 0 };
-        self.engine.handle_packet(self.now, flow, Bytes::from(text.to_owned()));
+        let flow = Flow {
+            protocol: Protocol::Udp,
+            local: relay(),
+            remote: from,
+            connection: 0,
+        };
+        self.engine
+            .handle_packet(self.now, flow, Bytes::from(text.to_owned()));
         self.settle()
     }
 
@@ -129,7 +138,10 @@ impl Bench {
 
     /// Streams that the worker has open.
     fn open(&self) -> u32 {
-        self.streams.values().map(|streams| streams.count_ones()).sum()
+        self.streams
+            .values()
+            .map(|streams| streams.count_ones())
+            .sum()
     }
 
     fn obey(&mut self, mut order: Box<Order>) {
@@ -149,8 +161,14 @@ impl Bench {
                 Act::Connect { .. } if self.refuse_connect => {
                     order.outcome = Outcome::Refused(Refusal::Unknown);
                 }
-                Act::Connect { side, remote, direction, .. } => {
-                    self.acts.push(format!("connect {side:?} {remote:?} {direction:?}"));
+                Act::Connect {
+                    side,
+                    remote,
+                    direction,
+                    ..
+                } => {
+                    self.acts
+                        .push(format!("connect {side:?} {remote:?} {direction:?}"));
                 }
                 Act::Release { streams: gone, .. } => {
                     self.acts.push(format!("release {gone:?}"));
@@ -203,7 +221,9 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
             listen: SocketAddr::new(*local_ip, 2855),
             session_id: [b'x'; 32],
         }),
-        LegSpec::Bytes { local_ip } => LegLocal::Bytes { listen: SocketAddr::new(*local_ip, port) },
+        LegSpec::Bytes { local_ip } => LegLocal::Bytes {
+            listen: SocketAddr::new(*local_ip, port),
+        },
     }
 }
 
@@ -223,7 +243,11 @@ const CONTACT_A: &str = "Contact: <sip:a@127.0.0.1:5001>\r\n";
 const CONTACT_B: &str = "Contact: <sip:b@127.0.0.1:5002>\r\n";
 
 fn invite(branch: &str, sdp: &str) -> String {
-    let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let kind = if sdp.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/sdp\r\n"
+    };
     format!(
         "INVITE sip:b@127.0.0.1:5002 SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5001;branch=z9hG4bK-{branch}\r\n\
          Max-Forwards: 70\r\nFrom: <sip:a@x>;tag=a\r\nTo: <sip:b@x>\r\nCall-ID: call-a\r\nCSeq: 1 INVITE\r\n\
@@ -233,13 +257,21 @@ fn invite(branch: &str, sdp: &str) -> String {
 }
 
 fn ack_of_failure() -> String {
-    invite("1", "").replace("INVITE", "ACK").replace("To: <sip:b@x>", "To: <sip:b@x>;tag=any")
+    invite("1", "")
+        .replace("INVITE", "ACK")
+        .replace("To: <sip:b@x>", "To: <sip:b@x>;tag=any")
 }
 
 /// A client's response to a request it was sent.
 fn answer(request: &str, code: u16, reason: &str, sdp: &str) -> String {
     let mut text = format!("SIP/2.0 {code} {reason}\r\n");
-    for line in request.split("\r\n\r\n").next().unwrap().split("\r\n").skip(1) {
+    for line in request
+        .split("\r\n\r\n")
+        .next()
+        .unwrap()
+        .split("\r\n")
+        .skip(1)
+    {
         let name = line.split(':').next().unwrap();
         if ["Via", "From", "Call-ID", "CSeq"].contains(&name) {
             text.push_str(&format!("{line}\r\n"));
@@ -266,8 +298,13 @@ fn with(message: &str, lines: &str) -> String {
 /// Ends a call by side A's BYE; nothing is left then.
 fn end(bench: &mut Bench, to_a: &str, seq: u32) {
     let sent = bench.give(a(), &in_dialog_of_a("BYE", seq, to_a, "", ""));
-    let bye = sent.iter().find(|(to, text)| *to == b() && text.starts_with("BYE"));
-    let bye = bye.unwrap_or_else(|| panic!("no BYE in {sent:#?}")).1.clone();
+    let bye = sent
+        .iter()
+        .find(|(to, text)| *to == b() && text.starts_with("BYE"));
+    let bye = bye
+        .unwrap_or_else(|| panic!("no BYE in {sent:#?}"))
+        .1
+        .clone();
     let sent = bench.give(b(), &answer(&bye, 200, "OK", ""));
     assert!(only(&sent, a()).starts_with("SIP/2.0 200"), "{sent:?}");
     bench.assert_nothing_left();
@@ -275,16 +312,26 @@ fn end(bench: &mut Bench, to_a: &str, seq: u32) {
 
 fn header<'a>(message: &'a str, name: &str) -> &'a str {
     let start = format!("{name}: ");
-    message.split("\r\n").find_map(|line| line.strip_prefix(start.as_str())).unwrap_or_default()
+    message
+        .split("\r\n")
+        .find_map(|line| line.strip_prefix(start.as_str()))
+        .unwrap_or_default()
 }
 
 fn tag_of<'a>(message: &'a str, name: &str) -> &'a str {
-    header(message, name).split("tag=").nth(1).unwrap_or_default()
+    header(message, name)
+        .split("tag=")
+        .nth(1)
+        .unwrap_or_default()
 }
 
 fn in_dialog(method: &str, seq: u32, parts: [&str; 4], headers: &str, sdp: &str) -> String {
     let [from, to, call_id, via] = parts;
-    let kind = if sdp.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    let kind = if sdp.is_empty() {
+        ""
+    } else {
+        "Content-Type: application/sdp\r\n"
+    };
     format!(
         "{method} sip:127.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP {via};branch=z9hG4bK-{method}-{seq}\r\n\
          Max-Forwards: 70\r\nFrom: {from}\r\nTo: {to}\r\nCall-ID: {call_id}\r\nCSeq: {seq} {method}\r\n\
@@ -294,21 +341,38 @@ fn in_dialog(method: &str, seq: u32, parts: [&str; 4], headers: &str, sdp: &str)
 }
 
 fn in_dialog_of_a(method: &str, seq: u32, ok: &str, headers: &str, sdp: &str) -> String {
-    let parts = ["<sip:a@x>;tag=a", header(ok, "To"), "call-a", "127.0.0.1:5001"];
+    let parts = [
+        "<sip:a@x>;tag=a",
+        header(ok, "To"),
+        "call-a",
+        "127.0.0.1:5001",
+    ];
     in_dialog(method, seq, parts, headers, sdp)
 }
 
 fn in_dialog_of_b(method: &str, seq: u32, invite: &str, headers: &str, sdp: &str) -> String {
     let from = format!("{};tag=b", header(invite, "To"));
-    let parts = [from.as_str(), header(invite, "From"), header(invite, "Call-ID"), "127.0.0.1:5002"];
+    let parts = [
+        from.as_str(),
+        header(invite, "From"),
+        header(invite, "Call-ID"),
+        "127.0.0.1:5002",
+    ];
     in_dialog(method, seq, parts, headers, sdp)
 }
 
 /// The only message but 100 that was sent to a client.
 fn only(sent: &[(SocketAddr, String)], to: SocketAddr) -> String {
-    let mut found =
-        sent.iter().filter(|(at, text)| *at == to && !text.starts_with("SIP/2.0 100")).map(|(_, text)| text);
-    let first = found.next().unwrap_or_else(|| panic!("nothing for {to} in {sent:#?}"));
-    assert!(found.next().is_none(), "more than one for {to} in {sent:#?}");
+    let mut found = sent
+        .iter()
+        .filter(|(at, text)| *at == to && !text.starts_with("SIP/2.0 100"))
+        .map(|(_, text)| text);
+    let first = found
+        .next()
+        .unwrap_or_else(|| panic!("nothing for {to} in {sent:#?}"));
+    assert!(
+        found.next().is_none(),
+        "more than one for {to} in {sent:#?}"
+    );
     first.clone()
 }

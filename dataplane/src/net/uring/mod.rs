@@ -522,6 +522,9 @@ impl Drop for Uring {
         // the last but one: from here on it has no frame to fill.
         self.ring.unregister_buffers(self.datagrams.group());
         self.ring.unregister_buffers(self.streams.group());
+        // Else the kernel lets go of the sockets some time after the ring is gone, and whoever
+        // takes this worker's place finds its ports taken.
+        self.ring.forget_files();
     }
 }
 

@@ -163,6 +163,12 @@ impl Ring {
             .map(drop)
     }
 
+    /// Takes every socket out of the table; what they have in flight is cancelled with the ring.
+    pub(super) fn forget_files(&self) {
+        // A table that can't be taken back now goes with the ring.
+        let _ = self.uring.submitter().unregister_files();
+    }
+
     pub(super) fn register_buffers(&self, base: u64, entries: u16, group: u16) -> io::Result<()> {
         // SAFETY: the memory at `base` is held by `Buffers`, which `Uring` keeps until it has
         // unregistered the group.

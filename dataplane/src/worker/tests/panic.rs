@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::api::{BackendKind, Config, Doorbell, Learn, LegSpec, Outcome};
 use crate::frame::Pool;
 use crate::net::mmsg::Mmsg;
+use crate::net::uring::Uring;
 use crate::net::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch};
 use crate::worker::start::{Birth, start_with};
 use crate::worker::{Handle, start_one};
@@ -15,9 +16,9 @@ use super::fake::{locals, open, order};
 use super::start::{client, real, wait_for};
 
 /// Real sockets, and a panic at the datagram that is one octet long.
-struct Brittle(Mmsg);
+struct Brittle<B>(B);
 
-impl Backend for Brittle {
+impl<B: Backend> Backend for Brittle<B> {
     fn open(&mut self, spec: &SocketSpec, token: Token) -> io::Result<(SocketId, SocketAddr)> {
         self.0.open(spec, token)
     }
@@ -69,10 +70,16 @@ impl Backend for Brittle {
     }
 }
 
-fn live(birth: Birth) {
+fn live_over_epoll(birth: Birth) {
     let backend = Brittle(Mmsg::new(birth.bell()).unwrap());
     let pool = Pool::new(birth.config.pool);
     birth.run(backend, pool, BackendKind::Epoll);
+}
+
+fn live_over_uring(birth: Birth) {
+    let mut pool = Pool::new(birth.config.pool);
+    let backend = Brittle(Uring::new(birth.bell(), &mut pool).unwrap());
+    birth.run(backend, pool, BackendKind::Uring);
 }
 
 /// Opens a stream and says where its A side is bound.
@@ -88,14 +95,13 @@ fn opened(handle: &mut Handle) -> SocketAddr {
     locals(&done.acts[0])[0].0
 }
 
-#[test]
-fn a_worker_that_panics_ends_alone_and_another_takes_its_place() {
+fn a_worker_ends_alone(live: fn(Birth), backend: BackendKind, port_first: u16) {
     let bell = Doorbell::new().unwrap();
     let config = Config {
-        // The second worker of two has the upper half of the ports, and no other test has these.
-        port_first: 46_000,
-        port_last: 46_199,
-        ..real(BackendKind::Epoll)
+        // No other test has these.
+        port_first,
+        port_last: port_first + 199,
+        ..real(backend)
     };
     let mut brittle = start_with(&config, 0, &bell, live).unwrap();
     let mut sound = start_one(&config, 1, &bell).unwrap();
@@ -113,4 +119,17 @@ fn a_worker_that_panics_ends_alone_and_another_takes_its_place() {
 
     let mut heir = start_one(&config, 0, &bell).unwrap();
     assert_eq!(opened(&mut heir), was_at, "its sockets were closed");
+}
+
+#[test]
+fn a_worker_that_panics_ends_alone_and_another_takes_its_place() {
+    a_worker_ends_alone(live_over_epoll, BackendKind::Epoll, 46_000);
+}
+
+#[test]
+fn a_worker_that_panics_over_io_uring_leaves_its_ports_to_another() {
+    match Uring::probe() {
+        Ok(()) => a_worker_ends_alone(live_over_uring, BackendKind::Uring, 46_200),
+        Err(error) => println!("SKIPPED: this kernel has no io_uring for us: {error}"),
+    }
 }

@@ -1,0 +1,295 @@
+//! What side B answers to the INVITE: its early dialogs, its 2xx, and the answer in either.
+
+use bytes::Bytes;
+use dataplane::api::{Act, Side};
+
+use super::Engine;
+use super::closing::Why;
+use super::invite::{is_reliable, not_acceptable, push_release, replace_or_drop, union};
+use super::orders::After;
+use super::session::{Carrier, Deferred, DialogKey, Fork, Invite, Place, Session, Stage};
+use crate::cpm::{body, passing};
+use crate::media::Refused;
+use crate::sip::{Dialog, Message, Name, Text};
+
+/// What the worker has to do for an answer, and the SDP for side A; or why it can't be taken.
+type FinalAnswer = Result<(Vec<Act>, Option<Bytes>), Refused>;
+impl Engine {
+    pub(super) fn on_provisional(
+        &mut self,
+        session: &mut Session,
+        invite: &mut Invite,
+        response: Message,
+    ) {
+        let tag = self.fork_tag(session, invite, &response);
+        let contact = self.contact_for(
+            session,
+            Side::A,
+            response.headers.values(Name::Contact).next(),
+        );
+        let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
+        if let Some(sdp) = body::sdp(&response) {
+            if is_reliable(&response) {
+                let from = response.to_tag().unwrap_or("");
+                if let Some(fork) = invite
+                    .forks
+                    .iter_mut()
+                    .find(|fork| *fork.dialog.remote_tag == *from)
+                {
+                    fork.answer = Some(sdp.clone());
+                    if session
+                        .exchange
+                        .as_ref()
+                        .is_some_and(|exchange| exchange.carrier == Carrier::Invite)
+                    {
+                        invite.in_force = Some(fork.dialog.remote_tag.clone());
+                    }
+                }
+            }
+            let given = self.early_answer(session, &response, &sdp);
+            replace_or_drop(&mut to_a, given.as_ref());
+        }
+        self.respond(invite.server, to_a);
+    }
+
+    /// Puts an answer in an 18x into force and gives the SDP for side A.
+    fn early_answer(
+        &mut self,
+        session: &mut Session,
+        response: &Message,
+        sdp: &[u8],
+    ) -> Option<Bytes> {
+        let Some(exchange) = session.exchange.as_mut() else {
+            return session.answer_given.clone();
+        };
+        if exchange.carrier != Carrier::Invite {
+            return session.answer_given.clone();
+        }
+        let answered = exchange.proposal.answer(sdp).ok()?;
+        session.answer_given = Some(answered.to_offerer.clone());
+        let mut acts = answered.acts;
+        if is_reliable(response) {
+            // RFC 3262 §5: the answer in a reliable provisional response is the final one.
+            if let Some(exchange) = session.exchange.take() {
+                let gone = exchange.proposal.commit(&mut session.media);
+                push_release(&mut acts, union(gone, answered.refused));
+            }
+        }
+        if !acts.is_empty() {
+            self.order(session, acts, After::Nothing);
+        }
+        Some(answered.to_offerer)
+    }
+
+    /// The tag by which side A knows the early dialog that a response of side B belongs to.
+    fn fork_tag(&mut self, session: &mut Session, invite: &mut Invite, response: &Message) -> Text {
+        let first = session.leg(Side::A).local_tag.clone();
+        let Some(tag) = response.to_tag() else {
+            return first;
+        };
+        if let Some(fork) = invite
+            .forks
+            .iter()
+            .find(|fork| *fork.dialog.remote_tag == *tag)
+        {
+            return fork.tag_to_a.clone();
+        }
+        let Some(dialog) = self.dialog_with_b(session, response) else {
+            return first;
+        };
+        if invite.forks.len() >= crate::limits::FORKS_PER_SESSION {
+            return first;
+        }
+        let tag_to_a = if invite.forks.is_empty() {
+            first
+        } else {
+            let tag = self.tx.new_tag();
+            let key = DialogKey {
+                call_id: session.leg(Side::A).call_id.clone(),
+                local_tag: tag.clone(),
+            };
+            self.dialogs.insert(
+                key,
+                Place {
+                    session: session.id,
+                    side: Side::A,
+                },
+            );
+            session.tags_to_a.push(tag.clone());
+            tag
+        };
+        session.leg_mut(Side::B).dialog = Some(dialog.clone());
+        invite.forks.push(Fork {
+            dialog,
+            tag_to_a: tag_to_a.clone(),
+            answer: None,
+        });
+        tag_to_a
+    }
+
+    pub(super) fn dialog_with_b(&self, session: &Session, response: &Message) -> Option<Dialog> {
+        let sent = self.tx.invite_of(session.invite_client?)?;
+        Dialog::uac(sent, response, session.leg(Side::B).flow).ok()
+    }
+
+    /// Side B has answered with a 2xx.
+    pub(super) fn on_answer(
+        &mut self,
+        session: &mut Session,
+        mut invite: Box<Invite>,
+        response: Message,
+    ) {
+        let tag = self.fork_tag(session, &mut invite, &response);
+        let Some(mut dialog) = self.dialog_with_b(session, &response) else {
+            let answer = Message::response(&invite.request, 502, "Bad Gateway");
+            self.fail(session, invite.server, answer);
+            return;
+        };
+        if let Some(early) = invite
+            .forks
+            .iter()
+            .find(|fork| fork.dialog.remote_tag == dialog.remote_tag)
+        {
+            dialog.local_seq = dialog.local_seq.max(early.dialog.local_seq);
+            dialog.remote_seq = early.dialog.remote_seq;
+        }
+        let leg = session.leg_mut(Side::B);
+        leg.dialog = Some(dialog);
+        leg.contact = response
+            .headers
+            .values(Name::Contact)
+            .next()
+            .map(|value| Text::from(value.to_owned()));
+        session.settle_tag(&tag);
+        let contact = self.contact_for(
+            session,
+            Side::A,
+            response.headers.values(Name::Contact).next(),
+        );
+        let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
+        self.note_expiry(session, &response);
+        let sdp = body::sdp(&response);
+        let is_late = body::sdp(&invite.request).is_none();
+        if is_late {
+            let near = (Side::A, invite.server);
+            session.stage = Stage::Answering(invite);
+            self.on_late_offer(session, near, to_a, &response);
+            return;
+        }
+        self.acknowledge(session, Side::B, &response, None);
+        let early = self.answer_of_fork(session, &invite, &response);
+        match early.unwrap_or_else(|| self.final_answer(session, sdp.as_deref())) {
+            Err(refused) => {
+                let answer = not_acceptable(&invite.request, &refused);
+                self.bye_to(session, Side::B, None);
+                self.fail(session, invite.server, answer);
+            }
+            Ok((acts, given)) => {
+                if sdp.is_some() {
+                    replace_or_drop(&mut to_a, given.as_ref());
+                }
+                session.stage = Stage::Answering(invite);
+                if acts.is_empty() {
+                    self.on_answered(session, to_a);
+                } else {
+                    self.order(session, acts, After::Answered(Box::new(to_a)));
+                }
+            }
+        }
+    }
+
+    /// Where another fork's reliable answer is in force: the acts that put that of the fork which
+    /// has answered in its place. `None` where there is nothing to replace.
+    fn answer_of_fork(
+        &self,
+        session: &mut Session,
+        invite: &Invite,
+        response: &Message,
+    ) -> Option<FinalAnswer> {
+        let in_force = invite.in_force.as_ref()?;
+        let from = response.to_tag().unwrap_or("");
+        if **in_force == *from || session.exchange.is_some() {
+            return None;
+        }
+        let fork = invite
+            .forks
+            .iter()
+            .find(|fork| *fork.dialog.remote_tag == *from);
+        let answer = body::sdp(response).or_else(|| fork.and_then(|fork| fork.answer.clone()))?;
+        let offer = body::sdp(&invite.request)?;
+        let replaced = session
+            .media
+            .offer(Side::A, &offer, &self.settings.streams)
+            .and_then(|mut proposal| {
+                // Streams that the first fork refused are released; they can't come back now.
+                if !proposal.take_opens().is_empty() {
+                    return Err(Refused::not_acceptable(399, "another fork was answered"));
+                }
+                let answered = proposal.answer(&answer)?;
+                let gone = proposal.commit(&mut session.media);
+                let mut acts = answered.acts;
+                push_release(&mut acts, union(gone, answered.refused));
+                Ok((acts, Some(answered.to_offerer)))
+            });
+        Some(replaced)
+    }
+
+    /// Completes the INVITE's negotiation: what the worker has to do, and the SDP for side A.
+    fn final_answer(&self, session: &mut Session, sdp: Option<&[u8]>) -> FinalAnswer {
+        // Another exchange is that of an UPDATE: the INVITE had its answer in a reliable 18x.
+        let of_invite = session
+            .exchange
+            .take_if(|exchange| exchange.carrier == Carrier::Invite);
+        let Some(mut exchange) = of_invite else {
+            return Ok((Vec::new(), session.answer_given.clone()));
+        };
+        let Some(sdp) = sdp else {
+            if session.answer_given.is_none() {
+                return Err(Refused::not_acceptable(399, "the answer has no SDP"));
+            }
+            // The 18x had it: not reliable, but the only answer there is.
+            let gone = exchange.proposal.commit(&mut session.media);
+            let mut acts = Vec::new();
+            push_release(&mut acts, gone);
+            return Ok((acts, None));
+        };
+        let answered = exchange.proposal.answer(sdp)?;
+        let gone = exchange.proposal.commit(&mut session.media);
+        let mut acts = answered.acts;
+        push_release(&mut acts, union(gone, answered.refused));
+        session.answer_given = Some(answered.to_offerer.clone());
+        Ok((acts, Some(answered.to_offerer)))
+    }
+
+    /// The answer is in force: side A gets its 2xx.
+    pub(super) fn on_answered(&mut self, session: &mut Session, response: Message) {
+        let stage = std::mem::replace(&mut session.stage, Stage::Talking);
+        let Stage::Answering(invite) = stage else {
+            session.stage = stage;
+            return;
+        };
+        self.respond(invite.server, response);
+        self.counters.sessions_answered += 1;
+        session.facts.answered = Some(self.now);
+        let expires = session.expires;
+        self.set_deadline_at(session, expires);
+        match session.deferred.take() {
+            Some(Deferred::Bye(side, key, bye)) => self.on_bye(session, side, key, *bye),
+            Some(Deferred::Own(why)) => self.close(session, None, why),
+            None => {}
+        }
+    }
+
+    /// The worker can't put the answer into force: neither side is left in the call.
+    pub(super) fn on_not_connected(&mut self, session: &mut Session) {
+        let stage = std::mem::replace(&mut session.stage, Stage::Failing);
+        let Stage::Answering(invite) = stage else {
+            session.stage = stage;
+            return;
+        };
+        session.facts.end = Some(Why::WorkerLost);
+        self.bye_because(session, Side::B, Why::WorkerLost);
+        let response = Message::response(&invite.request, 500, "Server Internal Error");
+        self.fail(session, invite.server, response);
+    }
+}
