@@ -423,3 +423,32 @@ fn mutated_messages_never_panic_and_never_grow() {
         layer.len()
     );
 }
+
+#[test]
+fn a_lone_line_end_never_gets_into_an_answer() {
+    for lone in ["\r", "\n"] {
+        let text = format!(
+            "OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\n\
+             To: <sip:b@x>\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\nCSeq: 2{lone}X: y\r\n\r\n"
+        );
+
+        // The helper reads each answer, and would fail on a lone line end.
+        let (answers, events) = outcome(text.into());
+
+        assert_eq!((answers, events.len()), (vec![400], 0), "{lone:?}");
+    }
+}
+
+#[test]
+fn a_head_that_is_too_long_is_said_so_however_it_comes() {
+    let head = format!("OPTIONS sip:x SIP/2.0\r\nX: {}\r\n\r\n", "x".repeat(70_000));
+    for piece in [head.len(), 1000] {
+        let mut framer = StreamFramer::default();
+        let mut found = None;
+        for bytes in head.as_bytes().chunks(piece) {
+            framer.push(bytes);
+            found = found.or_else(|| framer.next());
+        }
+        assert_eq!(found, Some(Err(FrameError::TooLong)));
+    }
+}

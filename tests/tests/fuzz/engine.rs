@@ -317,11 +317,14 @@ impl World {
             .handle_resolved(self.now, &name, address.map(|address| address.ip()));
     }
 
+    /// A worker ends, and another one takes its place.
     fn lose_worker(&mut self, worker: usize) {
         // What it had been ordered never comes back.
         self.orders.retain(|(of, _)| *of != worker);
         self.open.retain(|(of, _, _)| *of != worker);
         self.engine.handle_worker_lost(self.now, worker);
+        self.settle();
+        self.engine.handle_worker_restarted(worker);
     }
 
     /// Nobody says anything any more; every order is done.
