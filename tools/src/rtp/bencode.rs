@@ -68,7 +68,10 @@ fn read_one(bytes: &[u8], depth: u32) -> Option<(Value, &[u8])> {
 
 fn text(bytes: &[u8]) -> Option<(String, &[u8])> {
     let colon = bytes.iter().position(|byte| *byte == b':')?;
-    let length: usize = std::str::from_utf8(bytes.get(..colon)?).ok()?.parse().ok()?;
+    let length: usize = std::str::from_utf8(bytes.get(..colon)?)
+        .ok()?
+        .parse()
+        .ok()?;
     let end = (colon + 1).checked_add(length)?;
     let text = String::from_utf8_lossy(bytes.get(colon + 1..end)?).into_owned();
     Some((text, bytes.get(end..)?))
@@ -95,7 +98,15 @@ mod tests {
 
     #[test]
     fn what_ends_early_or_goes_on_is_no_value() {
-        for bytes in ["", "d", "5:abc", "i3", "l1:x", "i3ei4e", "99999999999999999999:"] {
+        for bytes in [
+            "",
+            "d",
+            "5:abc",
+            "i3",
+            "l1:x",
+            "i3ei4e",
+            "99999999999999999999:",
+        ] {
             assert_eq!(read(bytes.as_bytes()), None, "{bytes}");
         }
         assert_eq!(read("l".repeat(100_000).as_bytes()), None);

@@ -75,7 +75,10 @@ impl Figures {
     /// Memory per call in KiB, from before the first call to the most under load.
     #[must_use]
     pub fn kib_per_call(&self) -> f64 {
-        let grown = self.resident.most_kib.saturating_sub(self.resident.before_kib);
+        let grown = self
+            .resident
+            .most_kib
+            .saturating_sub(self.resident.before_kib);
         count(grown) / count(u64::try_from(self.calls.max(1)).unwrap_or(1))
     }
 
@@ -92,7 +95,9 @@ impl Figures {
         }
         if late > LATE_NS {
             let late = micros(late);
-            return Some(format!("1 % of the packets left {late:.0} us late or later"));
+            return Some(format!(
+                "1 % of the packets left {late:.0} us late or later"
+            ));
         }
         if self.generator_drops > 0 {
             let drops = self.generator_drops;

@@ -30,9 +30,14 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
         .arg(address(order.place.generator, 0).to_string())
         .arg(order.legs.len().to_string());
     let process = Process::start("floor", folder.path(), &mut command);
-    let up = eventually(Duration::from_secs(10), || process.output().contains("ready"));
+    let up = eventually(Duration::from_secs(10), || {
+        process.output().contains("ready")
+    });
     if !up {
-        return Err(format!("the bare loop doesn't start:\n{}", process.output()));
+        return Err(format!(
+            "the bare loop doesn't start:\n{}",
+            process.output()
+        ));
     }
     host::pin_process(process.id(), order.cores);
     for (number, leg) in order.legs.iter().enumerate() {
@@ -53,7 +58,9 @@ impl Running for Floor {
 
     fn end(mut self: Box<Self>) -> Result<(), String> {
         let ended = self.process.terminate(Duration::from_secs(5));
-        ended.map(|_| ()).ok_or_else(|| "the bare loop didn't end".to_owned())
+        ended
+            .map(|_| ())
+            .ok_or_else(|| "the bare loop didn't end".to_owned())
     }
 }
 
@@ -64,7 +71,15 @@ fn binary() -> Result<PathBuf, String> {
     let target = profile.parent().ok_or("a profile is in a folder")?;
     let mut build = Command::new("cargo");
     build
-        .args(["build", "--quiet", "--release", "--package", "benches", "--example", "floor"])
+        .args([
+            "build",
+            "--quiet",
+            "--release",
+            "--package",
+            "benches",
+            "--example",
+            "floor",
+        ])
         .arg("--target-dir")
         .arg(target)
         .current_dir(workspace());

@@ -65,7 +65,10 @@ impl Plan {
     /// How long is measured.
     #[must_use]
     pub const fn measured(&self) -> Duration {
-        Duration::from_nanos(self.period_ns.saturating_mul((self.end - self.first) as u64))
+        Duration::from_nanos(
+            self.period_ns
+                .saturating_mul((self.end - self.first) as u64),
+        )
     }
 }
 
@@ -185,7 +188,10 @@ pub fn run(
     let start = Instant::now() + Duration::from_millis(50);
     let total = || {
         let sum = |of: fn(&Gauge) -> &AtomicU64| {
-            gauges.iter().map(|gauge| of(gauge).load(Ordering::Relaxed)).sum()
+            gauges
+                .iter()
+                .map(|gauge| of(gauge).load(Ordering::Relaxed))
+                .sum()
         };
         (sum(|gauge| &gauge.sent), sum(|gauge| &gauge.received))
     };
@@ -220,7 +226,9 @@ pub fn run(
         let after = read();
         let mut tally = Tally::default();
         for shard in shards {
-            let part = shard.join().map_err(|_| "a generator thread failed".to_owned())?;
+            let part = shard
+                .join()
+                .map_err(|_| "a generator thread failed".to_owned())?;
             tally.add(&part);
         }
         let reading = Reading {
@@ -248,7 +256,10 @@ mod tests {
             warmup_s: 2,
         };
         let plan = Plan::new(&load, 1000);
-        assert_eq!(Duration::from_nanos(plan.period_ns), Duration::from_millis(20));
+        assert_eq!(
+            Duration::from_nanos(plan.period_ns),
+            Duration::from_millis(20)
+        );
         assert_eq!((plan.first, plan.end), (100, 600));
         assert_eq!(plan.measured(), Duration::from_secs(10));
         assert_eq!(plan.warmup(), Duration::from_secs(2));

@@ -40,7 +40,7 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
             .set("media", "backend", format!("\"{backend}\""))
             .set("sip", "sessions_max", 16_000)
             .set("log", "level", "\"warn\"");
-        // Without this the worker can't set its core before the generator's is its own.
+        // Worker n takes core first_core + n: the last cores, as `Cores::share` hands them out.
         if let Some(first) = order.cores.first() {
             settings.set("media", "first_core", first);
         }
@@ -92,9 +92,8 @@ impl Running for Midpath {
                 return Err(format!("BYE was answered with {}", answer.start));
             }
         }
-        let empty = tests::live::eventually(Duration::from_secs(10), || {
-            self.relay.sessions().is_empty()
-        });
+        let empty =
+            tests::live::eventually(Duration::from_secs(10), || self.relay.sessions().is_empty());
         let status = self.relay.stop();
         match (empty, status) {
             (false, _) => Err("sessions were left after every BYE".to_owned()),

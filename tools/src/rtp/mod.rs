@@ -16,6 +16,7 @@ mod rtpengine;
 mod search;
 mod shard;
 mod subject;
+mod summary;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::load::count;
 use figures::{Figures, Resident};
 use generator::{Load, Moment, Plan};
+use host::Priority;
 use packet::Codec;
 use subject::{Backend, Contender, Subject, Target};
 
@@ -82,11 +84,9 @@ impl Shape {
         }
     }
 
-    fn prefer(&self) {
-        if !self.no_nice {
-            // Where it isn't allowed the figures are noisier, and the load average says so.
-            let _allowed = host::raise_priority();
-        }
+    /// Puts the measurement before other work for as long as the value lives.
+    fn priority(&self) -> Option<Priority> {
+        (!self.no_nice).then(Priority::raise)
     }
 }
 
@@ -97,7 +97,7 @@ pub fn run(options: &Options) -> ExitCode {
         backend: options.backend,
         workers: options.shape.workers,
     };
-    options.shape.prefer();
+    let _priority = options.shape.priority();
     let load = options.shape.load(options.rate);
     let outcome = one(contender, options.shape.calls, &load, options.json);
     match outcome {

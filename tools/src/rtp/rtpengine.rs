@@ -45,8 +45,18 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
     let ip = order.place.relay;
     let mut command = Command::new(program);
     command
-        .args(["--config-file=none", "--foreground", "--log-stderr", "--log-level=3"])
-        .args(["--table=-1", "--port-min=4096", "--port-max=65000", "--delete-delay=0"])
+        .args([
+            "--config-file=none",
+            "--foreground",
+            "--log-stderr",
+            "--log-level=3",
+        ])
+        .args([
+            "--table=-1",
+            "--port-min=4096",
+            "--port-max=65000",
+            "--delete-delay=0",
+        ])
         .arg(format!("--num-threads={}", order.contender.workers))
         .arg(format!("--interface={ip}"))
         .arg(format!("--listen-ng={ip}:{NG_PORT}"))
@@ -62,7 +72,10 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
         engine.ng.ask(&[("command", "ping")]).is_ok()
     });
     if !up {
-        return Err(format!("rtpengine doesn't answer:\n{}", engine.process.output()));
+        return Err(format!(
+            "rtpengine doesn't answer:\n{}",
+            engine.process.output()
+        ));
     }
     host::pin_process(engine.process.id(), order.cores);
     let before = host::resident_kib(engine.process.id());
@@ -155,7 +168,9 @@ impl Ng {
     fn sdp(&mut self, pairs: &[(&str, &str)]) -> Result<String, String> {
         match self.ask(pairs)?.remove("sdp") {
             Some(Value::Text(text)) => Ok(text),
-            other => Err(format!("rtpengine answers without a description: {other:?}")),
+            other => Err(format!(
+                "rtpengine answers without a description: {other:?}"
+            )),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The highest rate that a relay takes without losing a packet.
 
+use serde_json::{Value, json};
+
 use super::Shape;
 use super::figures::Figures;
 use super::generator::Load;
@@ -26,6 +28,20 @@ pub struct Highest {
     pub generator_limit: Option<String>,
     /// Each try: rate asked, packets lost, why the generator was the limit.
     pub tries: Vec<(u64, u64, Option<String>)>,
+}
+
+impl Highest {
+    /// The search as JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let tried = |(rate, lost, limit): &(u64, u64, Option<String>)| json!({ "rate": rate, "lost": lost, "generator_limit": limit });
+        json!({
+            "rate": self.rate,
+            "failed_at": self.failed,
+            "generator_limit": self.generator_limit,
+            "tries": self.tries.iter().map(tried).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// How a rate went.

@@ -12,8 +12,8 @@ use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::sys::time::TimeSpec;
 
 use super::generator::{Gauge, Plan, Tally};
-use super::leg::Leg;
 use super::ledger::Ledger;
+use super::leg::Leg;
 use super::packet::{self, Codec, PACKET_BYTES, Stamp};
 
 /// Packets sent before the sockets are looked at again.
@@ -65,7 +65,10 @@ impl<'a> Shard<'a> {
         (plan, start_ns): (Plan, u64),
         codec: Codec,
     ) -> nix::Result<Self> {
-        let mine = legs.iter().enumerate().filter(|(index, _)| index / 2 % threads == number);
+        let mine = legs
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| index / 2 % threads == number);
         let legs: Vec<(u32, &Leg)> = mine
             .map(|(index, leg)| (u32::try_from(index).unwrap_or(u32::MAX), leg))
             .collect();
@@ -120,7 +123,10 @@ impl<'a> Shard<'a> {
             }
         }
         let whole = Duration::from_nanos(last_ns.saturating_sub(self.start_ns).max(1));
-        self.tally.busy = 1.0 - Duration::from_nanos(idle_ns).div_duration_f64(whole).min(1.0);
+        self.tally.busy = 1.0
+            - Duration::from_nanos(idle_ns)
+                .div_duration_f64(whole)
+                .min(1.0);
         self.close()
     }
 
@@ -153,7 +159,10 @@ impl<'a> Shard<'a> {
         };
         let packet = packet::write(&mut bytes, self.codec, stamp);
         let mut result = leg.socket.send(packet);
-        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused) {
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+        {
             // That was the news of an earlier packet; this one hasn't left yet.
             result = leg.socket.send(packet);
         }
@@ -183,7 +192,10 @@ impl<'a> Shard<'a> {
     /// Takes one packet of each socket that has some.
     fn receive(&mut self) -> usize {
         let mut events = [EpollEvent::empty(); EVENTS];
-        let ready = self.epoll.wait(&mut events, EpollTimeout::ZERO).unwrap_or(0);
+        let ready = self
+            .epoll
+            .wait(&mut events, EpollTimeout::ZERO)
+            .unwrap_or(0);
         for event in &events[..ready] {
             self.take(usize::try_from(event.data()).unwrap_or(0));
         }
@@ -216,7 +228,9 @@ impl<'a> Shard<'a> {
         }
         if self.ledgers[at].take(stamp.seq) {
             let came_ns = came_ns.unwrap_or_else(now_ns);
-            self.tally.latency.saturating_record(came_ns.saturating_sub(stamp.sent_ns));
+            self.tally
+                .latency
+                .saturating_record(came_ns.saturating_sub(stamp.sent_ns));
         }
     }
 
@@ -242,7 +256,12 @@ fn arrival(messages: Option<impl Iterator<Item = ControlMessageOwned>>) -> Optio
 /// The numbers below `count` in an order that looks like none, the same in every run.
 fn mixed(count: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count).collect();
-    let mix = |number: &u32| number.wrapping_add(1).wrapping_mul(0x9E37_79B1).rotate_left(13);
+    let mix = |number: &u32| {
+        number
+            .wrapping_add(1)
+            .wrapping_mul(0x9E37_79B1)
+            .rotate_left(13)
+    };
     order.sort_by_key(|number| mix(number).wrapping_mul(0x85EB_CA6B));
     order
 }
@@ -259,9 +278,19 @@ mod tests {
     #[test]
     fn a_mixed_order_has_every_number_once() {
         let mut order = mixed(1000);
-        assert!(order.iter().zip(0..).any(|(number, place)| *number != place));
+        assert!(
+            order
+                .iter()
+                .zip(0..)
+                .any(|(number, place)| *number != place)
+        );
         order.sort_unstable();
-        assert!(order.iter().zip(0..).all(|(number, place)| *number == place));
+        assert!(
+            order
+                .iter()
+                .zip(0..)
+                .all(|(number, place)| *number == place)
+        );
     }
 
     #[test]
