@@ -11,7 +11,7 @@ use tests::live::find;
 use super::Shape;
 use super::figures::Figures;
 use super::search::{self, Highest};
-use super::subject::{Backend, Contender, Subject, Target};
+use super::subject::{Backend, Contender, Target};
 use super::summary::{self, Line};
 use crate::test;
 
@@ -132,7 +132,7 @@ fn contenders(options: &Options) -> Vec<Entry> {
 fn turn(entry: &mut Entry, options: &Options) -> Result<(), String> {
     let (contender, shape) = (entry.contender, &options.shape);
     let first = shape.load(options.rates.first().copied());
-    let subject = Subject::start(contender, shape.calls, &first)?;
+    let subject = shape.start(contender, &first)?;
     for rate in &options.rates {
         let load = shape.load(Some(*rate));
         entry
@@ -179,6 +179,7 @@ fn report(
     json!({
         "unit": "one relayed RTP packet",
         "calls": options.shape.calls,
+        "coalesce_us": options.shape.coalesce_us,
         "packet_bytes": options.shape.codec.packet_bytes(),
         "seconds": options.shape.seconds,
         "rounds": options.rounds,

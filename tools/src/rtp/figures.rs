@@ -115,6 +115,7 @@ impl Figures {
             "workers": self.contender.workers,
             "calls": self.calls,
             "packet_bytes": self.load.codec.packet_bytes(),
+            "coalesce_us": self.load.coalesce_us,
             "rate_asked": self.load.rate,
             "rate": self.relayed_per_second(),
             "seconds": self.reading.wall.as_secs_f64(),

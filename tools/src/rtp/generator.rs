@@ -27,6 +27,8 @@ pub struct Load {
     pub seconds: u64,
     /// Seconds before them that are not.
     pub warmup_s: u64,
+    /// Packets leave together once in so many microseconds; 0: each at its own moment.
+    pub coalesce_us: u64,
 }
 
 /// The moments of the packets: round `n` of all streams takes `period_ns`, whoever sends them.
@@ -34,6 +36,8 @@ pub struct Load {
 pub struct Plan {
     /// Between two packets of one stream, in nanoseconds.
     pub period_ns: u64,
+    /// Between two moments at which packets leave together, in nanoseconds; at least 1.
+    pub slot_ns: u64,
     /// The first round that is measured.
     pub first: u32,
     /// The first round that isn't sent.
@@ -51,6 +55,7 @@ impl Plan {
         let measured = rounds(load.seconds).unwrap_or(u32::MAX).max(1);
         Self {
             period_ns,
+            slot_ns: (load.coalesce_us * 1000).max(1),
             first,
             end: first.saturating_add(measured),
         }
@@ -254,6 +259,7 @@ mod tests {
             rate: 50_000,
             seconds: 10,
             warmup_s: 2,
+            coalesce_us: 0,
         };
         let plan = Plan::new(&load, 1000);
         assert_eq!(

@@ -67,7 +67,12 @@ pub struct Shape {
     /// Threads that relay; the last cores are theirs.
     #[arg(long, default_value_t = 1)]
     workers: usize,
-    /// Leaves all processes at the priority that they have.
+    /// Packets leave together once in so many microseconds, as a network card with interrupt
+    /// moderation hands them on; 0: each at its own moment.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=20_000))]
+    coalesce_us: u64,
+    /// Leaves all processes at the priority that they have: else the generator is put before the
+    /// machine's other work, and the relay gets real-time priority on its core.
     #[arg(long)]
     no_nice: bool,
 }
@@ -81,7 +86,17 @@ impl Shape {
             rate: rate.unwrap_or(calls * 2 * self.codec.packets_per_second()),
             seconds: self.seconds,
             warmup_s: self.warmup,
+            coalesce_us: self.coalesce_us,
         }
+    }
+
+    /// Starts a relay with calls, before other work on its cores.
+    fn start(&self, contender: Contender, load: &Load) -> Result<Subject, String> {
+        let subject = Subject::start(contender, self.calls, load)?;
+        if !self.no_nice {
+            host::prefer_process(subject.running.id());
+        }
+        Ok(subject)
     }
 
     /// Puts the measurement before other work for as long as the value lives.
@@ -99,8 +114,7 @@ pub fn run(options: &Options) -> ExitCode {
     };
     let _priority = options.shape.priority();
     let load = options.shape.load(options.rate);
-    let outcome = one(contender, options.shape.calls, &load, options.json);
-    match outcome {
+    match one(contender, &options.shape, &load, options.json) {
         Ok(figures) => {
             if options.json {
                 println!("{:#}", figures.json());
@@ -121,8 +135,8 @@ pub fn run(options: &Options) -> ExitCode {
 }
 
 /// Starts a relay, loads it once, ends it.
-fn one(contender: Contender, calls: usize, load: &Load, quiet: bool) -> Result<Figures, String> {
-    let subject = Subject::start(contender, calls, load)?;
+fn one(contender: Contender, shape: &Shape, load: &Load, quiet: bool) -> Result<Figures, String> {
+    let subject = shape.start(contender, load)?;
     let figures = measure(contender, &subject, load, quiet)?;
     subject.running.end()?;
     Ok(figures)

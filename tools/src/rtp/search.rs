@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::Shape;
 use super::figures::Figures;
 use super::generator::Load;
-use super::subject::{Contender, Subject};
+use super::subject::Contender;
 
 /// Where the search begins, in packets per second.
 const FIRST: u64 = 60_000;
@@ -62,8 +62,9 @@ pub fn highest(contender: Contender, shape: &Shape, quiet: bool) -> Result<Highe
         rate,
         seconds: TRY_S,
         warmup_s: WARMUP_S,
+        coalesce_us: shape.coalesce_us,
     };
-    let subject = Subject::start(contender, shape.calls, &load(FIRST))?;
+    let subject = shape.start(contender, &load(FIRST))?;
     let mut found = Highest {
         rate: 0,
         failed: LAST,

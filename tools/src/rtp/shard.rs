@@ -179,7 +179,9 @@ impl<'a> Shard<'a> {
         let turn = u64::try_from(self.turn).unwrap_or(0);
         let streams = u64::try_from(self.order.len()).unwrap_or(1);
         let within = self.plan.period_ns * turn / streams;
-        self.due_ns = self.start_ns + u64::from(self.round) * self.plan.period_ns + within;
+        let due = u64::from(self.round) * self.plan.period_ns + within;
+        let slot = self.plan.slot_ns;
+        self.due_ns = self.start_ns + due.div_ceil(slot) * slot;
     }
 
     fn rest(&self, now: u64) {
@@ -305,6 +307,7 @@ mod tests {
             rate: 2000,
             seconds: 1,
             warmup_s: 0,
+            coalesce_us: 0,
         };
         let plan = (Plan::new(&load, legs.len()), now_ns());
         let shard = Shard::new(&legs, (0, 1), plan, Codec::G711).unwrap();
