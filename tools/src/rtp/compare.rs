@@ -85,10 +85,14 @@ fn compare(options: &Options) -> Result<bool, String> {
     }
     let value = report(options, &entries, &lines, &peaks);
     keep(&value, options.json.as_deref())?;
-    for line in lines.iter().filter(|line| line.limited > 0) {
+    for line in lines.iter().filter(|line| !line.limits.is_empty()) {
         println!(
-            "{} at {}/s: in {} of {} rounds the generator was the limit or late",
-            line.name, line.rate_asked, line.limited, line.rounds
+            "{} at {}/s is not the relay's figure in {} of {} rounds: {}",
+            line.name,
+            line.rate_asked,
+            line.limits.len(),
+            line.rounds,
+            line.limits.join("; ")
         );
     }
     Ok(lines.iter().all(|line| line.lost == 0))

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -21,7 +22,7 @@ impl Cores {
     /// Shares the cores that this process may use.
     #[must_use]
     pub fn share(workers: usize) -> Self {
-        Self::split(&allowed(), workers)
+        Self::split(allowed(), workers)
     }
 
     fn split(all: &[usize], workers: usize) -> Self {
@@ -47,7 +48,13 @@ impl Cores {
     }
 }
 
-fn allowed() -> Vec<usize> {
+/// The cores that this process began with; pinning its threads later doesn't change them.
+fn allowed() -> &'static [usize] {
+    static ALLOWED: OnceLock<Vec<usize>> = OnceLock::new();
+    ALLOWED.get_or_init(read_allowed)
+}
+
+fn read_allowed() -> Vec<usize> {
     let set = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
     (0..CpuSet::count())
         .filter(|core| set.is_set(*core).unwrap_or(false))
@@ -196,12 +203,19 @@ pub fn load_average() -> f64 {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{Cores, cpu_ns, drops_in};
+    use super::{Cores, cpu_ns, drops_in, pin_this_thread};
 
     #[test]
     fn on_two_cores_the_relay_has_the_last_one() {
         let cores = Cores::split(&[0, 1], 1);
         assert_eq!((cores.relay, cores.generator), (vec![1], vec![0]));
+    }
+
+    #[test]
+    fn pinning_this_thread_takes_no_core_from_the_next_share() {
+        let before = Cores::share(1);
+        pin_this_thread(&before.generator);
+        assert_eq!(Cores::share(1), before);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl Shape {
         let calls = u64::try_from(self.calls).unwrap_or(u64::MAX);
         Load {
             codec: self.codec,
-            rate: rate.unwrap_or(calls * 2 * self.codec.packets_per_second()),
+            rate: rate.unwrap_or_else(|| calls * 2 * self.codec.packets_per_second()),
             seconds: self.seconds,
             warmup_s: self.warmup,
             coalesce_us: self.coalesce_us,
@@ -171,6 +171,7 @@ fn measure(
     let result = generator::run(&subject.legs, load, process, watch);
     bar.finish_and_clear();
     let (tally, reading) = result?;
+    let end_kib = host::resident_kib(id);
     Ok(Figures {
         contender,
         calls: subject.calls(),
@@ -180,7 +181,8 @@ fn measure(
         resident: Resident {
             before_kib: subject.resident_before_kib,
             set_up_kib,
-            most_kib: most_kib.max(host::resident_kib(id)),
+            most_kib: most_kib.max(end_kib),
+            end_kib,
         },
         relay_drops: host::queue_drops(subject.place.relay).saturating_sub(drops.0),
         generator_drops: host::queue_drops(subject.place.generator).saturating_sub(drops.1),

@@ -119,12 +119,31 @@ fn verdict(
 
 #[cfg(test)]
 mod tests {
-    use super::{LAST, following};
+    use super::{LAST, Verdict, following, verdict};
+    use crate::rtp::figures::tests::sample;
+    use crate::rtp::subject::Target;
 
     #[test]
     fn the_search_goes_up_by_quarters_until_something_fails() {
         assert_eq!(following(60_000, LAST), 75_000);
         assert_eq!(following(60_000, 75_000), 67_500);
         assert_eq!(following(0, 60_000), 30_000);
+    }
+
+    #[test]
+    fn one_loss_is_tried_again_and_a_second_one_counts() {
+        for (losses, held) in [(1, true), (2, false)] {
+            let mut left = losses;
+            let mut tries = Vec::new();
+            let run = |rate| {
+                let mut figures = sample(Target::Floor, rate);
+                figures.tally.lost = u64::from(left > 0);
+                left -= 1;
+                Ok(figures)
+            };
+            let verdict = verdict(1000, run, &mut tries).unwrap();
+            assert_eq!(matches!(verdict, Verdict::Held), held);
+            assert_eq!(tries.len(), 2);
+        }
     }
 }

@@ -270,12 +270,11 @@ fn mixed(count: u32) -> Vec<u32> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::{Gauge, Shard, mixed, now_ns};
     use crate::rtp::generator::{Load, Plan};
     use crate::rtp::leg::{self, address};
     use crate::rtp::packet::Codec;
+    use crate::rtp::subject::Place;
 
     #[test]
     fn a_mixed_order_has_every_number_once() {
@@ -297,7 +296,7 @@ mod tests {
 
     #[test]
     fn legs_without_a_relay_between_lose_nothing() {
-        let ip = Ipv4Addr::new(127, 76, 0, 1);
+        let ip = Place::own().generator;
         let legs = leg::open(ip, 4).unwrap();
         for (number, leg) in legs.iter().enumerate() {
             leg.connect(address(ip, number ^ 1)).unwrap();

@@ -16,8 +16,8 @@ pub struct Line {
     pub rate_asked: u64,
     /// Rounds that count.
     pub rounds: usize,
-    /// Rounds in which the generator was the limit.
-    pub limited: usize,
+    /// Why the generator and not the relay was the limit, for each round in which it was.
+    pub limits: Vec<String>,
     /// Packets lost in all rounds.
     pub lost: u64,
     rate: f64,
@@ -38,12 +38,12 @@ impl Line {
         let latency = |(_, at): (&str, f64)| {
             middle(&|run: &Figures| micros(run.tally.latency.value_at_quantile(at)))
         };
-        let limited = runs.iter().filter(|run| run.generator_limit().is_some());
+        let limits = runs.iter().filter_map(|run| run.generator_limit());
         Self {
             name,
             rate_asked,
             rounds: runs.len(),
-            limited: limited.count(),
+            limits: limits.collect(),
             lost: runs.iter().map(|run| run.tally.lost).sum(),
             rate: middle(&Figures::relayed_per_second),
             cpu_us: middle(&Figures::cpu_us_per_packet),
@@ -70,7 +70,7 @@ impl Line {
             "latency_us": latency,
             "memory_kib_per_call": self.kib_per_call,
             "rounds": self.rounds,
-            "rounds_limited_by_generator": self.limited,
+            "generator_limits": self.limits,
             "load_average": self.load_average,
         })
     }
@@ -84,10 +84,10 @@ impl Line {
         ];
         cells.extend(self.latency_us.map(|value| format!("{value:.0}")));
         cells.push(format!("{:.1}", self.kib_per_call));
-        cells.push(if self.limited == 0 {
+        cells.push(if self.limits.is_empty() {
             "kept its pace".to_owned()
         } else {
-            format!("late in {} of {}", self.limited, self.rounds)
+            format!("limit in {} of {}", self.limits.len(), self.rounds)
         });
         cells
     }
@@ -237,4 +237,39 @@ pub fn ratios(lines: &[Line], peaks: &[(&str, Vec<Highest>)]) -> Value {
         });
     }
     Value::Object(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Line, ratio_table, ratios, table};
+    use crate::rtp::figures::tests::sample;
+    use crate::rtp::subject::Target;
+
+    fn lines() -> Vec<Line> {
+        let mine = sample(Target::Midpath, 1000);
+        let (mut slow, floor) = (sample(Target::Rtpengine, 1000), sample(Target::Floor, 1000));
+        slow.reading.cpu_ns *= 2;
+        vec![
+            Line::new("midpath", 1000, &[&mine, &mine, &slow]),
+            Line::new("rtpengine", 1000, &[&slow]),
+            Line::new("floor", 1000, &[&floor]),
+        ]
+    }
+
+    #[test]
+    fn ratios_are_of_medians() {
+        let value = ratios(&lines(), &[]);
+        assert_eq!(value["midpath/rtpengine"]["1000"]["cpu"], 0.5);
+        assert_eq!(value["midpath/floor"]["1000"]["cpu"], 1.0);
+        assert_eq!(
+            value["midpath/floor"]["highest_rate"],
+            serde_json::Value::Null
+        );
+    }
+
+    #[test]
+    fn every_relay_and_every_pair_has_a_row() {
+        assert_eq!(table(&lines()).lines().count(), 2 + 3);
+        assert_eq!(ratio_table(&lines()).lines().count(), 2 + 2);
+    }
 }
