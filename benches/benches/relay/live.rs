@@ -1,6 +1,6 @@
 //! A started worker over real sockets on loopback: what its users see.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
@@ -132,7 +132,10 @@ impl Chat {
 fn read_frame(from: &mut TcpStream, frame: &mut Vec<u8>) {
     let mut buffer = [0; 4096];
     while !frame.ends_with(b"$\r\n") {
-        let count = from.read(&mut buffer).expect("a frame comes");
+        let count = match from.read(&mut buffer) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            read => read.expect("a frame comes"),
+        };
         assert_ne!(count, 0, "the relay closed the connection");
         frame.extend_from_slice(&buffer[..count]);
     }

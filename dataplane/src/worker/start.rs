@@ -91,10 +91,12 @@ pub(super) fn start_with(
         board: board.clone(),
         say,
     };
+    let bell = control_bell.clone();
     let name = format!("worker-{number}");
-    let thread = std::thread::Builder::new()
-        .name(name)
-        .spawn(move || live(birth))?;
+    let thread = std::thread::Builder::new().name(name).spawn(move || {
+        let _last = LastRing(bell);
+        live(birth);
+    })?;
     match hear.recv() {
         Ok(Ok(started)) => Ok(Handle {
             link,
@@ -105,6 +107,15 @@ pub(super) fn start_with(
         }),
         Ok(Err(error)) => Err(error),
         Err(mpsc::RecvError) => Err(io::Error::other("a worker ended while it was started")),
+    }
+}
+
+/// Wakes control when a worker has ended and its link is abandoned, be it by a panic.
+struct LastRing(Doorbell);
+
+impl Drop for LastRing {
+    fn drop(&mut self) {
+        self.0.ring();
     }
 }
 

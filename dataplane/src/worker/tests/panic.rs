@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use crate::api::{BackendKind, Config, Doorbell, Learn, LegSpec, Outcome};
@@ -109,10 +110,14 @@ fn a_worker_ends_alone(live: fn(Birth), backend: BackendKind, port_first: u16) {
     assert!(!brittle.link.is_abandoned());
 
     let (peer, _) = client();
+    bell.about_to_sleep();
+    assert!(!brittle.link.is_abandoned());
     peer.send_to(b"!", was_at).unwrap();
-    while !brittle.link.is_abandoned() {
-        std::thread::yield_now();
-    }
+    // An hour: control that is not woken hangs here.
+    let mut sleeper = Mmsg::new(bell.as_raw_fd()).unwrap();
+    sleeper.wait(Duration::from_secs(3600)).unwrap();
+    bell.awake();
+    assert!(brittle.link.is_abandoned());
     assert!(brittle.thread.join().is_err(), "it ended by a panic");
     opened(&mut sound);
     assert!(!sound.link.is_abandoned());
