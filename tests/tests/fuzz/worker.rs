@@ -99,15 +99,48 @@ fn client(random: &mut StdRng) -> SocketAddr {
     .unwrap()
 }
 
-fn remote(random: &mut StdRng) -> Remote {
+/// What a stream carries: mostly the same whenever it is named.
+fn kind(random: &mut StdRng, stream: StreamId) -> u32 {
+    if random.random_ratio(1, 12) {
+        random.random_range(0..3)
+    } else {
+        u32::from(stream.0 % 3)
+    }
+}
+
+fn open(random: &mut StdRng, stream: StreamId) -> Act {
+    let kind = kind(random, stream);
+    let legs = [leg(random, kind), leg(random, kind)];
+    Act::Open(StreamPlan {
+        stream,
+        legs,
+        local: Default::default(),
+        silence_ms: *pick(random, &[0, 500]),
+    })
+}
+
+fn connect(random: &mut StdRng, stream: StreamId, side: Side) -> Act {
+    let kind = kind(random, stream);
+    Act::Connect {
+        stream,
+        side,
+        remote: remote(random, kind),
+        direction: Direction {
+            may_send: random.random_ratio(7, 8),
+            may_receive: random.random_ratio(7, 8),
+        },
+    }
+}
+
+fn remote(random: &mut StdRng, kind: u32) -> Remote {
     let address = client(random);
     let setup = *pick(random, &[MsrpSetup::Active, MsrpSetup::Passive]);
-    match random.random_range(0..3) {
+    match kind {
         0 => Remote::Rtp(RtpRemote {
             rtp: address,
             rtcp: client(random),
         }),
-        1 => Remote::Bytes { address, setup },
+        2 => Remote::Bytes { address, setup },
         _ => {
             let path = "msrp://192.0.2.1:4000/far;tcp".into();
             let local_path = random
@@ -126,25 +159,11 @@ fn remote(random: &mut StdRng) -> Remote {
 fn act(random: &mut StdRng) -> Act {
     let stream = StreamId(random.random_range(0..4));
     match random.random_range(0..10) {
-        0..4 => {
-            let kind = random.random_range(0..3);
-            let legs = [leg(random, kind), leg(random, kind)];
-            Act::Open(StreamPlan {
-                stream,
-                legs,
-                local: Default::default(),
-                silence_ms: *pick(random, &[0, 500]),
-            })
+        0..4 => open(random, stream),
+        4..8 => {
+            let side = *pick(random, &Side::BOTH);
+            connect(random, stream, side)
         }
-        4..8 => Act::Connect {
-            stream,
-            side: *pick(random, &Side::BOTH),
-            remote: remote(random),
-            direction: Direction {
-                may_send: random.random_ratio(7, 8),
-                may_receive: random.random_ratio(7, 8),
-            },
-        },
         8 => Act::Release {
             streams: StreamSet::default().with(stream),
             drain_ms: *pick(random, &[0, 50, 1000]),
@@ -345,7 +364,13 @@ impl World {
                 .collect();
             self.order(session, acts);
         }
-        for _ in 0..random.random_range(0..4) {
+        if random.random_ratio(1, 10) {
+            self.sessions += 1;
+            let stream = StreamId(random.random_range(0..4));
+            let [a, b] = Side::BOTH.map(|side| connect(random, stream, side));
+            self.order(self.sessions, vec![open(random, stream), a, b]);
+        }
+        for _ in 0..random.random_range(0..6) {
             self.happen(random);
         }
         let most = if random.random_ratio(1, 40) {
