@@ -41,6 +41,8 @@ struct World {
     now: Instant,
     bound: Vec<Bound>,
     connections: Vec<Connection>,
+    /// Those that were made for an MSRP leg, and the leg's path.
+    msrp: Vec<(Connection, String)>,
     sent: u64,
     done: u64,
     sessions: u64,
@@ -173,6 +175,19 @@ fn act(random: &mut StdRng) -> Act {
     }
 }
 
+/// A SEND with a body of so many octets, or without one.
+fn msrp_send(to: &str, len: Option<usize>) -> Vec<u8> {
+    let head = format!(
+        "MSRP tid1 SEND\r\nTo-Path: {to}\r\nFrom-Path: msrp://192.0.2.1:4000/far;tcp\r\nMessage-ID: 1\r\n"
+    );
+    let Some(len) = len else {
+        return format!("{head}-------tid1$\r\n").into_bytes();
+    };
+    let body = vec![b'x'; len];
+    let kind = b"Byte-Range: 1-*/*\r\nContent-Type: text/plain\r\n\r\n";
+    [head.as_bytes(), kind, &body, b"\r\n-------tid1$\r\n"].concat()
+}
+
 impl World {
     fn new(random: &mut StdRng) -> Self {
         let (control, link) = ring_pair(&Doorbell::new().unwrap()).unwrap();
@@ -195,6 +210,7 @@ impl World {
             now,
             bound: Vec::new(),
             connections: Vec::new(),
+            msrp: Vec::new(),
             sent: 0,
             done: 0,
             sessions: 1,
@@ -271,16 +287,8 @@ impl World {
             1 => vec![0x80, 201, 0, 1, 1, 2, 3, 4],
             2..4 if !paths.is_empty() => {
                 let to = pick(random, &paths);
-                let head = format!(
-                    "MSRP tid1 SEND\r\nTo-Path: {to}\r\nFrom-Path: msrp://192.0.2.1:4000/far;tcp\r\nMessage-ID: 1\r\n"
-                );
-                if random.random() {
-                    format!("{head}-------tid1$\r\n").into_bytes()
-                } else {
-                    let body = vec![b'x'; *pick(random, &[1, 500, 60_000])];
-                    let kind = b"Byte-Range: 1-*/*\r\nContent-Type: text/plain\r\n\r\n";
-                    [head.as_bytes(), kind, &body, b"\r\n-------tid1$\r\n"].concat()
-                }
+                let len = *pick(random, &[None, None, Some(1), Some(500), Some(60_000)]);
+                msrp_send(to, len)
             }
             _ => {
                 let mut bytes = vec![0x80, 8, 0, random.random(), 0, 0, 0, 1, 0, 0, 0, 9];
@@ -292,6 +300,23 @@ impl World {
             spoil(random, &mut bytes, b"\r\n-------tid1$\r\n");
         }
         bytes
+    }
+
+    /// Both far ends of an MSRP stream connect and bind their sessions.
+    fn couple(&mut self, random: &mut StdRng) {
+        let from = client(random);
+        let pairs = self.bound.iter().filter(|bound| bound.paths.len() == 2);
+        let Some(bound) = pairs.last().cloned() else {
+            return;
+        };
+        for (listen, path) in bound.at.iter().zip(&bound.paths) {
+            let Some(connection) = self.net.dial(from, *listen) else {
+                continue;
+            };
+            self.net.feed(connection, &msrp_send(path, None));
+            self.connections.push(connection);
+            self.msrp.push((connection, path.clone()));
+        }
     }
 
     /// Something happens at a socket.
@@ -325,7 +350,13 @@ impl World {
                     let _ = self.net.datagram(from, to, &bytes);
                 }
             }
+            4 if random.random() => self.couple(random),
             4 => self.connections.extend(self.net.dial(from, to)),
+            5 if !self.msrp.is_empty() => {
+                let (connection, path) = pick(random, &self.msrp);
+                let len = *pick(random, &[1, 500, 60_000]);
+                self.net.feed(*connection, &msrp_send(path, Some(len)));
+            }
             _ if self.connections.is_empty() => {}
             5..8 => {
                 self.net.feed(*pick(random, &self.connections), &bytes);
@@ -424,7 +455,7 @@ impl World {
 
 #[test]
 fn a_worker_gets_back_every_socket_frame_and_port() {
-    rounds("worker", 30, |random| {
+    rounds("worker", 80, |random| {
         let mut world = World::new(random);
         for _ in 0..random.random_range(20..400) {
             world.step(random);
