@@ -8,6 +8,7 @@
 
 mod compare;
 mod load;
+mod rtp;
 mod soak;
 mod table;
 mod test;
@@ -21,7 +22,9 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "cargo x",
     after_help = "Examples:\n  cargo x test\n  cargo x load sip --rate 500 --seconds 60\n  \
-                  cargo x compare sip --rounds 3\n  cargo x soak msrp --mebibytes 1024"
+                  cargo x compare sip --rounds 3\n  \
+                  cargo x load rtp --calls 500 --rate 50000\n  \
+                  cargo x compare rtp --rounds 3 --json target/rtp.json\n  cargo x soak msrp --mebibytes 1024"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -59,12 +62,17 @@ enum Task {
 enum Load {
     /// Calls by SIPp through the relay as B2BUA: media opened and released for each.
     Sip(load::Options),
+    /// Paced two-way RTP calls through the relay, rtpengine or a bare loop: loss, latency, CPU time
+    /// per packet, memory per call.
+    Rtp(rtp::Options),
 }
 
 #[derive(Subcommand)]
 enum Compare {
     /// The same calls through the relay and through Kamailio as a stateful proxy.
     Sip(compare::Options),
+    /// The same RTP through the relay, rtpengine and a bare receive-and-send loop.
+    Rtp(rtp::compare::Options),
 }
 
 #[derive(Subcommand)]
@@ -80,9 +88,15 @@ fn main() -> ExitCode {
         Task::Load {
             kind: Load::Sip(options),
         } => load::run(&options),
+        Task::Load {
+            kind: Load::Rtp(options),
+        } => rtp::run(&options),
         Task::Compare {
             kind: Compare::Sip(options),
         } => compare::run(&options),
+        Task::Compare {
+            kind: Compare::Rtp(options),
+        } => rtp::compare::run(&options),
         Task::Soak {
             kind: Soak::Msrp(options),
         } => soak::run(&options),

@@ -129,7 +129,8 @@ fn cargo(folder: &Path, skipped: &Path) -> Command {
     command
 }
 
-fn target(folder: &Path) -> PathBuf {
+/// The folder that everything is built in.
+pub fn target(folder: &Path) -> PathBuf {
     std::env::var("CARGO_TARGET_DIR").map_or_else(|_| folder.join("target"), PathBuf::from)
 }
 
@@ -140,8 +141,7 @@ fn has_nextest() -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// Installs what the live tests need and this machine hasn't, as root or by sudo without a
-/// password.
+/// Installs what the live tests need and this machine hasn't.
 fn install_packages() {
     let mut missing: Vec<&str> = PACKAGES
         .iter()
@@ -149,18 +149,23 @@ fn install_packages() {
         .map(|(_, package)| *package)
         .collect();
     missing.dedup();
+    install(&missing);
+}
+
+/// Installs Debian packages, as root or by sudo without a password; says so where it can't.
+pub fn install(missing: &[&str]) {
     if missing.is_empty() {
         return;
     }
     let list = missing.join(" ");
     let Some(prefix) = root_prefix() else {
         println!(
-            "==> the live tests need {list}, and this user may not install packages; their suites \
-             are skipped. To run them: sudo apt-get install {list}"
+            "==> {list} isn't installed, and this user may not install packages; what needs it is \
+             skipped. To run it: sudo apt-get install {list}"
         );
         return;
     };
-    println!("==> installing what the live tests need: {list}");
+    println!("==> installing {list}");
     let apt = |arguments: &[&str]| {
         let mut words = prefix
             .iter()
@@ -172,9 +177,9 @@ fn install_packages() {
         command.status().is_ok_and(|status| status.success())
     };
     let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
-    install.extend(&missing);
+    install.extend(missing);
     if !(apt(&["update", "--quiet"]) && apt(&install)) {
-        println!("==> they can't be installed; their suites are skipped");
+        println!("==> it can't be installed; what needs it is skipped");
     }
 }
 

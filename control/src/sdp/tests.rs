@@ -194,6 +194,10 @@ fn no_bytes_make_the_reader_panic_and_what_it_reads_it_writes_alike() {
 fn a_sign_is_no_part_of_a_port() {
     for ports in ["+4000", "4000/+2", "-1", "4000/"] {
         let text = format!("v=0\r\nm=audio {ports} RTP/AVP 0\r\n");
-        assert_eq!(Sdp::parse(text.as_bytes()), Err(SdpError::Media(2)), "{ports}");
+        assert_eq!(
+            Sdp::parse(text.as_bytes()),
+            Err(SdpError::Media(2)),
+            "{ports}"
+        );
     }
 }

@@ -1,0 +1,166 @@
+//! What the load runs through: a relay of one kind, started, with calls set up, and pinned.
+
+use std::net::Ipv4Addr;
+
+use clap::ValueEnum;
+
+use super::generator::Load;
+use super::host::{self, Cores};
+use super::leg::{self, Leg};
+use super::packet::Codec;
+use super::{floor, midpath, rtpengine};
+
+/// Which relay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Target {
+    /// The relay of this workspace; calls by SIP.
+    Midpath,
+    /// Debian's rtpengine-daemon in user space; calls by its NG protocol.
+    Rtpengine,
+    /// The bare loop of `benches/examples/floor.rs`; pairs of ports.
+    Floor,
+}
+
+/// Which sockets Midpath uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Backend {
+    /// Its own choice.
+    Auto,
+    /// `io_uring`.
+    Uring,
+    /// epoll, recvmmsg and sendmmsg.
+    Epoll,
+}
+
+/// A relay and how it is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Contender {
+    /// Which one.
+    pub target: Target,
+    /// For Midpath alone.
+    pub backend: Backend,
+    /// Threads that relay.
+    pub workers: usize,
+}
+
+impl Contender {
+    /// Its name in tables and files.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match (self.target, self.backend) {
+            (Target::Midpath, Backend::Auto) => "midpath",
+            (Target::Midpath, Backend::Uring) => "midpath-uring",
+            (Target::Midpath, Backend::Epoll) => "midpath-epoll",
+            (Target::Rtpengine, _) => "rtpengine",
+            (Target::Floor, _) => "floor",
+        }
+    }
+}
+
+/// The two addresses of a run, its own ones within 127/8, so that no port is anybody else's.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// The relay's.
+    pub relay: Ipv4Addr,
+    /// The generator's.
+    pub generator: Ipv4Addr,
+}
+
+impl Place {
+    /// The addresses of this process.
+    #[must_use]
+    pub fn own() -> Self {
+        let [.., high, low] = std::process::id().to_be_bytes();
+        // The last byte's ends look like a network and a broadcast; both stay out.
+        let net = |end| Ipv4Addr::new(127, 64 | (high & 63), low, end);
+        Self {
+            relay: net(1),
+            generator: net(2),
+        }
+    }
+}
+
+/// What a relay's own file knows of it while it runs.
+pub trait Running {
+    /// Its process.
+    fn id(&self) -> u32;
+    /// Ends the calls and the process.
+    ///
+    /// # Errors
+    ///
+    /// Something of a call was left, or the process ended badly.
+    fn end(self: Box<Self>) -> Result<(), String>;
+}
+
+/// A running relay and the ends of its calls.
+pub struct Subject {
+    /// Both ends of every call, connected to the relay.
+    pub legs: Vec<Leg>,
+    /// The process.
+    pub running: Box<dyn Running>,
+    /// Its resident memory before the first call, in KiB.
+    pub resident_before_kib: u64,
+    /// The addresses.
+    pub place: Place,
+    /// Who has which core.
+    pub cores: Cores,
+}
+
+/// What a relay's own file gets to set up calls.
+pub struct Order<'a> {
+    /// Which relay.
+    pub contender: Contender,
+    /// Where.
+    pub place: Place,
+    /// The relay's cores.
+    pub cores: &'a [usize],
+    /// What the calls speak.
+    pub codec: Codec,
+    /// The ends, to connect.
+    pub legs: &'a [Leg],
+}
+
+impl Subject {
+    /// Starts the relay and sets up `calls` calls.
+    ///
+    /// # Errors
+    ///
+    /// It can't be started or refuses a call.
+    pub fn start(contender: Contender, calls: usize, load: &Load) -> Result<Self, String> {
+        if !(1..=leg::CALLS_MAX).contains(&calls) {
+            return Err(format!("1 to {} calls", leg::CALLS_MAX));
+        }
+        let wanted = u64::try_from(calls).unwrap_or(0) * 4 + 1024;
+        host::raise_descriptors(wanted);
+        let cores = Cores::share(contender.workers);
+        // This thread and what it starts stay off the relay's cores; the relay is put there.
+        host::pin_this_thread(&cores.generator);
+        let place = Place::own();
+        let legs = leg::open(place.generator, calls)?;
+        let order = Order {
+            contender,
+            place,
+            cores: &cores.relay,
+            codec: load.codec,
+            legs: &legs,
+        };
+        let (running, resident_before_kib) = match contender.target {
+            Target::Midpath => midpath::start(&order)?,
+            Target::Rtpengine => rtpengine::start(&order)?,
+            Target::Floor => floor::start(&order)?,
+        };
+        Ok(Self {
+            legs,
+            running,
+            resident_before_kib,
+            place,
+            cores,
+        })
+    }
+
+    /// How many calls there are.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.legs.len() / 2
+    }
+}
