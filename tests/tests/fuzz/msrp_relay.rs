@@ -9,8 +9,8 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::campaign::rounds;
-use super::far_end::{Head, Reader};
-use super::scene::{frame, ours, session_id, theirs};
+use super::far_end::{Frame, Head, Reader};
+use super::scene::{frame, frame_of, ours, session_id, theirs};
 use super::spoil::{noise, pick, spoil};
 
 #[derive(Default)]
@@ -51,6 +51,8 @@ struct World {
     ends: BTreeMap<ConnectionKey, FarEnd>,
     /// Some of what is sent isn't MSRP.
     is_spoilt: bool,
+    /// Where nothing is spoilt: the bodies by Message-ID, and what came of each.
+    bodies: BTreeMap<String, (Vec<u8>, Vec<u8>)>,
 }
 
 /// Joined: a with b, c with d, e with f.
@@ -59,6 +61,25 @@ const LETTERS: [char; 6] = ['a', 'b', 'c', 'd', 'e', 'f'];
 fn peer(letter: char) -> char {
     let at = LETTERS.iter().position(|one| *one == letter).unwrap();
     LETTERS[at ^ 1]
+}
+
+/// Puts a chunk behind what came of its message: together they are the front of what was sent.
+fn take_body(bodies: &mut BTreeMap<String, (Vec<u8>, Vec<u8>)>, frame: &Frame) {
+    let (Some(body), Some(message_id)) = (&frame.body, frame.head.value("message-id")) else {
+        return;
+    };
+    if let Some((sent, came)) = bodies.get_mut(&message_id) {
+        came.extend_from_slice(body);
+        assert!(
+            sent.starts_with(came),
+            "{message_id} was changed on its way: {frame:?}"
+        );
+        let is_whole = frame.flag == '#' || frame.head.what == "REPORT" || sent == came;
+        assert!(
+            is_whole || frame.flag == '+',
+            "{message_id} ends early: {frame:?}"
+        );
+    }
 }
 
 impl World {
@@ -75,6 +96,7 @@ impl World {
             legs: BTreeMap::new(),
             ends: BTreeMap::new(),
             is_spoilt: random.random(),
+            bodies: BTreeMap::new(),
         };
         for letter in LETTERS {
             world.add_leg(letter);
@@ -166,6 +188,9 @@ impl World {
                 if let (false, Some(from)) = (self.is_spoilt, head.value("x-from")) {
                     assert_eq!(from, peer(*letter).to_string(), "{head:?}");
                 }
+            }
+            for frame in &frames {
+                take_body(&mut self.bodies, frame);
             }
             end.requests.extend(
                 frames
@@ -292,6 +317,12 @@ impl World {
             bound => *pick(random, bound),
         };
         let mut bytes = frame(random, letter);
+        if !self.is_spoilt {
+            let message_id = format!("m{:x}", random.random::<u64>());
+            let body;
+            (bytes, body) = frame_of(random, letter, &message_id);
+            self.bodies.insert(message_id, (body, Vec::new()));
+        }
         if self.is_spoilt && random.random_ratio(1, 12) {
             let other = if random.random() {
                 frame(random, peer(letter))

@@ -62,21 +62,26 @@ pub fn body(random: &mut StdRng, id: &str) -> Vec<u8> {
 
 /// A frame of any kind from a far end.
 pub fn frame(random: &mut StdRng, letter: char) -> Vec<u8> {
+    let message_id = format!("m{}", random.random_range(0..6));
+    frame_of(random, letter, &message_id).0
+}
+
+/// A frame of any kind of a message, and its body.
+pub fn frame_of(random: &mut StdRng, letter: char, message_id: &str) -> (Vec<u8>, Vec<u8>) {
     let id = id(random);
     let (to, from) = (ours(letter), theirs(letter));
     let paths = format!("To-Path: {to}\r\nFrom-Path: {from}\r\n");
-    let message = format!("Message-ID: m{}\r\n", random.random_range(0..6));
+    let message = format!("Message-ID: {message_id}\r\n");
     let mark = format!("X-From: {letter}\r\n");
-    match random.random_range(0..10) {
-        0 => format!("MSRP {id} SEND\r\n{paths}{message}-------{id}$\r\n").into_bytes(),
+    let bodiless = match random.random_range(0..10) {
+        0 => format!("MSRP {id} SEND\r\n{paths}{message}-------{id}$\r\n"),
         1 => {
             let status = "Status: 000 200 OK\r\nByte-Range: 1-5/5\r\n";
             format!("MSRP {id} REPORT\r\n{paths}{message}{mark}{status}-------{id}$\r\n")
-                .into_bytes()
         }
         2 => {
             let method = pick(random, &["NICKNAME", "PROBE", "AUTH"]);
-            format!("MSRP {id} {method}\r\n{paths}{mark}-------{id}$\r\n").into_bytes()
+            format!("MSRP {id} {method}\r\n{paths}{mark}-------{id}$\r\n")
         }
         _ => {
             let body = body(random, &id);
@@ -99,9 +104,11 @@ pub fn frame(random: &mut StdRng, letter: char) -> Vec<u8> {
             let head =
                 format!("MSRP {id} {method}\r\n{paths}{message}{mark}{range}{report}{kind}\r\n");
             let end = format!("\r\n-------{id}{}\r\n", pick(random, &["$", "+", "$", "#"]));
-            [head.as_bytes(), &body, end.as_bytes()].concat()
+            let bytes = [head.as_bytes(), &body, end.as_bytes()].concat();
+            return (bytes, body);
         }
-    }
+    };
+    (bodiless.into_bytes(), Vec::new())
 }
 
 fn range(random: &mut StdRng, len: usize) -> String {

@@ -41,6 +41,8 @@ struct World {
     now: Instant,
     bound: Vec<Bound>,
     connections: Vec<Connection>,
+    /// Those that were made for an MSRP leg, and the leg's path.
+    msrp: Vec<(Connection, String)>,
     sent: u64,
     done: u64,
     sessions: u64,
@@ -99,15 +101,48 @@ fn client(random: &mut StdRng) -> SocketAddr {
     .unwrap()
 }
 
-fn remote(random: &mut StdRng) -> Remote {
+/// What a stream carries: mostly the same whenever it is named.
+fn kind(random: &mut StdRng, stream: StreamId) -> u32 {
+    if random.random_ratio(1, 12) {
+        random.random_range(0..3)
+    } else {
+        u32::from(stream.0 % 3)
+    }
+}
+
+fn open(random: &mut StdRng, stream: StreamId) -> Act {
+    let kind = kind(random, stream);
+    let legs = [leg(random, kind), leg(random, kind)];
+    Act::Open(StreamPlan {
+        stream,
+        legs,
+        local: Default::default(),
+        silence_ms: *pick(random, &[0, 500]),
+    })
+}
+
+fn connect(random: &mut StdRng, stream: StreamId, side: Side) -> Act {
+    let kind = kind(random, stream);
+    Act::Connect {
+        stream,
+        side,
+        remote: remote(random, kind),
+        direction: Direction {
+            may_send: random.random_ratio(7, 8),
+            may_receive: random.random_ratio(7, 8),
+        },
+    }
+}
+
+fn remote(random: &mut StdRng, kind: u32) -> Remote {
     let address = client(random);
     let setup = *pick(random, &[MsrpSetup::Active, MsrpSetup::Passive]);
-    match random.random_range(0..3) {
+    match kind {
         0 => Remote::Rtp(RtpRemote {
             rtp: address,
             rtcp: client(random),
         }),
-        1 => Remote::Bytes { address, setup },
+        2 => Remote::Bytes { address, setup },
         _ => {
             let path = "msrp://192.0.2.1:4000/far;tcp".into();
             let local_path = random
@@ -126,25 +161,11 @@ fn remote(random: &mut StdRng) -> Remote {
 fn act(random: &mut StdRng) -> Act {
     let stream = StreamId(random.random_range(0..4));
     match random.random_range(0..10) {
-        0..4 => {
-            let kind = random.random_range(0..3);
-            let legs = [leg(random, kind), leg(random, kind)];
-            Act::Open(StreamPlan {
-                stream,
-                legs,
-                local: Default::default(),
-                silence_ms: *pick(random, &[0, 500]),
-            })
+        0..4 => open(random, stream),
+        4..8 => {
+            let side = *pick(random, &Side::BOTH);
+            connect(random, stream, side)
         }
-        4..8 => Act::Connect {
-            stream,
-            side: *pick(random, &Side::BOTH),
-            remote: remote(random),
-            direction: Direction {
-                may_send: random.random_ratio(7, 8),
-                may_receive: random.random_ratio(7, 8),
-            },
-        },
         8 => Act::Release {
             streams: StreamSet::default().with(stream),
             drain_ms: *pick(random, &[0, 50, 1000]),
@@ -152,6 +173,19 @@ fn act(random: &mut StdRng) -> Act {
         },
         _ => Act::Report { facts: Vec::new() },
     }
+}
+
+/// A SEND with a body of so many octets, or without one.
+fn msrp_send(to: &str, len: Option<usize>) -> Vec<u8> {
+    let head = format!(
+        "MSRP tid1 SEND\r\nTo-Path: {to}\r\nFrom-Path: msrp://192.0.2.1:4000/far;tcp\r\nMessage-ID: 1\r\n"
+    );
+    let Some(len) = len else {
+        return format!("{head}-------tid1$\r\n").into_bytes();
+    };
+    let body = vec![b'x'; len];
+    let kind = b"Byte-Range: 1-*/*\r\nContent-Type: text/plain\r\n\r\n";
+    [head.as_bytes(), kind, &body, b"\r\n-------tid1$\r\n"].concat()
 }
 
 impl World {
@@ -176,6 +210,7 @@ impl World {
             now,
             bound: Vec::new(),
             connections: Vec::new(),
+            msrp: Vec::new(),
             sent: 0,
             done: 0,
             sessions: 1,
@@ -252,16 +287,8 @@ impl World {
             1 => vec![0x80, 201, 0, 1, 1, 2, 3, 4],
             2..4 if !paths.is_empty() => {
                 let to = pick(random, &paths);
-                let head = format!(
-                    "MSRP tid1 SEND\r\nTo-Path: {to}\r\nFrom-Path: msrp://192.0.2.1:4000/far;tcp\r\nMessage-ID: 1\r\n"
-                );
-                if random.random() {
-                    format!("{head}-------tid1$\r\n").into_bytes()
-                } else {
-                    let body = vec![b'x'; *pick(random, &[1, 500, 60_000])];
-                    let kind = b"Byte-Range: 1-*/*\r\nContent-Type: text/plain\r\n\r\n";
-                    [head.as_bytes(), kind, &body, b"\r\n-------tid1$\r\n"].concat()
-                }
+                let len = *pick(random, &[None, None, Some(1), Some(500), Some(60_000)]);
+                msrp_send(to, len)
             }
             _ => {
                 let mut bytes = vec![0x80, 8, 0, random.random(), 0, 0, 0, 1, 0, 0, 0, 9];
@@ -273,6 +300,23 @@ impl World {
             spoil(random, &mut bytes, b"\r\n-------tid1$\r\n");
         }
         bytes
+    }
+
+    /// Both far ends of an MSRP stream connect and bind their sessions.
+    fn couple(&mut self, random: &mut StdRng) {
+        let from = client(random);
+        let pairs = self.bound.iter().filter(|bound| bound.paths.len() == 2);
+        let Some(bound) = pairs.last().cloned() else {
+            return;
+        };
+        for (listen, path) in bound.at.iter().zip(&bound.paths) {
+            let Some(connection) = self.net.dial(from, *listen) else {
+                continue;
+            };
+            self.net.feed(connection, &msrp_send(path, None));
+            self.connections.push(connection);
+            self.msrp.push((connection, path.clone()));
+        }
     }
 
     /// Something happens at a socket.
@@ -306,7 +350,13 @@ impl World {
                     let _ = self.net.datagram(from, to, &bytes);
                 }
             }
+            4 if random.random() => self.couple(random),
             4 => self.connections.extend(self.net.dial(from, to)),
+            5 if !self.msrp.is_empty() => {
+                let (connection, path) = pick(random, &self.msrp);
+                let len = *pick(random, &[1, 500, 60_000]);
+                self.net.feed(*connection, &msrp_send(path, Some(len)));
+            }
             _ if self.connections.is_empty() => {}
             5..8 => {
                 self.net.feed(*pick(random, &self.connections), &bytes);
@@ -345,7 +395,13 @@ impl World {
                 .collect();
             self.order(session, acts);
         }
-        for _ in 0..random.random_range(0..4) {
+        if random.random_ratio(1, 10) {
+            self.sessions += 1;
+            let stream = StreamId(random.random_range(0..4));
+            let [a, b] = Side::BOTH.map(|side| connect(random, stream, side));
+            self.order(self.sessions, vec![open(random, stream), a, b]);
+        }
+        for _ in 0..random.random_range(0..6) {
             self.happen(random);
         }
         let most = if random.random_ratio(1, 40) {
@@ -399,7 +455,7 @@ impl World {
 
 #[test]
 fn a_worker_gets_back_every_socket_frame_and_port() {
-    rounds("worker", 30, |random| {
+    rounds("worker", 80, |random| {
         let mut world = World::new(random);
         for _ in 0..random.random_range(20..400) {
             world.step(random);
