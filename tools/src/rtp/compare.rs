@@ -143,7 +143,7 @@ fn turn(entry: &mut Entry, options: &Options) -> Result<(), String> {
             .runs
             .push(super::measure(contender, &subject, &load, false)?);
     }
-    subject.running.end()?;
+    subject.end()?;
     if options.max {
         entry
             .highest

@@ -138,7 +138,7 @@ pub fn run(options: &Options) -> ExitCode {
 fn one(contender: Contender, shape: &Shape, load: &Load, quiet: bool) -> Result<Figures, String> {
     let subject = shape.start(contender, load)?;
     let figures = measure(contender, &subject, load, quiet)?;
-    subject.running.end()?;
+    subject.end()?;
     Ok(figures)
 }
 

@@ -86,7 +86,7 @@ pub fn highest(contender: Contender, shape: &Shape, quiet: bool) -> Result<Highe
             break;
         }
     }
-    subject.running.end()?;
+    subject.end()?;
     Ok(found)
 }
 

@@ -158,6 +158,15 @@ impl Subject {
         })
     }
 
+    /// Ends the calls and the process, and frees the ends' ports for the next relay.
+    ///
+    /// # Errors
+    ///
+    /// Something of a call was left, or the process ended badly.
+    pub fn end(self) -> Result<(), String> {
+        self.running.end()
+    }
+
     /// How many calls there are.
     #[must_use]
     pub fn calls(&self) -> usize {
