@@ -82,7 +82,11 @@ enum Soak {
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().task {
+    let task = Arguments::parse().task;
+    if !matches!(task, Task::Test(_) | Task::Ci) {
+        tests::live::relay::measure();
+    }
+    match task {
         Task::Test(options) => test::run(&options),
         Task::Ci => test::ci(),
         Task::Load {
