@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
-use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{IoUring, Probe, cqueue, opcode};
 
 use crate::limits::{SOCKETS_PER_WORKER, TX_BATCH};
@@ -163,10 +163,18 @@ impl Ring {
             .map(drop)
     }
 
-    /// Takes every socket out of the table; what they have in flight is cancelled with the ring.
-    pub(super) fn forget_files(&self) {
-        // A table that can't be taken back now goes with the ring.
-        let _ = self.uring.submitter().unregister_files();
+    /// Cancels all that is in flight and takes every socket out of the table.
+    pub(super) fn forget_files(&mut self) {
+        let at_most = Timespec::from(FORGET_PAUSE);
+        let submitter = self.uring.submitter();
+        // What can't be cancelled or taken back now goes with the ring, only later.
+        let _ = submitter.register_sync_cancel(Some(at_most), CancelBuilder::any());
+        let _ = submitter.unregister_files();
+        // What was cancelled lets go of its socket in a call of ours.
+        for _ in 0..FORGET_ROUNDS {
+            let _ = self.submit();
+            while self.next().is_some() {}
+        }
     }
 
     pub(super) fn register_buffers(&self, base: u64, entries: u16, group: u16) -> io::Result<()> {
@@ -326,6 +334,10 @@ const SUBMISSIONS: u32 = 1024;
 const _: () = assert!(SUBMISSIONS as usize >= 4 * TX_BATCH);
 /// Completions that can wait to be reaped; the kernel keeps what is more.
 const COMPLETIONS: u32 = 8192;
+/// How long all that is in flight may take to be cancelled.
+const FORGET_PAUSE: Duration = Duration::from_millis(500);
+/// Calls that reap what was cancelled.
+const FORGET_ROUNDS: usize = 8;
 /// Tries to hand over what was pushed.
 const SUBMITS_MAX: usize = 64;
 const GENERATION_MASK: u32 = (1 << 28) - 1;
