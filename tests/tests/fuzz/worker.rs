@@ -305,8 +305,8 @@ impl World {
     /// Both far ends of an MSRP stream connect and bind their sessions.
     fn couple(&mut self, random: &mut StdRng) {
         let from = client(random);
-        let pairs = self.bound.iter().filter(|bound| bound.paths.len() == 2);
-        let Some(bound) = pairs.last().cloned() else {
+        let mut pairs = self.bound.iter().filter(|bound| bound.paths.len() == 2);
+        let Some(bound) = pairs.next_back().cloned() else {
             return;
         };
         for (listen, path) in bound.at.iter().zip(&bound.paths) {
