@@ -116,7 +116,8 @@ pub struct Engine {
     invites: Map<ServerKey, SessionId>,
     clients: Map<ClientKey, Purpose>,
     proxied: ProxyTable,
-    orders: Map<u64, (SessionId, After)>,
+    /// Orders that have not come back, by mark: the session, its worker, what follows.
+    orders: Map<u64, (SessionId, usize, After)>,
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     outputs: VecDeque<Output>,
     /// Orders that have no worker to go to: they follow as refused.

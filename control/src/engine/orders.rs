@@ -64,7 +64,8 @@ impl Engine {
     pub(super) fn order(&mut self, session: &Session, acts: Vec<Act>, after: After) {
         let mark = self.next_mark;
         self.next_mark += 1;
-        self.orders.insert(mark, (session.id, after));
+        self.orders
+            .insert(mark, (session.id, session.worker, after));
         if self
             .workers
             .get(session.worker)
@@ -113,7 +114,7 @@ impl Engine {
     }
 
     fn on_done(&mut self, mark: u64, acts: Vec<Act>, outcome: Outcome) {
-        let Some((id, after)) = self.orders.remove(&mark) else {
+        let Some((id, _, after)) = self.orders.remove(&mark) else {
             return;
         };
         if matches!(after, After::Reported) {
@@ -196,19 +197,27 @@ impl Engine {
             .collect();
         for id in lost {
             self.counters.lost += 1;
-            let mut marks: Vec<u64> = self
-                .orders
-                .iter()
-                .filter(|(_, (of, _))| *of == id)
-                .map(|(mark, _)| *mark)
-                .collect();
-            marks.sort_unstable();
             // What was ordered will not be answered: it follows now, as refused, in its order.
-            for mark in marks {
+            for mark in self.marks(|of, _| of == id) {
                 self.follow_refused(mark);
             }
             self.end_session(id, Why::WorkerLost);
         }
+        // So does what was ordered for sessions that have ended since.
+        for mark in self.marks(|of, at| at == worker && !self.sessions.contains_key(&of.0)) {
+            self.follow_refused(mark);
+        }
+    }
+
+    /// The marks of the orders for some sessions and workers, in their order.
+    fn marks(&self, is_meant: impl Fn(SessionId, usize) -> bool) -> Vec<u64> {
+        let meant = self
+            .orders
+            .iter()
+            .filter(|(_, (of, at, _))| is_meant(*of, *at));
+        let mut marks: Vec<u64> = meant.map(|(mark, _)| *mark).collect();
+        marks.sort_unstable();
+        marks
     }
 
     /// A worker that was lost is there again.

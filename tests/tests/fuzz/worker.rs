@@ -305,8 +305,8 @@ impl World {
     /// Both far ends of an MSRP stream connect and bind their sessions.
     fn couple(&mut self, random: &mut StdRng) {
         let from = client(random);
-        let mut bound = self.bound.iter().rev();
-        let Some(bound) = bound.find(|bound| bound.paths.len() == 2).cloned() else {
+        let mut pairs = self.bound.iter().filter(|bound| bound.paths.len() == 2);
+        let Some(bound) = pairs.next_back().cloned() else {
             return;
         };
         for (listen, path) in bound.at.iter().zip(&bound.paths) {

@@ -107,3 +107,22 @@ fn the_report_of_a_session_that_ended_meanwhile_is_not_waited_for() {
     assert_eq!(bench.engine.reports_due(), 0);
     bench.assert_nothing_left();
 }
+
+#[test]
+fn an_order_that_outlives_its_session_goes_with_its_worker() {
+    let mut bench = Bench::new(|_| {});
+    let (_, to_a) = bench.call();
+    bench.holds_orders = true;
+    bench.engine.ask_for_reports(bench.now);
+    bench.settle();
+    bench.orders.clear();
+    bench.holds_orders = false;
+    let bye = only(
+        &bench.give(a(), &in_dialog_of_a("BYE", 2, &to_a, "", "")),
+        b(),
+    );
+    bench.give(b(), &answer(&bye, 200, "OK", ""));
+    bench.engine.handle_worker_lost(bench.now, 0);
+    assert_eq!(bench.engine.reports_due(), 0);
+    bench.assert_nothing_left();
+}
