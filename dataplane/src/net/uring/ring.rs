@@ -165,15 +165,22 @@ impl Ring {
 
     /// Cancels all that is in flight and takes every socket out of the table.
     pub(super) fn forget_files(&mut self) {
-        let at_most = Timespec::from(FORGET_PAUSE);
+        let at_most = Timespec::from(FORGET_MAX);
         let submitter = self.uring.submitter();
         // What can't be cancelled or taken back now goes with the ring, only later.
         let _ = submitter.register_sync_cancel(Some(at_most), CancelBuilder::any());
-        let _ = submitter.unregister_files();
-        // What was cancelled lets go of its socket in a call of ours.
+        self.reap_all();
+        let _ = self.uring.submitter().unregister_files();
+        self.reap_all();
+    }
+
+    /// Reaps until nothing more completes: what was cancelled lets go of its socket in such a call.
+    fn reap_all(&mut self) {
         for _ in 0..FORGET_ROUNDS {
-            let _ = self.submit();
             while self.next().is_some() {}
+            if !matches!(self.wait(FORGET_PAUSE), Ok(false)) {
+                return;
+            }
         }
     }
 
@@ -335,9 +342,10 @@ const _: () = assert!(SUBMISSIONS as usize >= 4 * TX_BATCH);
 /// Completions that can wait to be reaped; the kernel keeps what is more.
 const COMPLETIONS: u32 = 8192;
 /// How long all that is in flight may take to be cancelled.
-const FORGET_PAUSE: Duration = Duration::from_millis(500);
-/// Calls that reap what was cancelled.
-const FORGET_ROUNDS: usize = 8;
+const FORGET_MAX: Duration = Duration::from_millis(500);
+/// How long to wait for another completion of it, and how often.
+const FORGET_PAUSE: Duration = Duration::from_millis(1);
+const FORGET_ROUNDS: usize = 64;
 /// Tries to hand over what was pushed.
 const SUBMITS_MAX: usize = 64;
 const GENERATION_MASK: u32 = (1 << 28) - 1;
