@@ -35,7 +35,7 @@ pub const DRAIN_CHECK_MS: u64 = 5;
 /// Acts of one order.
 pub const ACTS_PER_ORDER: usize = 64;
 /// Ports tried for one leg when others have taken them.
-pub const PORT_TRIES: usize = 16;
+pub const PORT_TRIES: usize = 64;
 /// Frames of one connection that wait for its far side: one in flight when reading stops, one to
 /// spare.
 pub const HELD_FRAMES: usize = 2;

@@ -10,6 +10,7 @@ use crate::table::{lay_out, median};
 
 /// How many rounds of what load.
 #[derive(Debug, clap::Args)]
+#[group(id = "compare")]
 pub struct Options {
     /// Rounds; in each, every server has its turn.
     #[arg(long, default_value_t = 3)]

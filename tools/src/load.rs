@@ -15,6 +15,7 @@ use tests::live::sipp::Plan;
 
 /// How many calls, how fast, how long.
 #[derive(Debug, Clone, clap::Args)]
+#[group(id = "load")]
 pub struct Options {
     /// New calls per second.
     #[arg(long, default_value_t = 500)]

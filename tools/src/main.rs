@@ -106,3 +106,14 @@ fn main() -> ExitCode {
         } => soak::run(&options),
     }
 }
+
+#[cfg(test)]
+mod command_line {
+    use super::Arguments;
+
+    #[test]
+    fn every_task_can_be_asked_for() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+}

@@ -7,6 +7,7 @@ use tests::live::soak;
 
 /// How big and how slow.
 #[derive(Debug, clap::Args)]
+#[group(id = "soak")]
 pub struct Options {
     /// The message in MiB.
     #[arg(long, default_value_t = 1024)]

@@ -20,6 +20,7 @@ const PACKAGES: &[(&str, &str)] = &[
 
 /// What to do beside the tests.
 #[derive(Debug, Default, clap::Args)]
+#[group(id = "test")]
 pub struct Options {
     /// Writes steps, seconds and skipped suites to target/test-report.json.
     #[arg(long)]

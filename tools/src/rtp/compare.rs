@@ -17,6 +17,7 @@ use crate::test;
 
 /// How many rounds of what load.
 #[derive(Debug, clap::Args)]
+#[group(id = "rtp-compare")]
 pub struct Options {
     /// Rounds; in each, every relay has its turn.
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]

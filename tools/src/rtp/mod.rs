@@ -32,6 +32,7 @@ use subject::{Backend, Contender, Subject, Target};
 
 /// What to send through which relay.
 #[derive(Debug, Clone, clap::Args)]
+#[group(id = "rtp-load")]
 pub struct Options {
     /// The relay; it is started and ended by this task.
     #[arg(long, value_enum, default_value = "midpath")]
@@ -51,6 +52,7 @@ pub struct Options {
 
 /// What a load has in common whoever relays it.
 #[derive(Debug, Clone, clap::Args)]
+#[group(id = "rtp-shape")]
 pub struct Shape {
     /// Two-way calls, each with its own ports.
     #[arg(long, default_value_t = 500)]
