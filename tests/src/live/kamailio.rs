@@ -62,7 +62,7 @@ impl Core {
         command
             .arg("-f")
             .arg(&file)
-            .args(["-DD", "-E", "-m", "64", "-M", "8"]);
+            .args(["-DD", "-E", "-m", "512", "-M", "16"]);
         command.arg("-w").arg(folder.path()).arg("-Y").arg(&run);
         command.arg("-P").arg(folder.path().join("kamailio.pid"));
         let process = Process::start("kamailio", folder.path(), &mut command);
