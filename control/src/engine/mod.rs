@@ -275,6 +275,12 @@ impl Engine {
         self.sessions.len()
     }
 
+    /// What somebody still waits for: sessions, and proxied requests without an answer.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.sessions.len() + self.proxied.unanswered()
+    }
+
     /// Whether nothing is left: no session, transaction, order or deadline that matters.
     #[must_use]
     pub fn is_idle(&self) -> bool {

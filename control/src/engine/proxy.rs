@@ -37,6 +37,11 @@ impl ProxyTable {
         self.by_client.is_empty()
     }
 
+    /// Transactions that have no answer yet: an answered one is kept only for other forks.
+    pub(super) fn unanswered(&self) -> usize {
+        self.by_client.len().saturating_sub(self.answered.len())
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_client.len()
     }

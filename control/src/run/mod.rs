@@ -299,7 +299,7 @@ impl Relay {
     }
 
     fn advance_drain(&mut self, now: Instant) {
-        let is_empty = self.engine.sessions() == 0;
+        let is_empty = self.engine.unfinished() == 0;
         match self.drain {
             Drain::Draining { .. } | Drain::Ending { .. } if is_empty => self.drain = Drain::Over,
             Drain::Draining { until } if now >= until => {

@@ -126,16 +126,6 @@ impl<'a> Uri<'a> {
     pub fn address(&self) -> Option<IpAddr> {
         self.host.parse().ok()
     }
-
-    /// The port, or the scheme's own: 5060, 5061 for `sips:`.
-    #[must_use]
-    pub fn port_or_default(&self) -> u16 {
-        self.port.unwrap_or(if self.scheme == Scheme::Sips {
-            5061
-        } else {
-            5060
-        })
-    }
 }
 
 /// Splits `host[:port]`; the host comes back without the brackets of an IPv6 address.

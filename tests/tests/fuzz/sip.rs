@@ -80,7 +80,7 @@ fn inspect(message: &Message) {
         }
     }
     if let Some(uri) = message.request_uri().and_then(|uri| Uri::parse(uri).ok()) {
-        black_box((uri.address(), uri.port_or_default(), uri.has_param("lr")));
+        black_box((uri.address(), uri.port, uri.has_param("lr")));
     }
     black_box(body::place(message));
     if let Some(sdp) = body::sdp(message) {

@@ -271,3 +271,15 @@ fn a_proxied_invite_between_transports_records_both() {
     let udp = to_b.find("Record-Route: <sip:127.0.0.1:5060;lr>").unwrap();
     assert!(tcp < udp, "{to_b}");
 }
+
+#[test]
+fn a_proxied_request_is_unfinished_until_its_answer() {
+    let mut bench = Bench::new(|settings| settings.stay = Stay::default());
+    assert_eq!(bench.engine.unfinished(), 0);
+    let sent = bench.give(a(), &invite("1", OFFER));
+    assert_eq!(bench.engine.unfinished(), 1);
+    let to_b = only(&sent, b());
+    bench.give(b(), &answer(&to_b, 200, "OK", ANSWER));
+    assert_eq!(bench.engine.unfinished(), 0, "{:?}", bench.engine.census());
+    bench.assert_nothing_left();
+}
