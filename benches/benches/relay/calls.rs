@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use dataplane::api::{
     Act, BackendKind, Config, Direction, Doorbell, Event, Learn, LegLocal, LegSpec, MsrpRemote,
-    MsrpSetup, Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId, StreamPlan,
+    MsrpSetup, MsrpSpec, Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId, StreamPlan,
 };
 use dataplane::frame::PoolSize;
 use dataplane::net::sys;
@@ -93,10 +93,7 @@ pub(crate) fn open() -> Act {
 
 /// Opens a stream of MSRP.
 pub(crate) fn open_msrp() -> Act {
-    open_as(&LegSpec::Msrp {
-        local_ip: LOCAL,
-        match_session_id_only: false,
-    })
+    open_as(&LegSpec::Msrp(MsrpSpec::plain(LOCAL)))
 }
 
 fn open_as(spec: &LegSpec) -> Act {
@@ -123,6 +120,7 @@ pub(crate) fn connect_msrp(paths: [&str; 2], b_at: SocketAddr) -> [Act; 2] {
             path: paths[side.index()].into(),
             address: b_at,
             setup: [MsrpSetup::Passive, MsrpSetup::Active][side.index()],
+            fingerprint: None,
             local_path: None,
         };
         connect_as(side, Remote::Msrp(remote))

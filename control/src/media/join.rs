@@ -132,6 +132,7 @@ impl End<'_> {
             path: path.into(),
             address: address.ok_or(Why::Address)?,
             setup,
+            fingerprint: None,
             local_path: None,
         }))
     }

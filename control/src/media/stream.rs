@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dataplane::api::{
-    Act, Direction, LegLocal, LegSpec, MsrpRemote, MsrpSetup, Remote, RtpRemote, Side, StreamId,
-    StreamPlan,
+    Act, Direction, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Remote, RtpRemote, Side,
+    StreamId, StreamPlan,
 };
 
 use super::{Settings, StreamView};
@@ -117,10 +117,10 @@ impl Stream {
                 rtcp_mux: mux_only,
                 learn: settings.learn,
             },
-            Make::Msrp => LegSpec::Msrp {
-                local_ip,
+            Make::Msrp => LegSpec::Msrp(MsrpSpec {
                 match_session_id_only: settings.match_session_id_only,
-            },
+                ..MsrpSpec::plain(local_ip)
+            }),
             Make::Bytes { .. } => LegSpec::Bytes { local_ip },
         }
     }

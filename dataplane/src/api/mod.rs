@@ -10,12 +10,16 @@
 //! ```
 
 mod link;
+mod msrp;
 mod plan;
 
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair};
+pub use msrp::{
+    Chunking, Fingerprint, MsrpBounds, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport,
+};
 pub use plan::{
-    Act, Component, Direction, Learn, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote,
-    MsrpSetup, Order, Outcome, Refusal, Remote, RtpRemote, StreamFacts, StreamPlan,
+    Act, Component, Direction, Learn, LegFacts, LegLocal, LegSpec, Order, Outcome, Refusal, Remote,
+    RtpRemote, StreamFacts, StreamPlan,
 };
 
 use std::net::IpAddr;

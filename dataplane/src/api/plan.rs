@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::msrp::{MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec};
 use super::{SessionId, Side, StreamId, StreamSet};
 
 /// One order: acts on one session, done in order; all or nothing for [`Act::Open`].
@@ -106,12 +107,7 @@ pub enum LegSpec {
         learn: Learn,
     },
     /// MSRP frames, parsed and rewritten (own path on this leg).
-    Msrp {
-        /// The worker's listening address that this leg's path names.
-        local_ip: IpAddr,
-        /// The far end is matched by session-id alone, not by the whole URI.
-        match_session_id_only: bool,
-    },
+    Msrp(MsrpSpec),
     /// Bytes of a connection, passed unchanged (RFC 6714); a port of its own.
     Bytes {
         /// The local address to bind.
@@ -158,15 +154,6 @@ pub enum LegLocal {
     },
 }
 
-/// The local end of an MSRP leg.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MsrpLocal {
-    /// The worker's listening address.
-    pub listen: SocketAddr,
-    /// 32 characters out of `[0-9a-v]`: 160 random bits.
-    pub session_id: [u8; 32],
-}
-
 /// Who is at the far end of a leg.
 #[derive(Debug, Clone)]
 pub enum Remote {
@@ -190,29 +177,6 @@ pub struct RtpRemote {
     pub rtp: SocketAddr,
     /// Where RTCP goes.
     pub rtcp: SocketAddr,
-}
-
-/// The far end of an MSRP leg.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MsrpRemote {
-    /// The whole `a=path` value: its URIs, separated by a space. The To-Path of what is sent.
-    pub path: Box<str>,
-    /// Where the first URI's host is, for a leg that connects.
-    pub address: SocketAddr,
-    /// Who connects.
-    pub setup: MsrpSetup,
-    /// The From-Path to use instead of this leg's own URI, where the far end was told another one
-    /// (RFC 6714 offer answered without CEMA).
-    pub local_path: Option<Box<str>>,
-}
-
-/// Who makes the TCP connection of a leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MsrpSetup {
-    /// The relay connects.
-    Active,
-    /// The relay is connected to.
-    Passive,
 }
 
 /// What the client at the far end of a leg may do.

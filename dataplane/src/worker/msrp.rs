@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::api::{
-    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, Refusal, Side,
+    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec,
+    Refusal, Side,
 };
 use crate::frame::Frame;
 use crate::limits::{
@@ -105,10 +106,11 @@ impl<B: Backend> Worker<B> {
         side: Side,
         spec: &LegSpec,
     ) -> Result<(MsrpLeg, LegLocal), Refusal> {
-        let LegSpec::Msrp {
+        let LegSpec::Msrp(MsrpSpec {
             local_ip,
             match_session_id_only,
-        } = *spec
+            ..
+        }) = *spec
         else {
             return Err(Refusal::Unknown);
         };

@@ -59,11 +59,11 @@ impl<B: Backend> Worker<B> {
             [LegSpec::Bytes { .. }, LegSpec::Bytes { .. }] => self
                 .open_both(opening, plan, Self::open_bytes, Self::undo_bytes)
                 .map(Media::Bytes),
-            [LegSpec::Msrp { .. }, LegSpec::Msrp { .. }] => self
+            [LegSpec::Msrp(_), LegSpec::Msrp(_)] => self
                 .open_both(opening, plan, Self::open_msrp, Self::undo_msrp)
                 .map(|legs| self.join_msrp(legs)),
             [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp { .. },
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_),
                 _,
             ] => Err(Refusal::Unknown),
         }

@@ -263,9 +263,9 @@ impl Kind {
         match plan.legs {
             [LegSpec::Rtp { .. }, LegSpec::Rtp { .. }] => Some(Self::Rtp),
             [LegSpec::Bytes { .. }, LegSpec::Bytes { .. }] => Some(Self::Bytes),
-            [LegSpec::Msrp { .. }, LegSpec::Msrp { .. }] => Some(Self::Msrp),
+            [LegSpec::Msrp(_), LegSpec::Msrp(_)] => Some(Self::Msrp),
             [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp { .. },
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_),
                 _,
             ] => None,
         }

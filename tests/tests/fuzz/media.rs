@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use control::media::{Cema, Media, Policy, Proposal, Settings};
 use control::sdp::Sdp;
-use dataplane::api::{Act, Learn, LegLocal, LegSpec, MsrpLocal, Side, StreamSet};
+use dataplane::api::{Act, Learn, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Side, StreamSet};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -38,7 +38,7 @@ pub fn local(leg: &LegSpec, port: u16) -> LegLocal {
             rtp: SocketAddr::new(*local_ip, port),
             rtcp: SocketAddr::new(*local_ip, port + u16::from(!rtcp_mux)),
         },
-        LegSpec::Msrp { local_ip, .. } => LegLocal::Msrp(MsrpLocal {
+        LegSpec::Msrp(MsrpSpec { local_ip, .. }) => LegLocal::Msrp(MsrpLocal {
             listen: SocketAddr::new(*local_ip, 2855),
             session_id: [b'k'; 32],
         }),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use dataplane::api::{
     Act, BackendKind, Config, ControlEnd, Direction, Doorbell, Event, Learn, LegLocal, LegSpec,
-    MsrpRemote, MsrpSetup, Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId,
+    MsrpRemote, MsrpSetup, MsrpSpec, Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId,
     StreamPlan, StreamSet, ring_pair,
 };
 use dataplane::frame::{Pool, PoolSize};
@@ -84,10 +84,10 @@ fn leg(random: &mut StdRng, kind: u32) -> LegSpec {
                 learn,
             }
         }
-        1 => LegSpec::Msrp {
-            local_ip,
+        1 => LegSpec::Msrp(MsrpSpec {
             match_session_id_only: random.random(),
-        },
+            ..MsrpSpec::plain(local_ip)
+        }),
         _ => LegSpec::Bytes { local_ip },
     }
 }
@@ -152,6 +152,7 @@ fn remote(random: &mut StdRng, kind: u32) -> Remote {
                 path,
                 address,
                 setup,
+                fingerprint: None,
                 local_path,
             })
         }

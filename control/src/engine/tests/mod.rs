@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use dataplane::api::{Act, Event, LegLocal, LegSpec, MsrpLocal, Order, Outcome, Refusal};
+use dataplane::api::{Act, Event, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Order, Outcome, Refusal};
 
 use super::{ByeAck, Engine, LateOffer, Output, Settings};
 use crate::cdr::Cdr;
@@ -217,7 +217,7 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
             rtp: SocketAddr::new(*local_ip, port),
             rtcp: SocketAddr::new(*local_ip, port + 1),
         },
-        LegSpec::Msrp { local_ip, .. } => LegLocal::Msrp(MsrpLocal {
+        LegSpec::Msrp(MsrpSpec { local_ip, .. }) => LegLocal::Msrp(MsrpLocal {
             listen: SocketAddr::new(*local_ip, 2855),
             session_id: [b'x'; 32],
         }),

@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use dataplane::api::{
-    Act, Direction, Learn, LegLocal, LegSpec, MsrpLocal, Remote, Side, StreamId, StreamPlan,
-    StreamSet,
+    Act, Direction, Learn, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Remote, Side, StreamId,
+    StreamPlan, StreamSet,
 };
 
 use super::{Answered, Cema, Media, Policy, Proposal, Refused, Settings};
@@ -111,7 +111,7 @@ impl Relay {
                 let rtcp = SocketAddr::new(*local_ip, rtp.port() + u16::from(!rtcp_mux));
                 LegLocal::Rtp { rtp, rtcp }
             }
-            LegSpec::Msrp { local_ip, .. } => {
+            LegSpec::Msrp(MsrpSpec { local_ip, .. }) => {
                 let mut session_id = [b'k'; 32];
                 session_id[0] = b'a' + u8::try_from(turn % 26).unwrap();
                 let listen = SocketAddr::new(*local_ip, 2855);

@@ -1,4 +1,4 @@
-use dataplane::api::{Act, LegSpec, MsrpRemote, MsrpSetup, Remote, Side, StreamSet};
+use dataplane::api::{Act, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Remote, Side, StreamSet};
 
 use super::{Done, Relay, crlf, emitted, may, settings, told};
 use crate::media::{Cema, Policy, Settings};
@@ -415,10 +415,10 @@ fn settings_reach_the_plan() {
     };
     assert!(plan.legs.iter().all(|leg| matches!(
         leg,
-        LegSpec::Msrp {
+        LegSpec::Msrp(MsrpSpec {
             match_session_id_only: true,
             ..
-        }
+        })
     )));
     assert_eq!(proposal.abandon(), StreamSet(1));
 }

@@ -206,6 +206,7 @@ fn connect(side: Side, path: &str, at: SocketAddr) -> Act {
             path: path.into(),
             address: at,
             setup: [MsrpSetup::Passive, MsrpSetup::Active][side.index()],
+            fingerprint: None,
             local_path: None,
         }),
         direction: Direction::BOTH,

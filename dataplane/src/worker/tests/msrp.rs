@@ -1,8 +1,8 @@
 use std::net::SocketAddr;
 
 use crate::api::{
-    Act, Direction, Event, LegLocal, LegSpec, MsrpRemote, MsrpSetup, Outcome, Refusal, Remote,
-    Side, StreamId, StreamSet,
+    Act, Direction, Event, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Outcome, Refusal,
+    Remote, Side, StreamId, StreamSet,
 };
 use crate::frame::Class;
 use crate::net::SocketId;
@@ -23,10 +23,7 @@ pub(super) struct Chat {
 }
 
 pub(super) fn spec(local_ip: &str) -> LegSpec {
-    LegSpec::Msrp {
-        local_ip: local_ip.parse().unwrap(),
-        match_session_id_only: false,
-    }
+    LegSpec::Msrp(MsrpSpec::plain(local_ip.parse().unwrap()))
 }
 
 fn connect(side: Side, path: &str, at: &str, setup: MsrpSetup) -> Act {
@@ -37,6 +34,7 @@ fn connect(side: Side, path: &str, at: &str, setup: MsrpSetup) -> Act {
             path: path.into(),
             address: address(at),
             setup,
+            fingerprint: None,
             local_path: None,
         }),
         direction: Direction::BOTH,
@@ -245,10 +243,7 @@ fn a_connection_that_binds_to_nothing_is_closed_in_the_end() {
 #[test]
 fn an_address_that_nobody_listens_on_is_refused() {
     let mut world = World::new(&config(10_000, 10_099));
-    let elsewhere = LegSpec::Msrp {
-        local_ip: "10.0.0.2".parse().unwrap(),
-        match_session_id_only: false,
-    };
+    let elsewhere = LegSpec::Msrp(MsrpSpec::plain("10.0.0.2".parse().unwrap()));
     let refused = world.order(1, vec![open(0, &spec(LOCAL)), open(1, &elsewhere)]);
     assert_eq!(refused.outcome, Outcome::Refused(Refusal::Socket));
     assert!(world.worker.streams.is_empty());

@@ -4,8 +4,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::api::{
-    Act, Direction, Learn, LegSpec, MsrpRemote, MsrpSetup, Outcome, Remote, RtpRemote, Side,
-    StreamId, StreamSet,
+    Act, Direction, Learn, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Outcome, Remote, RtpRemote,
+    Side, StreamId, StreamSet,
 };
 use crate::frame::Class;
 use crate::net::SocketId;
@@ -20,10 +20,10 @@ fn spec(random: &mut StdRng) -> LegSpec {
         0 => rtp_spec(true, LEARN),
         1 => rtp_spec(false, Learn::Never),
         2 => LegSpec::Bytes { local_ip },
-        _ => LegSpec::Msrp {
-            local_ip,
+        _ => LegSpec::Msrp(MsrpSpec {
             match_session_id_only: random.random(),
-        },
+            ..MsrpSpec::plain(local_ip)
+        }),
     }
 }
 
@@ -41,6 +41,7 @@ fn remote(random: &mut StdRng) -> Remote {
             path: "msrp://192.0.2.1:4000/aaaa;tcp".into(),
             address: at,
             setup,
+            fingerprint: None,
             local_path: None,
         }),
     }
