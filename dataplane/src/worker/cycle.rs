@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 
-use crate::api::{Config, Side, WorkerEnd};
+use crate::api::{Config, MsrpListen, Side, WorkerEnd};
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{
     DRAIN_CHECK_MS, HOUSEKEEPING_MS, RX_BATCH, SESSIONS_PER_WORKER, SWEEP_TICKS, TX_BATCH,
@@ -110,8 +110,9 @@ impl<B: Backend> Worker<B> {
 
     /// Where it listens for MSRP.
     #[must_use]
-    pub fn msrp_listen(&self) -> Vec<SocketAddr> {
-        self.msrp.listeners.iter().map(|(_, at)| *at).collect()
+    pub fn msrp_listen(&self) -> Vec<MsrpListen> {
+        let listeners = self.msrp.listeners.iter();
+        listeners.map(|(_, listen)| *listen).collect()
     }
 
     /// Its end of the link.
@@ -227,7 +228,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_received(now, slot, side, frame),
             Some(Owner::MsrpConnection(slot)) => self.msrp_received(now, slot, frame),
             Some(Owner::Closing(_)) => self.pool.give(frame),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
             }
@@ -238,7 +239,9 @@ impl<B: Backend> Worker<B> {
         self.stats.sockets += 1;
         match Mark(token.0).owner() {
             Some(Owner::BytesListener(slot, side)) => self.bytes_accepted(slot, side, socket, peer),
-            Some(Owner::MsrpListener) => self.msrp_accepted(now, socket, peer),
+            Some(Owner::MsrpListener(transport)) => {
+                self.msrp_accepted(now, transport, (socket, peer));
+            }
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesConnection(..)
@@ -254,7 +257,10 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
             Some(
-                Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener | Owner::Closing(_),
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Closing(_),
             )
             | None => {}
         }
@@ -265,7 +271,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_lost(slot),
             Some(Owner::Closing(place)) => self.closing_closed(place),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
         }
     }
 
@@ -274,7 +280,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_drained(now, slot, side),
             // Whoever waits for it is looked at when the batch ends.
             Some(Owner::MsrpConnection(_) | Owner::Closing(_)) => {}
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
         }
     }
 
