@@ -70,7 +70,14 @@ pub const MSRP_HEAD_BYTES: usize = DATAGRAM_FRAME_BYTES;
 /// Header fields of an MSRP frame.
 pub const MSRP_HEADERS: usize = 32;
 /// MSRP transactions of one worker that wait for a response.
-pub const MSRP_TRANSACTIONS: usize = 65_536;
+pub const MSRP_TRANSACTIONS: usize = 1_000_000;
+/// MSRP transactions that room is made for at a time: 1 MiB.
+pub const MSRP_TRANSACTIONS_STEP: usize = 8192;
+/// MSRP connections whose last octets are looked after in one cycle: whether the kernel has them.
+pub const MSRP_LEAVING_PER_CYCLE: usize = 256;
+/// Milliseconds after which an MSRP connection is given up that has taken nothing of what waits for
+/// it.
+pub const MSRP_STALL_MS: u64 = 60_000;
 
 const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(STREAM_FRAMES * STREAM_FRAME_BYTES >= 8 * STREAM_QUEUE_HIGH_BYTES);

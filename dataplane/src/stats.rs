@@ -33,11 +33,13 @@ pub enum DropReason {
     NotBound,
     /// It is longer than a frame.
     TooLong,
+    /// Its connection took nothing of what waited for it for too long.
+    Stalled,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -49,6 +51,7 @@ impl DropReason {
         Self::NotMsrp,
         Self::NotBound,
         Self::TooLong,
+        Self::Stalled,
     ];
 
     /// Its name as a metric's label.
@@ -66,6 +69,7 @@ impl DropReason {
             Self::NotMsrp => "not_msrp",
             Self::NotBound => "not_bound",
             Self::TooLong => "too_long",
+            Self::Stalled => "stalled",
         }
     }
 }

@@ -323,6 +323,12 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// At a cycle's beginning: what has left by now is timed.
+    pub(super) fn msrp_sent(&mut self, now: Instant, at_most: usize) {
+        let (relay, out, _) = self.msrp_parts();
+        relay.sent(now, at_most, &out);
+    }
+
     pub(super) fn msrp_housekeeping(&mut self) {
         self.resume_some(usize::MAX);
         self.stats.stream_bytes_out += std::mem::take(&mut self.msrp.conns.bytes_out);

@@ -43,7 +43,7 @@ impl Connections {
                 let source = transaction.source;
                 self.fail_early(source, ticket, status, out);
             }
-            (Kind::Send(_), Progress::Waiting) => {
+            (Kind::Send(_), Progress::Leaving | Progress::Waiting) => {
                 if let Some(transaction) = self.forget(ticket, key) {
                     self.settle(&transaction, status, out);
                 }
@@ -196,7 +196,12 @@ impl Connections {
     }
 
     /// What went out is complete: its response is waited for, where there will be one.
-    pub(super) fn begin_waiting(&mut self, sink: ConnectionKey, ticket: Ticket, is_send: bool) {
+    pub(super) fn begin_waiting(
+        &mut self,
+        sink: ConnectionKey,
+        (ticket, is_send): (Ticket, bool),
+        out: &impl Egress,
+    ) {
         let progress = self.transactions.get(ticket).map(|open| open.progress);
         match progress {
             Some(Progress::AnsweredEarly) | None => {
@@ -206,13 +211,8 @@ impl Connections {
                     self.counts.delivered += 1;
                 }
             }
-            Some(Progress::Streaming | Progress::Waiting) => {
-                let Some(now) = self.latest else {
-                    return;
-                };
-                let mut open = self.open_on(sink);
-                self.transactions.wait(ticket, now, &mut open);
-                self.set_open_on(sink, open);
+            Some(Progress::Streaming | Progress::Leaving | Progress::Waiting) => {
+                self.begin_to_leave(sink, ticket, out);
             }
         }
     }

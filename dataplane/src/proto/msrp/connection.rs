@@ -33,6 +33,8 @@ pub(super) struct Connection {
     pub(super) heard: Option<Instant>,
     /// Transactions that wait for a response on this connection.
     pub(super) open: List,
+    /// How far its octets had left and since when, while some have to.
+    pub(super) stalled: Option<(u64, Instant)>,
 }
 
 impl Connection {
@@ -52,6 +54,7 @@ impl Connection {
             owed: 0,
             heard: None,
             open: List::EMPTY,
+            stalled: None,
         }
     }
 

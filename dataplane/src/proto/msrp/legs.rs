@@ -4,7 +4,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::{ConnectionKey, Leg, LegKey, MsrpFacts};
 use crate::api::Direction;
-use crate::limits::{MSRP_LEGS, MSRP_STOPPED};
+use crate::limits::{MSRP_LEGS, MSRP_LEGS_PER_CONNECTION, MSRP_STOPPED};
 use crate::wire::msrp::Uri;
 
 /// A leg that may be gone by now: its place may be another one's.
@@ -22,6 +22,23 @@ pub(super) enum Link {
     Bound(ConnectionKey),
     /// It had one.
     Lost,
+}
+
+/// The legs that lost their connection; an iterator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BoundLegs {
+    pub(super) legs: [Option<LegKey>; MSRP_LEGS_PER_CONNECTION],
+    next: usize,
+}
+
+impl Iterator for BoundLegs {
+    type Item = LegKey;
+
+    fn next(&mut self) -> Option<LegKey> {
+        let leg = self.legs.get(self.next).copied().flatten()?;
+        self.next += 1;
+        Some(leg)
+    }
 }
 
 #[derive(Debug)]

@@ -42,28 +42,32 @@
 //! told.
 
 mod answer;
+mod clock;
 mod compose;
 mod connection;
+mod counts;
 mod legs;
+mod parking;
 mod relay;
 mod request;
 mod sink;
 mod transactions;
 
 use std::collections::VecDeque;
-use std::mem;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use self::connection::{Connection, Wait};
+use self::counts::Counts;
+pub use self::legs::BoundLegs;
 use self::legs::{Legs, Link};
 use self::transactions::Transactions;
 use crate::api::Direction;
 use crate::limits::{
-    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PARKED_BYTES, MSRP_PENDING_HIGH_BYTES,
-    MSRP_UNBOUND, MSRP_UNBOUND_MS, MSRP_WAITING_BYTES,
+    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PENDING_HIGH_BYTES, MSRP_UNBOUND,
+    MSRP_UNBOUND_MS,
 };
 use crate::stats::{DropReason, Stats};
 use crate::wire::msrp::Shared;
@@ -111,6 +115,19 @@ pub trait Egress {
     fn write(&mut self, to: ConnectionKey, bytes: &[u8]);
     /// Whether what waits for a connection is above the high mark.
     fn is_full(&self, to: ConnectionKey) -> bool;
+    /// How far writing to a connection has come; by default all is written at once.
+    fn progress(&self, _to: ConnectionKey) -> Written {
+        Written::default()
+    }
+}
+
+/// Octets of a connection, counted from its first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Written {
+    /// That were handed over.
+    pub handed_over: u64,
+    /// Of those: that the kernel has.
+    pub left: u64,
 }
 
 /// What came from one leg.
@@ -122,23 +139,6 @@ pub struct MsrpFacts {
     pub bytes: u64,
     /// Requests that were not forwarded though they had content.
     pub dropped: u64,
-}
-
-/// The legs that lost their connection; an iterator.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BoundLegs {
-    legs: [Option<LegKey>; MSRP_LEGS_PER_CONNECTION],
-    next: usize,
-}
-
-impl Iterator for BoundLegs {
-    type Item = LegKey;
-
-    fn next(&mut self) -> Option<LegKey> {
-        let leg = self.legs.get(self.next).copied().flatten()?;
-        self.next += 1;
-        Some(leg)
-    }
 }
 
 /// Every MSRP connection, leg and open transaction of one worker.
@@ -154,6 +154,8 @@ pub struct Connections {
     counts: Counts,
     /// The time of the latest call that told it.
     latest: Option<Instant>,
+    /// Connections with transactions whose last octets have not left yet.
+    leaving: VecDeque<ConnectionKey>,
     /// Connections that waited and may go on.
     ready: VecDeque<ConnectionKey>,
     /// Connections bound to no leg, with their generation and since when; some are bound by now.
@@ -166,36 +168,6 @@ pub struct Connections {
     waiting_octets: usize,
     /// Buffers for what waits, not in use.
     spare: Vec<Vec<u8>>,
-}
-
-/// What is told to [`Stats`] at the next occasion.
-#[derive(Debug, Default)]
-struct Counts {
-    acknowledged: u64,
-    delivered: u64,
-    reported: u64,
-    open: u64,
-    full_transactions: u64,
-    drops: [u64; DropReason::ALL.len()],
-}
-
-impl Counts {
-    fn drop(&mut self, why: DropReason) {
-        if let Some(count) = self.drops.get_mut(why as usize) {
-            *count += 1;
-        }
-    }
-
-    fn publish(&mut self, stats: &mut Stats) {
-        stats.msrp_acknowledged = self.acknowledged;
-        stats.msrp_delivered = self.delivered;
-        stats.msrp_reported = self.reported;
-        stats.msrp_open = self.open;
-        stats.full_transactions += mem::take(&mut self.full_transactions);
-        for (count, new) in stats.drops.iter_mut().zip(&mut self.drops) {
-            *count += mem::take(new);
-        }
-    }
 }
 
 impl Connections {
@@ -212,6 +184,7 @@ impl Connections {
             random: StdRng::seed_from_u64(seed),
             counts: Counts::default(),
             latest: None,
+            leaving: VecDeque::new(),
             ready: VecDeque::new(),
             unbound: VecDeque::new(),
             broken: VecDeque::new(),
@@ -519,7 +492,7 @@ impl Connections {
     }
 
     fn forget_bound(&mut self) {
-        let mut unbound = mem::take(&mut self.unbound);
+        let mut unbound = std::mem::take(&mut self.unbound);
         unbound.retain(|entry| self.is_unbound(*entry));
         self.unbound = unbound;
     }
@@ -545,51 +518,10 @@ impl Connections {
     fn connection_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
         self.places.get_mut(key.0 as usize)?.as_mut()
     }
-
-    /// Keeps bytes for later.
-    fn park(&mut self, key: ConnectionKey, bytes: &[u8]) -> Result<(), DropReason> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let has_room = self.waiting_octets + bytes.len() <= MSRP_WAITING_BYTES;
-        let spare = match self.connection(key) {
-            Some(connection) if connection.parked.capacity() == 0 => self.spare.pop(),
-            Some(_) | None => None,
-        };
-        let Some(connection) = self.connection_mut(key) else {
-            return Ok(());
-        };
-        if let Some(spare) = spare {
-            connection.parked = spare;
-        }
-        if connection.parked.len() + bytes.len() > MSRP_PARKED_BYTES || !has_room {
-            return Err(DropReason::PoolFull);
-        }
-        connection.parked.extend_from_slice(bytes);
-        self.waiting_octets += bytes.len();
-        Ok(())
-    }
-
-    /// What waited is taken up again, or given up.
-    fn no_longer_waits(&mut self, octets: usize) {
-        self.waiting_octets = self.waiting_octets.saturating_sub(octets);
-    }
-
-    fn give_spare(&mut self, mut buffer: Vec<u8>) {
-        let is_worth_it = (1..=SPARE_BYTES).contains(&buffer.capacity());
-        if is_worth_it && self.spare.len() < SPARE_KEPT {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
-    }
 }
 
 /// A head with both paths at their longest, and room to spare.
 const SCRATCH_BYTES: usize = 4 * crate::limits::MSRP_HEAD_BYTES;
-/// Buffers for what waits that are kept for use again.
-const SPARE_KEPT: usize = 64;
-/// Octets of the longest of them.
-const SPARE_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -260,6 +260,7 @@ impl Connections {
             },
             source: route.from,
             sink: route.sink,
+            to: route.to.key,
             id: if is_send {
                 message_id
             } else {
@@ -307,13 +308,14 @@ impl Connections {
             kind: Kind::Other,
             source: route.from,
             sink: route.sink,
+            to: route.to.key,
             id: ShortText::new(head.transaction.as_bytes()),
         });
         let Some(ticket) = self.ticket(opening) else {
             return self.refuse(key, Some(route.from), head, Refused::uncounted(408));
         };
         self.write_head(head, route, &ticket.id(), (false, out));
-        self.begin_waiting(route.sink, ticket, false);
+        self.begin_waiting(route.sink, (ticket, false), out);
         let swallow = Swallow {
             leg: Some(route.from),
             answer: None,

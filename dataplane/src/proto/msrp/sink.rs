@@ -143,7 +143,7 @@ impl Connections {
             self.counts.acknowledged += 1;
             self.counts.open += 1;
         }
-        self.begin_waiting(sink, ticket, is_send);
+        self.begin_waiting(sink, (ticket, is_send), out);
     }
 
     /// A suspended chunk goes on: a new head, with the Byte-Range from where it was cut; false:
@@ -156,6 +156,7 @@ impl Connections {
             kind: Kind::Send(forward.failure_report),
             source: forward.from,
             sink: forward.sink,
+            to: forward.to.key,
             id: forward.message_id,
         };
         let is_tracked = forward.failure_report != FailureReport::No;
@@ -232,6 +233,7 @@ impl Connections {
         let pending = mem::take(&mut state.pending);
         if !pending.is_empty() {
             out.write(sink, &pending);
+            self.pending_is_handed_over(sink, out);
         }
         self.no_longer_waits(pending.len());
         self.give_spare(pending);
@@ -395,6 +397,7 @@ impl Connections {
         }
         self.ready.retain(|ready| *ready != key);
         self.broken.retain(|broken| *broken != key);
+        self.leaving.retain(|leaving| *leaving != key);
         lost
     }
 
