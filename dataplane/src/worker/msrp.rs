@@ -109,6 +109,7 @@ impl<B: Backend> Worker<B> {
         let LegSpec::Msrp(MsrpSpec {
             local_ip,
             match_session_id_only,
+            chunking,
             ..
         }) = *spec
         else {
@@ -128,6 +129,7 @@ impl<B: Backend> Worker<B> {
             match_session_id_only,
         };
         let key = self.msrp.relay.add_leg(leg).ok_or(Refusal::Full)?;
+        self.msrp.relay.set_chunking(key, chunking);
         self.msrp.set_owner(key, Some((opening.slot, side)));
         let local = LegLocal::Msrp(MsrpLocal { listen, session_id });
         Ok((MsrpLeg::new(key, local_ip), local))

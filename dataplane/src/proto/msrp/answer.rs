@@ -173,9 +173,6 @@ impl Connections {
         let Some(sink) = self.connection_of(leg) else {
             return;
         };
-        let Some(source) = self.legs.get(leg).and_then(|leg| leg.peer) else {
-            return;
-        };
         let first = self
             .connection(sink)
             .and_then(|state| self.transactions.first(state.open));
@@ -185,7 +182,7 @@ impl Connections {
             let is_its = self
                 .transactions
                 .get(ticket)
-                .is_some_and(|open| open.source.key == source);
+                .is_some_and(|open| open.to == leg);
             if is_its
                 && let Some(transaction) = self.forget(ticket, sink)
                 && matches!(transaction.kind, Kind::Send(_))

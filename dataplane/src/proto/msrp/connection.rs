@@ -29,6 +29,12 @@ pub(super) struct Connection {
     pub(super) pending: Vec<u8>,
     /// Octets of responses and reports written while it didn't take them.
     pub(super) owed: usize,
+    /// Octets it has sent since its turn at a sink began.
+    pub(super) turn: u64,
+    /// Octets that it sent beyond its quantum in earlier turns (deficit round robin).
+    pub(super) debt: u64,
+    /// It may keep its turn although its chunk has ended, until what was read of it is used up.
+    pub(super) keeps_turn: bool,
     /// When something last came from it.
     pub(super) heard: Option<Instant>,
     /// Transactions that wait for a response on this connection.
@@ -52,6 +58,9 @@ impl Connection {
             next_waiter: None,
             pending: Vec::new(),
             owed: 0,
+            turn: 0,
+            debt: 0,
+            keeps_turn: false,
             heard: None,
             open: List::EMPTY,
             stalled: None,
@@ -111,8 +120,12 @@ pub(super) struct Forward {
     pub(super) range: ByteRange,
     /// Octets of it that are out.
     pub(super) sent: u64,
-    /// It was cut with `+` and goes on with a new head at its next octet.
+    /// It was cut with `+`, or nothing of it is out, and it goes on with a new head.
     pub(super) suspended: bool,
+    /// How it is cut for the far end.
+    pub(super) cut: Cut,
+    /// Whether something of it is out.
+    pub(super) is_begun: bool,
     /// The URI that is answered, and the headers for a new head.
     pub(super) kept: KeptHead,
 }
@@ -121,6 +134,17 @@ impl Forward {
     pub(super) fn is_interruptible(&self) -> bool {
         self.is_send && self.range.end.is_none()
     }
+}
+
+/// How a chunk is cut for a far end.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// As it comes.
+    AsItComes,
+    /// Into pieces of at most so many octets.
+    AtMost(u64),
+    /// The same, and each is gathered whole before it is sent.
+    Exact { most: usize, gathered: Vec<u8> },
 }
 
 /// A frame that is read and not relayed.

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use super::{ConnectionKey, Leg, LegKey, MsrpFacts};
-use crate::api::Direction;
+use crate::api::{Chunking, Direction};
 use crate::limits::{MSRP_LEGS, MSRP_LEGS_PER_CONNECTION, MSRP_STOPPED};
 use crate::wire::msrp::Uri;
 
@@ -52,6 +52,8 @@ pub(super) struct LegState {
     match_session_id_only: bool,
     pub(super) peer: Option<LegKey>,
     pub(super) direction: Direction,
+    /// How SENDs to its far end are cut.
+    pub(super) chunking: Chunking,
     pub(super) frozen: bool,
     pub(super) link: Link,
     pub(super) facts: MsrpFacts,
@@ -152,6 +154,7 @@ impl Legs {
             match_session_id_only: leg.match_session_id_only,
             peer: None,
             direction: Direction::BOTH,
+            chunking: Chunking::AsTheyCome,
             frozen: false,
             link: Link::Awaited,
             facts: MsrpFacts::default(),

@@ -42,6 +42,7 @@
 //! told.
 
 mod answer;
+mod chunks;
 mod clock;
 mod compose;
 mod connection;
@@ -337,7 +338,9 @@ impl Connections {
         stats: &mut Stats,
     ) -> Verdict {
         self.latest = Some(now);
-        let verdict = match self.feed(connection, bytes, out) {
+        let fed = self.feed(connection, bytes, out);
+        self.end_turn(connection, out);
+        let verdict = match fed {
             Ok(()) => Verdict::Continue,
             Err(why) => {
                 self.counts.drop(why);

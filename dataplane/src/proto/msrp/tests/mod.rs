@@ -1,5 +1,6 @@
 //! Scenes between two far ends and the relay, with what it writes read by other code than its own.
 
+mod chunks;
 mod clock;
 mod failures;
 mod scenes;
