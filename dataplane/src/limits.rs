@@ -107,6 +107,11 @@ pub const MSRP_PENDING_BYTES: usize = 64 * 1024;
 /// Octets of those, and of responses to a connection that doesn't read them, above which its
 /// requests are no longer read.
 pub const MSRP_PENDING_HIGH_BYTES: usize = 16 * 1024;
+/// Octets that may wait for one sink of a connection that several sessions share, before the
+/// connection isn't read any more: a sink that is not to be had holds up the others only then.
+pub const MSRP_SHARED_BYTES: u64 = 256 * 1024;
+/// MSRP legs with a bound on their silence that are looked at in one housekeeping.
+pub const MSRP_SWEPT: usize = 8192;
 /// Octets that a source may send before it makes way for another one that waits for the same
 /// connection (deficit round robin; RFC 4975 §7.1.1 asks for 2048 at least).
 pub const MSRP_QUANTUM_BYTES: u64 = 16 * 1024;
@@ -124,3 +129,4 @@ const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
 const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_PENDING_BYTES);
 const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);
 const _: () = assert!(MSRP_QUANTUM_BYTES >= 2048);
+const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);

@@ -307,7 +307,7 @@ impl<B: Backend> Worker<B> {
 
     fn housekeeping(&mut self, now: Instant) {
         self.finish_endings(now);
-        self.msrp_housekeeping();
+        self.msrp_housekeeping(now);
         self.sweep(now);
         self.publish(now);
     }

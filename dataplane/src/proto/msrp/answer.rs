@@ -19,6 +19,7 @@ impl Connections {
         status: Status,
         out: &mut impl Egress,
     ) {
+        self.counts.response_in(status.0);
         let Some(ticket) = Ticket::parse(&head.transaction) else {
             return;
         };
@@ -107,7 +108,7 @@ impl Connections {
     }
 
     /// Gives up the chunk that comes from a connection and says so at once.
-    fn fail_incoming(&mut self, key: ConnectionKey, code: u16, out: &mut impl Egress) {
+    pub(super) fn fail_incoming(&mut self, key: ConnectionKey, code: u16, out: &mut impl Egress) {
         let Some(forward) = self.abort(key, out) else {
             return;
         };
@@ -332,6 +333,7 @@ impl Connections {
         answer: Answer,
         out: &mut impl Egress,
     ) {
+        self.counts.response_out(answer.code);
         let start = Start {
             id: &answer.to,
             tail: compose::code(answer.code),
@@ -367,6 +369,7 @@ impl Connections {
         ) {
             return;
         }
+        self.counts.response_out(400);
         let answer = Start {
             id: &start.transaction,
             tail: compose::code(400),

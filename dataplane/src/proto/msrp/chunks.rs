@@ -303,7 +303,7 @@ impl Forward {
 
     /// What a transaction for a piece of it is made of; `None`: it needs none.
     pub(super) fn opening(&self) -> Option<Opening> {
-        (self.failure_report != FailureReport::No).then(|| Opening {
+        (self.failure_report != FailureReport::No).then_some(Opening {
             kind: Kind::Send(self.failure_report),
             source: self.from,
             sink: self.sink,

@@ -2,6 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
+use super::bounds::Bounds;
 use super::{ConnectionKey, Leg, LegKey, MsrpFacts};
 use crate::api::{Chunking, Direction};
 use crate::limits::{MSRP_LEGS, MSRP_LEGS_PER_CONNECTION, MSRP_STOPPED};
@@ -54,6 +55,8 @@ pub(super) struct LegState {
     pub(super) direction: Direction,
     /// How SENDs to its far end are cut.
     pub(super) chunking: Chunking,
+    /// What its far end may ask for, and how much of it was used.
+    pub(super) bounds: Bounds,
     pub(super) frozen: bool,
     pub(super) link: Link,
     pub(super) facts: MsrpFacts,
@@ -155,6 +158,7 @@ impl Legs {
             peer: None,
             direction: Direction::BOTH,
             chunking: Chunking::AsTheyCome,
+            bounds: Bounds::default(),
             frozen: false,
             link: Link::Awaited,
             facts: MsrpFacts::default(),

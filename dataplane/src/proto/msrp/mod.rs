@@ -42,6 +42,7 @@
 //! told.
 
 mod answer;
+mod bounds;
 mod chunks;
 mod clock;
 mod compose;
@@ -54,6 +55,9 @@ mod request;
 mod sink;
 mod transactions;
 
+pub use counts::MsrpFacts;
+pub use legs::BoundLegs;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -62,13 +66,12 @@ use rand::rngs::StdRng;
 
 use self::connection::{Connection, Wait};
 use self::counts::Counts;
-pub use self::legs::BoundLegs;
-use self::legs::{Legs, Link};
+use self::legs::{LegRef, Legs, Link};
 use self::transactions::Transactions;
 use crate::api::Direction;
 use crate::limits::{
-    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PENDING_HIGH_BYTES, MSRP_UNBOUND,
-    MSRP_UNBOUND_MS,
+    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PENDING_HIGH_BYTES, MSRP_SHARED_BYTES,
+    MSRP_UNBOUND, MSRP_UNBOUND_MS,
 };
 use crate::stats::{DropReason, Stats};
 use crate::wire::msrp::Shared;
@@ -131,15 +134,12 @@ pub struct Written {
     pub left: u64,
 }
 
-/// What came from one leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MsrpFacts {
-    /// Frames: requests and responses.
-    pub frames: u64,
-    /// Octets of those frames.
-    pub bytes: u64,
-    /// Requests that were not forwarded though they had content.
-    pub dropped: u64,
+impl Written {
+    /// Octets that wait.
+    #[must_use]
+    pub fn waiting(self) -> u64 {
+        self.handed_over.saturating_sub(self.left)
+    }
 }
 
 /// Every MSRP connection, leg and open transaction of one worker.
@@ -157,6 +157,10 @@ pub struct Connections {
     latest: Option<Instant>,
     /// Connections with transactions whose last octets have not left yet.
     leaving: VecDeque<ConnectionKey>,
+    /// Legs with a bound on their silence.
+    watched: VecDeque<LegRef>,
+    /// Legs that lost a connection that others still use.
+    lost: VecDeque<LegKey>,
     /// Connections that waited and may go on.
     ready: VecDeque<ConnectionKey>,
     /// Connections bound to no leg, with their generation and since when; some are bound by now.
@@ -186,6 +190,8 @@ impl Connections {
             counts: Counts::default(),
             latest: None,
             leaving: VecDeque::new(),
+            watched: VecDeque::new(),
+            lost: VecDeque::new(),
             ready: VecDeque::new(),
             unbound: VecDeque::new(),
             broken: VecDeque::new(),
@@ -380,11 +386,25 @@ impl Connections {
             || !state.parked.is_empty()
             || state.pending.len() >= MSRP_PENDING_HIGH_BYTES
             || owes
-            || state.legs.iter().any(|leg| {
-                let peer = self.legs.get(*leg).and_then(|leg| leg.peer);
-                peer.and_then(|peer| self.connection_of(peer))
-                    .is_some_and(|sink| out.is_full(sink))
-            })
+            || self.has_full_sink(state, out)
+            || self.is_ahead(state)
+    }
+
+    /// Whether what came from a connection waits at a sink, so that no more of it is wanted.
+    ///
+    /// One session's sink stops its connection at the high mark. Where sessions share a connection,
+    /// one whose sink doesn't take it is let go on by `limits::MSRP_SHARED_BYTES`, so that it holds
+    /// up the others only then: their frames come behind its own on the same stream.
+    fn has_full_sink(&self, state: &Connection, out: &impl Egress) -> bool {
+        let is_shared = state.legs.len() > 1;
+        state.legs.iter().any(|leg| {
+            let peer = self.legs.get(*leg).and_then(|leg| leg.peer);
+            peer.and_then(|peer| self.connection_of(peer))
+                .is_some_and(|sink| {
+                    out.is_full(sink)
+                        && (!is_shared || out.progress(sink).waiting() > MSRP_SHARED_BYTES)
+                })
+        })
     }
 
     /// Does what is due.

@@ -4,13 +4,13 @@ use std::mem;
 
 use super::compose::{self, Start};
 use super::connection::{Connection, Cut, Forward, Incoming, KeptHead, Swallow, Wait};
-use super::legs::LegRef;
+use super::legs::{LegRef, LegState};
 use super::request::{Refused, Route};
 use super::transactions::{Kind, Opening, ShortText};
 use super::{ConnectionKey, Connections, Egress, LegKey};
 use crate::stats::DropReason;
 use crate::wire::msrp::{
-    ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Step, TransactionId,
+    ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Status, Step, TransactionId,
 };
 
 /// What comes after a head.
@@ -176,6 +176,7 @@ impl Connections {
         match head.kind {
             Return::Response(status) => {
                 self.count_frame(key, None, octets.len());
+                self.count_response(key, status);
                 self.on_response(key, &head, status, out);
                 self.swallow(key, Swallow::default());
                 Ok(Flow::On)
@@ -183,7 +184,13 @@ impl Connections {
             Return::Request(method) => {
                 let flow = self.on_request(key, &head, (method, body), out);
                 if matches!(flow, Flow::On) {
-                    self.count_frame(key, self.leg_of_frame(key), octets.len());
+                    let leg = self.leg_of_frame(key);
+                    self.count_frame(key, leg, octets.len());
+                    if method == Method::Report
+                        && let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg))
+                    {
+                        state.facts.reports += 1;
+                    }
                 }
                 Ok(flow)
             }
@@ -374,6 +381,9 @@ impl Connections {
         if !self.has_both_legs(key) {
             return self.give_up(key, 481, out);
         }
+        if self.overruns(key, octets.len(), out) {
+            return;
+        }
         if !(self.go_on_writing(key, out) && self.write_body(key, octets, out)) {
             return self.give_up(key, 408, out);
         }
@@ -428,6 +438,10 @@ impl Connections {
                 }
             }
             Incoming::Forward(mut forward) => {
+                if let Some(leg) = self.legs.live_mut(forward.from).filter(|_| forward.is_send) {
+                    leg.facts.sends += 1;
+                    leg.facts.messages += u64::from(flag == Flag::Complete);
+                }
                 self.uncut(&mut forward);
                 self.end_chunk(forward.sink, key, out);
                 if forward.is_send && forward.failure_report == FailureReport::Yes {
@@ -471,17 +485,33 @@ impl Connections {
     }
 
     fn count_frame(&mut self, key: ConnectionKey, leg: Option<LegRef>, octets: usize) {
-        let first = self.connection(key).and_then(|state| state.legs.first());
-        let leg = leg.or_else(|| first.and_then(|leg| self.legs.reference(*leg)));
-        if let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg)) {
+        let now = self.latest;
+        if let Some(state) = self.leg_or_first(key, leg) {
             state.facts.frames += 1;
             state.facts.bytes += octets as u64;
+            state.bounds.hear(now);
+            state.bounds.take(octets, now);
         }
     }
 
+    fn count_response(&mut self, key: ConnectionKey, status: Status) {
+        if let Some(state) = self.leg_or_first(key, None) {
+            state.facts.response(status.0);
+        }
+    }
+
+    fn leg_or_first(&mut self, key: ConnectionKey, leg: Option<LegRef>) -> Option<&mut LegState> {
+        let first = self.connection(key).and_then(|state| state.legs.first());
+        let leg = leg.or_else(|| first.and_then(|leg| self.legs.reference(*leg)))?;
+        self.legs.live_mut(leg)
+    }
+
     fn count_bytes(&mut self, leg: Option<LegRef>, octets: usize) {
+        let now = self.latest;
         if let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg)) {
             state.facts.bytes += octets as u64;
+            state.bounds.hear(now);
+            state.bounds.take(octets, now);
         }
     }
 }

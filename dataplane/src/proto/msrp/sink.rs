@@ -460,7 +460,7 @@ impl Connections {
         lost
     }
 
-    fn lose(&mut self, leg: LegKey) {
+    pub(super) fn lose(&mut self, leg: LegKey) {
         if let Some(state) = self.legs.get_mut(leg) {
             state.link = Link::Lost;
         }

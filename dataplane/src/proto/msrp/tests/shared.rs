@@ -221,12 +221,13 @@ fn sessions_share_a_connection_evenly_whatever_their_chunks_are() {
     let mut world = World::with_transactions(10_000);
     let (a, c, both) = two_on_one(&mut world);
     let long = "x".repeat(64 * 1024);
-    let short: String = (0..16)
+    let short: Vec<Box<str>> = (0..16)
         .map(|at| {
             let body = "y".repeat(1024);
-            send_frame('c', &format!("cccc{at}"), "", &body).into_string()
+            send_frame('c', &format!("cccc{at}"), "", &body)
         })
         .collect();
+    let short = short.concat();
     let (mut of_a, mut of_c) = (0, 0);
     for _ in 0..100 {
         feed_while_read(
@@ -255,11 +256,11 @@ fn short_messages_use_a_whole_turn() {
     let mut world = World::with_transactions(10_000);
     let (a, c, both) = two_on_one(&mut world);
     world.send(a, send_head('a', "aaaa", "Byte-Range: 1-*/*\r\n"));
-    let short: String = (0..8)
-        .map(|at| send_frame('c', &format!("cccc{at}"), "", "short").into_string())
+    let short: Vec<Box<str>> = (0..8)
+        .map(|at| send_frame('c', &format!("cccc{at}"), "", "short"))
         .collect();
     world.send(a, "x".repeat(8 * 1024));
-    world.send(c, &short);
+    world.send(c, short.concat());
     world.send(a, "x".repeat(32 * 1024));
     let read = world.raw(both);
     let text = std::str::from_utf8(&read).unwrap();
@@ -281,6 +282,6 @@ fn a_piece_is_cut_to_the_octet_where_its_turn_ends() {
     world.send(a, format!("{}\r\n-------aaaa$\r\n", "x".repeat(60_000)));
     let read = world.read(both);
     assert_eq!(read[0].body.as_ref().unwrap().len(), 16 * 1024);
-    assert_eq!(&*read[1].header("Message-ID").unwrap(), "m-cccc");
+    assert_eq!(read[1].header("Message-ID"), Some("m-cccc"));
     assert_eq!(octets_of(&read, "m-aaaa"), 60_100);
 }
