@@ -207,8 +207,10 @@ impl<B: Backend> Worker<B> {
         if remote.setup == MsrpSetup::Passive || there && !moved {
             return;
         }
-        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
-        for old in [pending, bound].into_iter().flatten() {
+        let (relay, mut out, stats) = self.msrp_parts();
+        let unused = relay.detach(key, &mut out, stats);
+        let unused = unused.and_then(|key| self.msrp.conns.slot_of(key));
+        for old in [pending, unused].into_iter().flatten() {
             self.close_conn(old, Some(key));
         }
         let spec = SocketSpec::Connect {

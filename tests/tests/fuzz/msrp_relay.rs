@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dataplane::api::Chunking;
+use dataplane::api::{Chunking, MsrpBounds};
 use dataplane::proto::msrp::{
     Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict, Written as Progress,
 };
@@ -290,13 +290,28 @@ impl World {
             0..58 => self.send(random, key),
             58..68 => self.queue(random, key),
             68..80 => self.answer(random, key),
-            80..84 => self.out.full.retain(|_| random.random_ratio(1, 3)),
+            80..83 => self.out.full.retain(|_| random.random_ratio(1, 3)),
             84 => self.out.full.push(key),
             87..90 => {
                 let most = *pick(random, &[100, 100, 3_000, 40_000]);
                 self.pass(Duration::from_millis(random.random_range(0..most)));
             }
-            90..93 if keys.len() < 6 => self.accept(),
+            90 | 92 if keys.len() < 6 => self.accept(),
+            91 => {
+                let leg = self.legs[&letter];
+                self.act(|world| world.relay.detach(leg, &mut world.out, &mut world.stats));
+                self.check();
+            }
+            83 => {
+                let bounds = MsrpBounds {
+                    message_octets: *pick(random, &[0, 0, 1, 1000]),
+                    octets_per_s: *pick(random, &[0, 0, 10_000]),
+                    idle_ms: *pick(random, &[0, 0, 10_000]),
+                };
+                self.relay.set_bounds(self.legs[&letter], bounds);
+                self.relay.sweep(self.now, 2);
+                while self.relay.next_lost().is_some() {}
+            }
             93 if random.random_ratio(1, 3) => self.close(key),
             95 if random.random_ratio(1, 3) => {
                 let leg = self.legs.remove(&letter).unwrap();

@@ -15,6 +15,7 @@ use memchr::memmem;
 
 use super::compose::{self, Start};
 use super::connection::{Connection, Cut, Forward};
+use super::legs::Link;
 use super::request::Route;
 use super::transactions::{Kind, Opening, ShortText, Ticket};
 use super::{ConnectionKey, Connections, Egress, LegKey};
@@ -258,7 +259,8 @@ impl Connections {
 
     /// Tells the far end of a chunk that was cut and doesn't go on: a piece without a body, `#`.
     pub(super) fn write_aborted_piece(&mut self, forward: &Forward, out: &mut impl Egress) {
-        let Some(leg) = self.legs.live(forward.to) else {
+        let leg = self.legs.live(forward.to);
+        let Some(leg) = leg.filter(|leg| leg.link == Link::Bound(forward.sink)) else {
             return;
         };
         let id = Ticket::untracked(&mut self.random).id();

@@ -59,6 +59,8 @@ pub(super) struct LegState {
     pub(super) bounds: Bounds,
     pub(super) frozen: bool,
     pub(super) link: Link,
+    /// Its far end was named anew while it had a connection, and may come with another one.
+    pub(super) is_moved: bool,
     pub(super) facts: MsrpFacts,
     /// Transactions of what came from it, not answered yet.
     pub(super) open: u32,
@@ -161,6 +163,7 @@ impl Legs {
             bounds: Bounds::default(),
             frozen: false,
             link: Link::Awaited,
+            is_moved: false,
             facts: MsrpFacts::default(),
             open: 0,
             stopped: [0; MSRP_STOPPED],
@@ -212,6 +215,15 @@ impl Legs {
         let Some(state) = self.get_mut(key) else {
             return;
         };
+        let is_new = state
+            .remote
+            .as_deref()
+            .is_some_and(|old| old != path.as_bytes());
+        state.is_moved |= is_new && matches!(state.link, Link::Bound(_));
+        if state.link == Link::Lost {
+            // RFC 4975 §5.4: a session is recovered by another exchange of SDP.
+            state.link = Link::Awaited;
+        }
         state.remote = Some(path.as_bytes().into());
         let before = state.alias_id().map(Box::<[u8]>::from);
         state.alias = local_path.map(|alias| alias.as_bytes().into());

@@ -49,6 +49,7 @@ mod compose;
 mod connection;
 mod counts;
 mod legs;
+mod moves;
 mod parking;
 mod relay;
 mod request;
@@ -271,6 +272,11 @@ impl Connections {
             return;
         };
         self.wake(Some(key));
+        self.unbind(key, leg);
+    }
+
+    /// Takes a leg off a connection's list.
+    fn unbind(&mut self, key: ConnectionKey, leg: LegKey) {
         if let Some(connection) = self.connection_mut(key) {
             connection.legs.retain(|bound| *bound != leg);
             if connection.legs.is_empty() {
@@ -483,6 +489,7 @@ impl Connections {
         connection.legs.push(leg);
         if let Some(state) = self.legs.get_mut(leg) {
             state.link = Link::Bound(key);
+            state.is_moved = false;
         }
         self.wake_source_of(leg);
         true

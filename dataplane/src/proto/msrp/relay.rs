@@ -141,18 +141,6 @@ impl Connections {
         }
     }
 
-    /// Whether the frame being received can be relayed further now.
-    fn may_go_on(&mut self, key: ConnectionKey, out: &mut impl Egress) -> bool {
-        let forward = self.connection(key).and_then(Connection::forward);
-        match forward {
-            Some(forward) if forward.suspended => {
-                let sink = forward.sink;
-                self.acquire(sink, key, out)
-            }
-            Some(_) | None => true,
-        }
-    }
-
     fn outgoing_id(&self, key: ConnectionKey) -> Option<TransactionId> {
         let forward = self.connection(key)?.forward()?;
         match forward.cut {
@@ -206,7 +194,10 @@ impl Connections {
     ) -> Flow {
         let leg = match self.leg_for(key, head, method) {
             Ok(leg) => leg,
-            Err(refused) => return self.refuse(key, None, head, refused),
+            Err(refused) => match self.take_over(key, head, out) {
+                Some(leg) => leg,
+                None => return self.refuse(key, None, head, refused),
+            },
         };
         let reference = self.legs.reference(leg);
         let has_content = head.content_type.is_some();

@@ -4,6 +4,7 @@ mod bounds;
 mod chunks;
 mod clock;
 mod failures;
+mod moves;
 mod scenes;
 mod shared;
 mod stress;
