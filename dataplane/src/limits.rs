@@ -110,6 +110,13 @@ pub const MSRP_PENDING_HIGH_BYTES: usize = 16 * 1024;
 /// Octets that may wait for one sink of a connection that several sessions share, before the
 /// connection isn't read any more: a sink that is not to be had holds up the others only then.
 pub const MSRP_SHARED_BYTES: u64 = 256 * 1024;
+/// Legs that one leg's MSRP messages may go to.
+pub const MSRP_MEMBERS: usize = 256;
+/// Octets of a body that are gathered before they are written to many; RFC 4975 §7.1 has 2048 as
+/// the least for a chunk that isn't the last.
+pub const MSRP_FAN_BYTES: usize = 8 * 1024;
+/// Octets that may wait for one of many, before its messages fail.
+pub const MSRP_MEMBER_BYTES: u64 = 256 * 1024;
 /// MSRP legs with a bound on their silence that are looked at in one housekeeping.
 pub const MSRP_SWEPT: usize = 8192;
 /// Octets that a source may send before it makes way for another one that waits for the same

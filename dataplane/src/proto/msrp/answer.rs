@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use super::compose::{self, Start};
 use super::connection::{Answer, Connection, Forward, Incoming, KeptHead};
+use super::fan::Failed;
 use super::legs::{LegRef, Link};
 use super::transactions::{Kind, List, Progress, Ticket, Transaction};
 use super::{ConnectionKey, Connections, Egress, LegKey};
-use crate::wire::msrp::{FailureReport, Flag, Head, Method, Return, Status, TransactionId};
+use crate::wire::msrp::{
+    ByteRange, FailureReport, Flag, Head, Method, Return, Status, TransactionId,
+};
 
 impl Connections {
     /// A response came: the transaction it belongs to ends.
@@ -60,8 +63,11 @@ impl Connections {
             return;
         }
         self.counts.reported += 1;
-        self.report(transaction, status, out);
-        if status.0 == STOP_SENDING {
+        if !self.is_news(transaction) {
+            return;
+        }
+        self.report(&Failed::of(transaction), status, out);
+        if status.0 == STOP_SENDING && !self.is_for_many(transaction.source.key) {
             self.stop_message(transaction, out);
         }
     }
@@ -241,11 +247,11 @@ impl Connections {
     }
 
     /// Tells a SEND's sender that it failed (RFC 4975 §7.1.2).
-    fn report(&mut self, transaction: &Transaction, status: Status, out: &mut impl Egress) {
-        let Some(to) = self.source_connection(transaction.source) else {
+    pub(super) fn report(&mut self, failed: &Failed, status: Status, out: &mut impl Egress) {
+        let Some(to) = self.source_connection(failed.source) else {
             return;
         };
-        let Some(leg) = self.legs.live(transaction.source) else {
+        let Some(leg) = self.legs.live(failed.source) else {
             return;
         };
         let Some(remote) = leg.remote.as_deref() else {
@@ -262,10 +268,10 @@ impl Connections {
         };
         compose::start(&mut frame, start);
         frame.extend_from_slice(b"Message-ID: ");
-        frame.extend_from_slice(transaction.id.as_bytes());
+        frame.extend_from_slice(failed.id.as_bytes());
         frame.extend_from_slice(b"\r\n");
-        let total = (transaction.total != u64::MAX).then_some(transaction.total);
-        compose::byte_range(&mut frame, transaction.start, Some(transaction.end), total);
+        let ByteRange { start, end, total } = failed.range;
+        compose::byte_range(&mut frame, start, end, total);
         frame.extend_from_slice(b"Status: 000 ");
         compose::number(&mut frame, Some(u64::from(status.0)));
         frame.extend_from_slice(b"\r\n");

@@ -68,7 +68,7 @@ impl Bounds {
                 .is_some_and(|heard| now.saturating_duration_since(heard) >= limit)
     }
 
-    fn is_too_long(&self, octets: u64) -> bool {
+    pub(super) fn is_too_long(&self, octets: u64) -> bool {
         self.set.message_octets > 0 && octets > self.set.message_octets
     }
 }

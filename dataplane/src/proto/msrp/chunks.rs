@@ -20,7 +20,7 @@ use super::request::Route;
 use super::transactions::{Kind, Opening, ShortText, Ticket};
 use super::{ConnectionKey, Connections, Egress, LegKey};
 use crate::api::Chunking;
-use crate::limits::{MSRP_EXACT_CHUNK_BYTES, MSRP_WAITING_BYTES};
+use crate::limits::MSRP_EXACT_CHUNK_BYTES;
 use crate::wire::msrp::{FailureReport, Flag, Head, Method, Return};
 
 impl Connections {
@@ -42,10 +42,9 @@ impl Connections {
         }
         let most = usize::try_from(octets.max(1)).unwrap_or(usize::MAX);
         let most = most.min(MSRP_EXACT_CHUNK_BYTES);
-        if self.waiting_octets + most > MSRP_WAITING_BYTES {
+        if !self.reserve(most) {
             return None;
         }
-        self.waiting_octets += most;
         let gathered = self.spare.pop().unwrap_or_default();
         Some(Cut::Exact { most, gathered })
     }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::fan::Fan;
 use super::legs::LegRef;
 use super::transactions::{List, ShortText, Ticket};
 use super::{ConnectionKey, LegKey};
@@ -70,14 +71,14 @@ impl Connection {
     pub(super) fn forward(&self) -> Option<&Forward> {
         match &self.incoming {
             Incoming::Forward(forward) => Some(forward),
-            Incoming::Nothing | Incoming::Swallow(_) => None,
+            Incoming::Nothing | Incoming::Fan(_) | Incoming::Swallow(_) => None,
         }
     }
 
     pub(super) fn forward_mut(&mut self) -> Option<&mut Forward> {
         match &mut self.incoming {
             Incoming::Forward(forward) => Some(forward),
-            Incoming::Nothing | Incoming::Swallow(_) => None,
+            Incoming::Nothing | Incoming::Fan(_) | Incoming::Swallow(_) => None,
         }
     }
 }
@@ -97,6 +98,8 @@ pub(super) enum Incoming {
     /// There is none.
     Nothing,
     Forward(Forward),
+    /// For many.
+    Fan(Fan),
     Swallow(Swallow),
 }
 

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use super::bounds::Bounds;
+use super::fan::Member;
 use super::{ConnectionKey, Leg, LegKey, MsrpFacts};
 use crate::api::{Chunking, Direction};
 use crate::limits::{MSRP_LEGS, MSRP_LEGS_PER_CONNECTION, MSRP_STOPPED};
@@ -52,6 +53,8 @@ pub(super) struct LegState {
     pub(super) remote: Option<Box<[u8]>>,
     match_session_id_only: bool,
     pub(super) peer: Option<LegKey>,
+    /// Whom its messages go to, where they go to many.
+    pub(super) members: Option<Box<[Member]>>,
     pub(super) direction: Direction,
     /// How SENDs to its far end are cut.
     pub(super) chunking: Chunking,
@@ -158,6 +161,7 @@ impl Legs {
             remote: None,
             match_session_id_only: leg.match_session_id_only,
             peer: None,
+            members: None,
             direction: Direction::BOTH,
             chunking: Chunking::AsTheyCome,
             bounds: Bounds::default(),
@@ -309,7 +313,7 @@ fn place_of(hash: u64) -> usize {
     usize::try_from(hash % INDEX_PLACES as u64).unwrap_or(0)
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
     hasher.finish()

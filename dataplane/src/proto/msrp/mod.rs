@@ -48,6 +48,7 @@ mod clock;
 mod compose;
 mod connection;
 mod counts;
+mod fan;
 mod legs;
 mod moves;
 mod parking;
@@ -254,6 +255,7 @@ impl Connections {
     /// Reports the SENDs to a leg that wait for a response, with 481: it is going to be removed.
     pub fn report_open(&mut self, leg: LegKey, out: &mut impl Egress, stats: &mut Stats) {
         self.fail_open_of(leg, out);
+        self.end_fan_of(leg, out);
         self.run_ready(out);
         self.counts.publish(stats);
     }
@@ -404,7 +406,11 @@ impl Connections {
     fn has_full_sink(&self, state: &Connection, out: &impl Egress) -> bool {
         let is_shared = state.legs.len() > 1;
         state.legs.iter().any(|leg| {
-            let peer = self.legs.get(*leg).and_then(|leg| leg.peer);
+            let leg = self.legs.get(*leg);
+            if let Some(members) = leg.and_then(|leg| leg.members.as_deref()) {
+                return self.are_all_full(members, out);
+            }
+            let peer = leg.and_then(|leg| leg.peer);
             peer.and_then(|peer| self.connection_of(peer))
                 .is_some_and(|sink| {
                     out.is_full(sink)

@@ -217,6 +217,7 @@ impl Connections {
             Method::Send if !body || head.message_id.is_none() => {
                 self.refuse(key, reference, head, Refused::uncounted(400))
             }
+            Method::Send if self.is_for_many(leg) => self.fan(key, leg, head),
             Method::Send => match self.may_send(leg, head).and_then(|()| self.route(leg)) {
                 Ok(Some(route)) => self.forward(key, head, route, out),
                 Ok(None) => self.wait_for_peer(key, leg),
@@ -365,6 +366,11 @@ impl Connections {
                 let leg = swallow.leg;
                 return self.count_bytes(leg, octets.len());
             }
+            Incoming::Fan(fan) => {
+                let from = fan.from;
+                self.count_bytes(Some(from), octets.len());
+                return self.fan_body(key, octets, out);
+            }
             Incoming::Nothing => return,
         };
         let from = forward.from;
@@ -418,11 +424,12 @@ impl Connections {
 
     fn on_end(&mut self, key: ConnectionKey, flag: Flag, out: &mut impl Egress) {
         self.finish_chunk(key, flag, out);
+        self.fan_end(key, flag, out);
         let Some(state) = self.connection_mut(key) else {
             return;
         };
         match mem::replace(&mut state.incoming, Incoming::Nothing) {
-            Incoming::Nothing => {}
+            Incoming::Nothing | Incoming::Fan(_) => {}
             Incoming::Swallow(swallow) => {
                 if let Some(answer) = swallow.answer {
                     self.write_answer(key, answer, out);
@@ -470,6 +477,7 @@ impl Connections {
     fn leg_of_frame(&self, key: ConnectionKey) -> Option<LegRef> {
         match &self.connection(key)?.incoming {
             Incoming::Forward(forward) => Some(forward.from),
+            Incoming::Fan(fan) => Some(fan.from),
             Incoming::Swallow(swallow) => swallow.leg,
             Incoming::Nothing => None,
         }

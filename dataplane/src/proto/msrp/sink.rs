@@ -20,11 +20,16 @@ use crate::stats::DropReason;
 use crate::wire::msrp::{FailureReport, Flag};
 
 impl Connections {
-    /// Writes a whole frame: between chunks, into a chunk that may be cut, or after one.
-    pub(super) fn write_frame(&mut self, to: ConnectionKey, frame: &[u8], out: &mut impl Egress) {
+    /// Writes a whole frame: between chunks, into a chunk that may be cut, or after one; false: too
+    /// much waits already, and it is lost.
+    pub(super) fn write_frame(
+        &mut self,
+        to: ConnectionKey,
+        frame: &[u8],
+        out: &mut impl Egress,
+    ) -> bool {
         if self.is_streaming_to(to) && !self.suspend_owner(to, out) {
-            self.write_later(to, frame);
-            return;
+            return self.write_later(to, frame);
         }
         out.write(to, frame);
         let is_full = out.is_full(to);
@@ -35,26 +40,29 @@ impl Connections {
                 0
             };
         }
+        true
     }
 
-    fn write_later(&mut self, to: ConnectionKey, frame: &[u8]) {
+    fn write_later(&mut self, to: ConnectionKey, frame: &[u8]) -> bool {
         let has_room = self.waiting_octets + frame.len() <= MSRP_WAITING_BYTES;
         let spare = match self.connection(to) {
             Some(connection) if connection.pending.capacity() == 0 => self.spare.pop(),
             Some(_) | None => None,
         };
         let Some(connection) = self.connection_mut(to) else {
-            return;
+            return false;
         };
         if let Some(spare) = spare {
             connection.pending = spare;
         }
-        if connection.pending.len() + frame.len() <= MSRP_PENDING_BYTES && has_room {
+        let fits = connection.pending.len() + frame.len() <= MSRP_PENDING_BYTES && has_room;
+        if fits {
             connection.pending.extend_from_slice(frame);
             self.waiting_octets += frame.len();
         } else {
             self.counts.drop(DropReason::PoolFull);
         }
+        fits
     }
 
     /// Makes a connection's chunks go to a sink next; false: it has to wait for its turn.
@@ -411,7 +419,7 @@ impl Connections {
         let state = self.connection_mut(key)?;
         let mut forward = match mem::replace(&mut state.incoming, Incoming::Nothing) {
             Incoming::Forward(forward) => forward,
-            other @ (Incoming::Nothing | Incoming::Swallow(_)) => {
+            other @ (Incoming::Nothing | Incoming::Fan(_) | Incoming::Swallow(_)) => {
                 state.incoming = other;
                 return None;
             }
@@ -433,6 +441,7 @@ impl Connections {
         if let Some(forward) = self.abort(key, out) {
             self.shared.give(forward.kept.buffer);
         }
+        self.abort_fan(key, out);
         if let Some(Wait::Sink(sink)) = self.connection(key).map(|state| state.wait) {
             self.leave_line(sink, key);
         }
@@ -523,6 +532,9 @@ impl Connections {
             Incoming::Forward(mut forward) => {
                 self.uncut(&mut forward);
                 self.shared.give(forward.kept.buffer);
+            }
+            Incoming::Fan(fan) => {
+                self.end_fan(fan, None);
             }
             Incoming::Swallow(swallow) => {
                 if let Some(answer) = swallow.answer {

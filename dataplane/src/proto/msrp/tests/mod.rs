@@ -4,6 +4,7 @@ mod bounds;
 mod chunks;
 mod clock;
 mod failures;
+mod fan;
 mod moves;
 mod scenes;
 mod shared;
