@@ -33,11 +33,17 @@ pub enum DropReason {
     NotBound,
     /// It is longer than a frame.
     TooLong,
+    /// A TLS or WebSocket handshake failed, or took too long.
+    Handshake,
+    /// It breaks TLS or WebSocket.
+    BrokenLayer,
+    /// Its far end's certificate is not the announced one.
+    Fingerprint,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -49,6 +55,9 @@ impl DropReason {
         Self::NotMsrp,
         Self::NotBound,
         Self::TooLong,
+        Self::Handshake,
+        Self::BrokenLayer,
+        Self::Fingerprint,
     ];
 
     /// Its name as a metric's label.
@@ -66,6 +75,9 @@ impl DropReason {
             Self::NotMsrp => "not_msrp",
             Self::NotBound => "not_bound",
             Self::TooLong => "too_long",
+            Self::Handshake => "handshake",
+            Self::BrokenLayer => "broken_layer",
+            Self::Fingerprint => "fingerprint",
         }
     }
 }
@@ -138,6 +150,10 @@ counters! {
     msrp_reported,
     /// MSRP transactions open now.
     msrp_open,
+    /// TLS and WebSocket handshakes that were completed.
+    handshakes,
+    /// Handshakes that were ended for a newer one, as there were too many.
+    full_handshakes,
     /// Sessions now.
     sessions,
     /// Sockets now.

@@ -18,6 +18,7 @@ use crate::session::{Mark, Owner, Ports, Sessions, SlotRef, Streams};
 use crate::stats::{Board, DropReason, Stats};
 
 use super::closing::Closings;
+use super::layer::Kit;
 use super::msrp::Msrp;
 use super::release::Drain;
 
@@ -64,7 +65,7 @@ impl<B: Backend> Worker<B> {
     ///
     /// # Errors
     ///
-    /// When a listener can't be bound, or the system gives no random numbers.
+    /// When a listener can't be bound or has no identity, or the system gives no random numbers.
     pub fn new(setup: Setup<'_>, backend: B, pool: Pool, now: Instant) -> io::Result<Self> {
         let Setup {
             config,
@@ -92,7 +93,7 @@ impl<B: Backend> Worker<B> {
             touched: Vec::with_capacity(RX_BATCH),
             endings: Vec::new(),
             closings: Closings::default(),
-            msrp: Msrp::new(random.random()),
+            msrp: Msrp::new(random.random(), Kit::new(config)?),
             random,
             board,
             rx: RxBatch {
@@ -143,6 +144,7 @@ impl<B: Backend> Worker<B> {
         }
         let timers = [
             self.msrp.relay.poll_timeout(),
+            self.msrp.handshakes.next_deadline(),
             self.closings.next_deadline(),
         ];
         for at in timers.into_iter().flatten() {

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::{ConnectionKey, Leg, LegKey, MsrpFacts};
+use super::{ConnectionKey, Demand, Leg, LegKey, MsrpFacts};
 use crate::api::Direction;
 use crate::limits::{MSRP_LEGS, MSRP_STOPPED};
 use crate::wire::msrp::Uri;
@@ -37,6 +37,7 @@ pub(super) struct LegState {
     pub(super) direction: Direction,
     pub(super) frozen: bool,
     pub(super) link: Link,
+    pub(super) demand: Demand,
     pub(super) facts: MsrpFacts,
     /// Transactions of what came from it, not answered yet.
     pub(super) open: u32,
@@ -137,6 +138,7 @@ impl Legs {
             direction: Direction::BOTH,
             frozen: false,
             link: Link::Awaited,
+            demand: Demand::default(),
             facts: MsrpFacts::default(),
             open: 0,
             stopped: [0; MSRP_STOPPED],

@@ -42,6 +42,7 @@
 //! told.
 
 mod answer;
+mod carrier;
 mod compose;
 mod connection;
 mod legs;
@@ -57,6 +58,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+pub use self::carrier::{Carrier, Demand};
 use self::connection::{Connection, Wait};
 use self::legs::{Legs, Link};
 use self::transactions::Transactions;
