@@ -323,7 +323,9 @@ impl<B: Backend> Worker<B> {
         let to = slots.min(from + slots.div_ceil(SWEEP_TICKS));
         for index in from..to {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            self.look_at(now, self.streams.slot_ref(index));
+            let slot = self.streams.slot_ref(index);
+            self.tie_sockets(now, slot);
+            self.look_at(now, slot);
         }
         self.sweep_from = to;
     }
