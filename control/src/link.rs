@@ -121,9 +121,9 @@ impl Links {
 
     /// Where the workers listen for MSRP.
     pub fn msrp_listen(&self) -> impl Iterator<Item = std::net::SocketAddr> {
-        self.workers
-            .iter()
-            .flat_map(|worker| worker.handle.msrp_listen.iter().copied())
+        let listeners = |worker: &Worker| worker.handle.msrp_listen.clone();
+        let listeners = self.workers.iter().flat_map(listeners);
+        listeners.map(|listener| listener.address)
     }
 
     /// Ends the workers and waits for their threads.

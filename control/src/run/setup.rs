@@ -167,7 +167,9 @@ fn workers(config: &Config) -> dataplane::api::Config {
         port_last: config.media.port_last,
         port_quiet_ms: millis(config.media.port_quiet).into(),
         msrp_listen: config.media.addresses.clone(),
-        msrp_port_first: config.msrp.port_first,
+        msrp_ports: dataplane::api::PortChoice::only_tcp(config.msrp.port_first),
+        msrp_tls: None,
+        msrp_origins: dataplane::api::OriginPolicy::Any,
         pool: dataplane::frame::PoolSize::default(),
         seed: None,
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 
-use crate::api::{Config, Side, WorkerEnd};
+use crate::api::{Config, MsrpListen, Side, WorkerEnd};
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{
     DRAIN_CHECK_MS, HOUSEKEEPING_MS, MSRP_LEAVING_PER_CYCLE, RX_BATCH, SESSIONS_PER_WORKER,
@@ -111,8 +111,9 @@ impl<B: Backend> Worker<B> {
 
     /// Where it listens for MSRP.
     #[must_use]
-    pub fn msrp_listen(&self) -> Vec<SocketAddr> {
-        self.msrp.listeners.iter().map(|(_, at)| *at).collect()
+    pub fn msrp_listen(&self) -> Vec<MsrpListen> {
+        let listeners = self.msrp.listeners.iter();
+        listeners.map(|(_, listen)| *listen).collect()
     }
 
     /// Its end of the link.
@@ -235,7 +236,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_received(now, slot, side, frame),
             Some(Owner::MsrpConnection(slot)) => self.msrp_received(now, slot, frame),
             Some(Owner::Closing(_)) => self.pool.give(frame),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
             }
@@ -246,7 +247,9 @@ impl<B: Backend> Worker<B> {
         self.stats.sockets += 1;
         match Mark(token.0).owner() {
             Some(Owner::BytesListener(slot, side)) => self.bytes_accepted(slot, side, socket, peer),
-            Some(Owner::MsrpListener) => self.msrp_accepted(now, socket, peer),
+            Some(Owner::MsrpListener(transport)) => {
+                self.msrp_accepted(now, transport, (socket, peer));
+            }
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesConnection(..)
@@ -262,7 +265,10 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
             Some(
-                Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener | Owner::Closing(_),
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Closing(_),
             )
             | None => {}
         }
@@ -273,7 +279,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_lost(slot),
             Some(Owner::Closing(place)) => self.closing_closed(place),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
         }
     }
 
@@ -282,7 +288,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_drained(now, slot, side),
             // Whoever waits for it is looked at when the batch ends.
             Some(Owner::MsrpConnection(_) | Owner::Closing(_)) => {}
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
         }
     }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::api::{
-    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec,
-    Refusal, Side,
+    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpListen, MsrpLocal, MsrpRemote, MsrpSetup,
+    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side,
 };
 use crate::frame::Frame;
 use crate::limits::{
@@ -30,7 +30,7 @@ use super::open::Opening;
 /// The MSRP side of a worker.
 pub(super) struct Msrp {
     pub(super) relay: Connections,
-    pub(super) listeners: Vec<(SocketId, SocketAddr)>,
+    pub(super) listeners: Vec<(SocketId, MsrpListen)>,
     conns: Conns,
     /// Whose leg is whose, by the relay's key.
     legs: Vec<Option<(SlotRef, Side)>>,
@@ -87,15 +87,21 @@ impl Msrp {
 
 impl<B: Backend> Worker<B> {
     pub(super) fn listen_for_msrp(&mut self, config: &Config, number: usize) -> io::Result<()> {
-        let first = usize::from(config.msrp_port_first);
-        let port = match first {
-            0 => 0,
-            first => u16::try_from(first + number).map_err(io::Error::other)?,
-        };
-        for ip in &config.msrp_listen {
-            let local = SocketAddr::new(*ip, port);
-            let listener = self.open_socket(&SocketSpec::Listen { local }, Owner::MsrpListener)?;
-            self.msrp.listeners.push(listener);
+        for (transport, choice) in MsrpTransport::ALL.into_iter().zip(config.msrp_ports) {
+            let port = match choice {
+                PortChoice::Off => continue,
+                PortChoice::From(0) => 0,
+                PortChoice::From(first) => {
+                    u16::try_from(usize::from(first) + number).map_err(io::Error::other)?
+                }
+            };
+            for ip in &config.msrp_listen {
+                let local = SocketAddr::new(*ip, port);
+                let owner = Owner::MsrpListener(transport);
+                let (socket, address) = self.open_socket(&SocketSpec::Listen { local }, owner)?;
+                let listen = MsrpListen { transport, address };
+                self.msrp.listeners.push((socket, listen));
+            }
         }
         Ok(())
     }
@@ -108,15 +114,16 @@ impl<B: Backend> Worker<B> {
     ) -> Result<(MsrpLeg, LegLocal), Refusal> {
         let LegSpec::Msrp(MsrpSpec {
             local_ip,
+            transport,
             match_session_id_only,
             ..
         }) = *spec
         else {
             return Err(Refusal::Unknown);
         };
-        let mut addresses = self.msrp.listeners.iter().map(|(_, at)| *at);
-        let listen = addresses
-            .find(|at| at.ip() == local_ip)
+        let mut listeners = self.msrp.listeners.iter().map(|(_, listen)| *listen);
+        let listen = listeners
+            .find(|listen| listen.transport == transport && listen.address.ip() == local_ip)
             .ok_or(Refusal::Socket)?;
         let mut session_id = [0; 32];
         session_id.fill_with(|| ID_ALPHABET[self.random.random_range(0..ID_ALPHABET.len())]);
@@ -129,7 +136,10 @@ impl<B: Backend> Worker<B> {
         };
         let key = self.msrp.relay.add_leg(leg).ok_or(Refusal::Full)?;
         self.msrp.set_owner(key, Some((opening.slot, side)));
-        let local = LegLocal::Msrp(MsrpLocal { listen, session_id });
+        let local = LegLocal::Msrp(MsrpLocal {
+            listen: listen.address,
+            session_id,
+        });
         Ok((MsrpLeg::new(key, local_ip), local))
     }
 
@@ -214,7 +224,12 @@ impl<B: Backend> Worker<B> {
         self.make_msrp_connection(slot, side, &spec);
     }
 
-    pub(super) fn msrp_accepted(&mut self, now: Instant, socket: SocketId, peer: SocketAddr) {
+    pub(super) fn msrp_accepted(
+        &mut self,
+        now: Instant,
+        _transport: MsrpTransport,
+        (socket, peer): (SocketId, SocketAddr),
+    ) {
         let Some(key) = self.msrp.relay.accept(now) else {
             self.stats.drop(DropReason::NotBound);
             self.close_socket(socket);
@@ -478,12 +493,13 @@ impl<B: Backend> Worker<B> {
 /// Writes the URI of a leg (RFC 4975 §6).
 fn path_of<'a>(
     buffer: &'a mut [u8; PATH_BYTES],
-    listen: SocketAddr,
+    listen: MsrpListen,
     session_id: &[u8; 32],
 ) -> Option<&'a str> {
     let id = str::from_utf8(session_id).ok()?;
     let mut rest = buffer.as_mut_slice();
-    write!(rest, "msrp://{listen}/{id};tcp").ok()?;
+    let (scheme, parameter) = (listen.transport.scheme(), listen.transport.parameter());
+    write!(rest, "{scheme}://{}/{id};{parameter}", listen.address).ok()?;
     let unwritten = rest.len();
     str::from_utf8(buffer.get(..PATH_BYTES - unwritten)?).ok()
 }

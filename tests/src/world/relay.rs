@@ -42,7 +42,9 @@ impl Relay {
             port_last: 59_999,
             port_quiet_ms: 1_000,
             msrp_listen: vec![ADDRESS],
-            msrp_port_first: 2855,
+            msrp_ports: dataplane::api::PortChoice::only_tcp(2855),
+            msrp_tls: None,
+            msrp_origins: dataplane::api::OriginPolicy::Any,
             pool: PoolSize {
                 datagrams: 2048,
                 streams: 256,

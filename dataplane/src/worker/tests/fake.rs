@@ -298,7 +298,9 @@ pub fn config(port_first: u16, port_last: u16) -> Config {
         port_last,
         port_quiet_ms: 5000,
         msrp_listen: vec![LOCAL.parse().unwrap()],
-        msrp_port_first: 2855,
+        msrp_ports: crate::api::PortChoice::only_tcp(2855),
+        msrp_tls: None,
+        msrp_origins: crate::api::OriginPolicy::Any,
         pool: PoolSize {
             datagrams: 1024,
             streams: 256,
