@@ -111,6 +111,23 @@ pub const MSRP_PENDING_HIGH_BYTES: usize = 16 * 1024;
 pub const MSRP_QUANTUM_BYTES: u64 = 16 * 1024;
 /// Message-IDs of one leg that the far end wanted no more of (413), remembered.
 pub const MSRP_STOPPED: usize = 4;
+/// Use-Paths that a worker has given to MSRP clients (RFC 4976) and that live.
+pub const MSRP_USE_PATHS: usize = 16_384;
+/// Of those: on one connection, which may be another relay's.
+pub const MSRP_USE_PATHS_PER_CONNECTION: usize = 256;
+/// Pairs of paths that requests through Use-Paths have; each takes two legs, and the rest of
+/// them are for sessions.
+pub const MSRP_FLOWS: usize = MSRP_LEGS / 4;
+/// Next hops of those requests: connections, and addresses that couldn't be reached.
+pub const MSRP_NEXT_HOPS: usize = 1024;
+/// Milliseconds after which an MSRP next hop is tried again that couldn't be reached.
+pub const MSRP_RETRY_MS: u64 = 5000;
+/// Connections that one connection's requests went to lately, which may hold it back.
+pub const MSRP_SINKS_NOTED: usize = 16;
+/// Nonces of AUTH whose counts are remembered.
+pub const MSRP_NONCES: usize = 16_384;
+/// Wrong digests in a row after which a connection is closed.
+pub const MSRP_AUTH_FAILURES: u8 = 5;
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
 const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
 const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);

@@ -31,6 +31,10 @@ pub enum DropReason {
     NotMsrp,
     /// It is for a session that this connection isn't bound to.
     NotBound,
+    /// It asks the MSRP relay for what it has no right to.
+    NotAuthorized,
+    /// The next hop of an MSRP request can't be reached.
+    NoNextHop,
     /// It is longer than a frame.
     TooLong,
     /// Its connection took nothing of what waited for it for too long.
@@ -39,7 +43,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -50,6 +54,8 @@ impl DropReason {
         Self::SendFailed,
         Self::NotMsrp,
         Self::NotBound,
+        Self::NotAuthorized,
+        Self::NoNextHop,
         Self::TooLong,
         Self::Stalled,
     ];
@@ -68,6 +74,8 @@ impl DropReason {
             Self::SendFailed => "send_failed",
             Self::NotMsrp => "not_msrp",
             Self::NotBound => "not_bound",
+            Self::NotAuthorized => "not_authorized",
+            Self::NoNextHop => "no_next_hop",
             Self::TooLong => "too_long",
             Self::Stalled => "stalled",
         }
@@ -142,6 +150,14 @@ counters! {
     msrp_reported,
     /// MSRP transactions open now.
     msrp_open,
+    /// MSRP clients' AUTHs that were granted.
+    msrp_auths,
+    /// MSRP clients' AUTHs that were not, those that only ask for a challenge among them.
+    msrp_auths_refused,
+    /// Use-Paths of MSRP clients now.
+    msrp_use_paths,
+    /// Connections to next hops of MSRP requests now.
+    msrp_next_hops,
     /// Sessions now.
     sessions,
     /// Sockets now.
@@ -158,6 +174,8 @@ counters! {
     full_pool,
     /// MSRP transactions that found no place in the table.
     full_transactions,
+    /// Use-Paths, pairs of paths and next hops that found no place.
+    full_msrp_relay,
     /// Datagram frames free now.
     frames_free,
     /// Stream frames free now.

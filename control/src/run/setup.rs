@@ -170,6 +170,7 @@ fn workers(config: &Config) -> dataplane::api::Config {
         msrp_ports: dataplane::api::PortChoice::only_tcp(config.msrp.port_first),
         msrp_tls: None,
         msrp_origins: dataplane::api::OriginPolicy::Any,
+        msrp_relay: None,
         pool: dataplane::frame::PoolSize::default(),
         seed: None,
     }

@@ -53,6 +53,8 @@ pub(super) struct LegState {
     pub(super) peer: Option<LegKey>,
     pub(super) direction: Direction,
     pub(super) frozen: bool,
+    /// It is of the role of a relay, not of a session.
+    pub(super) is_hop: bool,
     pub(super) link: Link,
     pub(super) facts: MsrpFacts,
     /// Transactions of what came from it, not answered yet.
@@ -153,6 +155,7 @@ impl Legs {
             peer: None,
             direction: Direction::BOTH,
             frozen: false,
+            is_hop: false,
             link: Link::Awaited,
             facts: MsrpFacts::default(),
             open: 0,

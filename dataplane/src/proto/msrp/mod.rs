@@ -46,6 +46,7 @@ mod clock;
 mod compose;
 mod connection;
 mod counts;
+mod hop;
 mod legs;
 mod parking;
 mod relay;
@@ -61,6 +62,8 @@ use rand::rngs::StdRng;
 
 use self::connection::{Connection, Wait};
 use self::counts::Counts;
+use self::hop::Hops;
+pub use self::hop::NextHop;
 pub use self::legs::BoundLegs;
 use self::legs::{Legs, Link};
 use self::transactions::Transactions;
@@ -168,6 +171,8 @@ pub struct Connections {
     waiting_octets: usize,
     /// Buffers for what waits, not in use.
     spare: Vec<Vec<u8>>,
+    /// The role of a relay between clients and relays.
+    hops: Option<Box<Hops>>,
 }
 
 impl Connections {
@@ -191,6 +196,7 @@ impl Connections {
             scratch: Vec::with_capacity(SCRATCH_BYTES),
             waiting_octets: 0,
             spare: Vec::new(),
+            hops: None,
         }
     }
 
@@ -377,6 +383,7 @@ impl Connections {
             || !state.parked.is_empty()
             || state.pending.len() >= MSRP_PENDING_HIGH_BYTES
             || owes
+            || self.is_held_back_by_role(connection, out)
             || state.legs.iter().any(|leg| {
                 let peer = self.legs.get(*leg).and_then(|leg| leg.peer);
                 peer.and_then(|peer| self.connection_of(peer))
@@ -392,6 +399,7 @@ impl Connections {
             self.time_out(ticket, now, out);
         }
         self.forget_bound_at_front();
+        self.hop_timeouts(now, stats);
         self.run_ready(out);
         self.counts.publish(stats);
     }
@@ -407,7 +415,7 @@ impl Connections {
             .unbound
             .front()
             .and_then(|(_, _, since)| since.checked_add(Duration::from_millis(MSRP_UNBOUND_MS)));
-        [self.transactions.next_deadline(), unbound]
+        [self.transactions.next_deadline(), unbound, self.hop_deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -509,6 +517,7 @@ impl Connections {
     fn is_unbound(&self, (key, generation, _): (ConnectionKey, u32, Instant)) -> bool {
         self.connection(key)
             .is_some_and(|state| state.generation == generation && state.legs.is_empty())
+            && !self.is_used_by_role(key)
     }
 
     fn connection(&self, key: ConnectionKey) -> Option<&Connection> {
