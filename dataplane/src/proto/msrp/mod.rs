@@ -415,10 +415,14 @@ impl Connections {
             .unbound
             .front()
             .and_then(|(_, _, since)| since.checked_add(Duration::from_millis(MSRP_UNBOUND_MS)));
-        [self.transactions.next_deadline(), unbound, self.hop_deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.transactions.next_deadline(),
+            unbound,
+            self.hop_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What came from a leg so far.

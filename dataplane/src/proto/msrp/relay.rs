@@ -219,16 +219,18 @@ impl Connections {
                 Ok(None) => self.wait_for_peer(key, leg),
                 Err(refused) => self.refuse(key, reference, head, refused),
             },
-            Method::Auth | Method::Report | Method::Nickname | Method::Other => match (self.route(leg), method) {
-                (Ok(Some(route)), _) if body => self.forward(key, head, route, out),
-                (Ok(Some(route)), _) => self.pass(key, head, (route, method), out),
-                (Ok(None), Method::Report) if !is_hop => {
-                    let refused = Refused::new(481, DropReason::NoRemote);
-                    self.refuse(key, reference, head, refused)
+            Method::Auth | Method::Report | Method::Nickname | Method::Other => {
+                match (self.route(leg), method) {
+                    (Ok(Some(route)), _) if body => self.forward(key, head, route, out),
+                    (Ok(Some(route)), _) => self.pass(key, head, (route, method), out),
+                    (Ok(None), Method::Report) if !is_hop => {
+                        let refused = Refused::new(481, DropReason::NoRemote);
+                        self.refuse(key, reference, head, refused)
+                    }
+                    (Ok(None), _) => self.wait_for_peer(key, leg),
+                    (Err(refused), _) => self.refuse(key, reference, head, refused),
                 }
-                (Ok(None), _) => self.wait_for_peer(key, leg),
-                (Err(refused), _) => self.refuse(key, reference, head, refused),
-            },
+            }
         }
     }
 

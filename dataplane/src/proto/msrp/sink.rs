@@ -15,9 +15,7 @@ use super::connection::{Connection, Forward, Incoming, Swallow, Wait};
 use super::legs::Link;
 use super::transactions::{Kind, Opening, Ticket};
 use super::{BoundLegs, ConnectionKey, Connections, Egress, LegKey};
-use crate::limits::{
-    MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_SINKS_NOTED, MSRP_WAITING_BYTES,
-};
+use crate::limits::{MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_SINKS_NOTED, MSRP_WAITING_BYTES};
 use crate::stats::DropReason;
 use crate::wire::msrp::{FailureReport, Flag};
 

@@ -66,7 +66,10 @@ impl Connections {
         };
         let mut frame = mem::take(&mut self.scratch);
         frame.clear();
-        if self.compose_answer(&mut frame, (key, head), answer, now).is_none() {
+        if self
+            .compose_answer(&mut frame, (key, head), answer, now)
+            .is_none()
+        {
             frame.clear();
             let forbidden = Answer::Forbidden;
             self.compose_answer(&mut frame, (key, head), forbidden, now);
@@ -298,7 +301,11 @@ impl Connections {
             path.is_some_and(|path| path.expires > now)
         });
         let has_room = side.paths.len() < MSRP_USE_PATHS_PER_CONNECTION;
-        let added = if has_room { hops.paths.add(gift, now) } else { None };
+        let added = if has_room {
+            hops.paths.add(gift, now)
+        } else {
+            None
+        };
         match added {
             Some(path) => side.paths.push(path),
             None => hops.counts.full += 1,

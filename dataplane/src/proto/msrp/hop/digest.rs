@@ -75,7 +75,9 @@ impl<'a> Credentials<'a> {
         }
         let mut found = [None; PARAMETERS.len()];
         while let Some((name, value, after)) = parameter(rest)? {
-            let named = PARAMETERS.iter().position(|one| name.eq_ignore_ascii_case(one));
+            let named = PARAMETERS
+                .iter()
+                .position(|one| name.eq_ignore_ascii_case(one));
             if let Some(place) = named.and_then(|at| found.get_mut(at))
                 && place.replace(value).is_some()
             {
@@ -83,7 +85,17 @@ impl<'a> Credentials<'a> {
             }
             rest = after;
         }
-        let [username, realm, nonce, uri, response, cnonce, nc, qop, algorithm] = found;
+        let [
+            username,
+            realm,
+            nonce,
+            uri,
+            response,
+            cnonce,
+            nc,
+            qop,
+            algorithm,
+        ] = found;
         let algorithm = match algorithm {
             None => Algorithm::Md5,
             Some(name) if name.eq_ignore_ascii_case(b"MD5") => Algorithm::Md5,

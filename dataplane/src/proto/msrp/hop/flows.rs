@@ -120,7 +120,11 @@ impl Flows {
         let is_its = |flow: &&Flow| {
             flow.source == source && *flow.to_path == *paths.to && *flow.from_path == *paths.from
         };
-        if last.and_then(|last| self.get(last)).filter(is_its).is_some() {
+        if last
+            .and_then(|last| self.get(last))
+            .filter(is_its)
+            .is_some()
+        {
             return last;
         }
         let place = *self.by_paths.get(&(source.0, paths.hash()))?;

@@ -168,7 +168,11 @@ impl Connections {
 
     fn next_overdue(&mut self, now: Instant) -> Option<ConnectionKey> {
         let hops = self.hops.as_mut()?;
-        if let Some((key, _)) = hops.next.connecting.pop_front_if(|(_, until)| *until <= now) {
+        if let Some((key, _)) = hops
+            .next
+            .connecting
+            .pop_front_if(|(_, until)| *until <= now)
+        {
             return Some(key);
         }
         loop {

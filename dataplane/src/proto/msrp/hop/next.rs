@@ -122,7 +122,9 @@ pub(super) fn place_of(uri: &Uri<'_>) -> Option<Place> {
         return None;
     }
     let host = str::from_utf8(uri.host).ok()?;
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     let ip = match inner {
         Some(inner) => IpAddr::V6(inner.parse::<Ipv6Addr>().ok()?),
         None => IpAddr::V4(host.parse::<Ipv4Addr>().ok()?),

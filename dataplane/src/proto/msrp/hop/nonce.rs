@@ -90,15 +90,16 @@ impl Nonces {
         if self.forgotten.is_some_and(|forgotten| made <= forgotten) || count == 0 {
             return Standing::Stale;
         }
-        self.make_room(now.saturating_sub(lifetime));
+        self.make_room(now.checked_sub(lifetime));
         self.counts.insert(name, count);
         Standing::Fresh
     }
 
     /// Forgets what is stale by its age, and the oldest if the table is full.
-    fn make_room(&mut self, stale: u64) {
+    fn make_room(&mut self, stale: Option<u64>) {
         while let Some((&(made, random), _)) = self.counts.first_key_value() {
-            if made > stale && self.counts.len() < MSRP_NONCES {
+            let is_stale = stale.is_some_and(|stale| made <= stale);
+            if !is_stale && self.counts.len() < MSRP_NONCES {
                 return;
             }
             self.counts.remove(&(made, random));

@@ -79,7 +79,10 @@ impl Connections {
             sides.resize_with(at + 1, || None);
         }
         let side = sides.get_mut(at)?;
-        if side.as_ref().is_none_or(|side| side.generation != generation) {
+        if side
+            .as_ref()
+            .is_none_or(|side| side.generation != generation)
+        {
             *side = Some(Side {
                 generation,
                 listen: None,
@@ -124,7 +127,9 @@ impl Connections {
         now: Instant,
     ) -> Option<Instant> {
         let hops = self.hops.as_ref()?;
-        let side = self.side(key).filter(|side| side.generation == generation)?;
+        let side = self
+            .side(key)
+            .filter(|side| side.generation == generation)?;
         let state = self.connection(key)?;
         let has_path = side.paths.iter().any(|path| {
             let path = hops.paths.get(*path);

@@ -11,10 +11,10 @@ use super::super::relay::Flow as Next;
 use super::super::request::{Refused, Route};
 use super::super::transactions::{Kind, Opening, ShortText, Transaction};
 use super::super::{ConnectionKey, Connections, Egress, Leg, LegKey};
+use super::Hops;
 use super::flows::{Course, FlowRef, Paths};
 use super::next::{Hop, Place, place_of};
 use super::paths::{PathRef, is_same_path, split_first};
-use super::Hops;
 use crate::stats::DropReason;
 use crate::wire::msrp::{FailureReport, Flag, Head, TransactionId, Uri};
 
@@ -205,7 +205,11 @@ impl Connections {
         }
         let until = now + hops.role.connect_timeout;
         let has_room = hops.next.has_room(now);
-        let added = if has_room { self.add_connection() } else { None };
+        let added = if has_room {
+            self.add_connection()
+        } else {
+            None
+        };
         let Some(key) = added else {
             self.count_full();
             return Err(Refused::new(408, DropReason::PoolFull));
@@ -303,7 +307,9 @@ impl Connections {
         let flows = self.side(sink).map(|side| side.flows.clone());
         for flow in flows.into_iter().flatten() {
             let flow = self.hops.as_ref().and_then(|hops| hops.flows.get(flow));
-            let Some(out_leg) = flow.filter(|flow| flow.sink == sink).map(|flow| flow.out_leg)
+            let Some(out_leg) = flow
+                .filter(|flow| flow.sink == sink)
+                .map(|flow| flow.out_leg)
             else {
                 continue;
             };

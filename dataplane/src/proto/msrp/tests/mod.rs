@@ -2,6 +2,7 @@
 
 mod clock;
 mod failures;
+mod hop;
 mod scenes;
 mod shared;
 mod stress;
