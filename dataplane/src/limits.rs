@@ -128,6 +128,23 @@ pub const MSRP_SINKS_NOTED: usize = 16;
 pub const MSRP_NONCES: usize = 16_384;
 /// Wrong digests in a row after which a connection is closed.
 pub const MSRP_AUTH_FAILURES: u8 = 5;
+/// TLS and WebSocket handshakes of one worker at a time; a new one ends the oldest.
+pub const HANDSHAKES: usize = 1024;
+/// Milliseconds that those may take, from the connection on.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// Octets of an incomplete TLS record or handshake message, and what may be read before it is seen
+/// as such: a chain of certificates and two records.
+pub const TLS_PENDING_BYTES: usize = 64 * 1024;
+/// Octets of a far end's certificates; they are kept as long as their session.
+pub const TLS_CHAIN_BYTES: usize = 8 * 1024;
+/// Buffers for incomplete records that are kept for use again.
+pub const TLS_SPARE_BUFFERS: usize = 64;
+/// Octets that sealing may add to a stream frame: a record's header, nonce and tag (29 at most), a
+/// change of keys before it, and room to spare.
+pub const TLS_OVERHEAD_BYTES: usize = 256;
+/// Octets of the request that opens a WebSocket; browsers send their cookies with it.
+pub const UPGRADE_BYTES: usize = 8 * 1024;
+const _: () = assert!(TLS_PENDING_BYTES >= TLS_CHAIN_BYTES + 2 * (STREAM_FRAME_BYTES + 2048));
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
 const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
 const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);

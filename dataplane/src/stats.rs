@@ -39,11 +39,17 @@ pub enum DropReason {
     TooLong,
     /// Its connection took nothing of what waited for it for too long.
     Stalled,
+    /// A TLS or WebSocket handshake failed, or took too long.
+    Handshake,
+    /// It breaks TLS or WebSocket.
+    BrokenLayer,
+    /// Its far end's certificate is not the announced one.
+    Fingerprint,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -58,6 +64,9 @@ impl DropReason {
         Self::NoNextHop,
         Self::TooLong,
         Self::Stalled,
+        Self::Handshake,
+        Self::BrokenLayer,
+        Self::Fingerprint,
     ];
 
     /// Its name as a metric's label.
@@ -78,6 +87,9 @@ impl DropReason {
             Self::NoNextHop => "no_next_hop",
             Self::TooLong => "too_long",
             Self::Stalled => "stalled",
+            Self::Handshake => "handshake",
+            Self::BrokenLayer => "broken_layer",
+            Self::Fingerprint => "fingerprint",
         }
     }
 }
@@ -158,6 +170,10 @@ counters! {
     msrp_use_paths,
     /// Connections to next hops of MSRP requests now.
     msrp_next_hops,
+    /// TLS and WebSocket handshakes that were completed.
+    handshakes,
+    /// Handshakes that were ended for a newer one, as there were too many.
+    full_handshakes,
     /// Sessions now.
     sessions,
     /// Sockets now.

@@ -19,6 +19,7 @@ use crate::session::{Mark, Owner, Ports, Sessions, SlotRef, Streams};
 use crate::stats::{Board, DropReason, Stats};
 
 use super::closing::Closings;
+use super::layer::Kit;
 use super::msrp::Msrp;
 use super::release::Drain;
 
@@ -65,7 +66,7 @@ impl<B: Backend> Worker<B> {
     ///
     /// # Errors
     ///
-    /// When a listener can't be bound, or the system gives no random numbers.
+    /// When a listener can't be bound or has no identity, or the system gives no random numbers.
     pub fn new(setup: Setup<'_>, backend: B, pool: Pool, now: Instant) -> io::Result<Self> {
         let Setup {
             config,
@@ -93,7 +94,7 @@ impl<B: Backend> Worker<B> {
             touched: Vec::with_capacity(RX_BATCH),
             endings: Vec::new(),
             closings: Closings::default(),
-            msrp: Msrp::new(random.random()),
+            msrp: Msrp::new(random.random(), Kit::new(config)?),
             random,
             board,
             rx: RxBatch {
@@ -105,6 +106,7 @@ impl<B: Backend> Worker<B> {
             drains_at: now,
         };
         worker.listen_for_msrp(config, number)?;
+        worker.become_relay(config);
         worker.publish(now);
         Ok(worker)
     }
@@ -151,6 +153,7 @@ impl<B: Backend> Worker<B> {
         }
         let timers = [
             self.msrp.relay.poll_timeout(),
+            self.msrp.handshakes.next_deadline(),
             self.closings.next_deadline(),
         ];
         for at in timers.into_iter().flatten() {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::legs::LegRef;
 use super::transactions::{List, ShortText, Ticket};
-use super::{ConnectionKey, LegKey};
+use super::{Carrier, ConnectionKey, LegKey};
 use crate::limits::MSRP_HEAD_BYTES;
 use crate::wire::msrp::{ByteRange, FailureReport, Framer, TransactionId};
 
@@ -15,6 +15,7 @@ pub(super) struct Connection {
     /// What becomes of the frame that is being received.
     pub(super) incoming: Incoming,
     pub(super) legs: Vec<LegKey>,
+    pub(super) carrier: Carrier,
     pub(super) wait: Wait,
     /// A head that was read and waits to be forwarded.
     pub(super) head: Option<KeptHead>,
@@ -44,6 +45,7 @@ impl Connection {
             framer: Framer::new(),
             incoming: Incoming::Nothing,
             legs: Vec::new(),
+            carrier: Carrier::default(),
             wait: Wait::No,
             head: None,
             parked: Vec::new(),

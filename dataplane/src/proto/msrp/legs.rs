@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::{ConnectionKey, Leg, LegKey, MsrpFacts};
+use super::{ConnectionKey, Demand, Leg, LegKey, MsrpFacts};
 use crate::api::Direction;
 use crate::limits::{MSRP_LEGS, MSRP_LEGS_PER_CONNECTION, MSRP_STOPPED};
 use crate::wire::msrp::Uri;
@@ -56,6 +56,7 @@ pub(super) struct LegState {
     /// It is of the role of a relay, not of a session.
     pub(super) is_hop: bool,
     pub(super) link: Link,
+    pub(super) demand: Demand,
     pub(super) facts: MsrpFacts,
     /// Transactions of what came from it, not answered yet.
     pub(super) open: u32,
@@ -157,6 +158,7 @@ impl Legs {
             frozen: false,
             is_hop: false,
             link: Link::Awaited,
+            demand: Demand::default(),
             facts: MsrpFacts::default(),
             open: 0,
             stopped: [0; MSRP_STOPPED],

@@ -42,6 +42,7 @@
 //! told.
 
 mod answer;
+mod carrier;
 mod clock;
 mod compose;
 mod connection;
@@ -60,6 +61,7 @@ use std::time::{Duration, Instant};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+pub use self::carrier::{Carrier, Demand};
 use self::connection::{Connection, Wait};
 use self::counts::Counts;
 use self::hop::Hops;

@@ -113,7 +113,7 @@ fn a_nonce_is_stale_when_it_is_old_or_used_up_or_of_another_connection() {
     let mut world = World::relaying();
     let (key, other) = (world.tls(), world.tls());
     let nonce = world.nonce(key, Hash::Sha256);
-    let mut ask = |world: &mut World, key, nc: &str| {
+    let ask = |world: &mut World, key, nc: &str| {
         let login = Login {
             nc,
             ..Login::alice(&nonce)

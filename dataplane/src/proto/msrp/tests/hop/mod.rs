@@ -109,10 +109,10 @@ impl<'a> Login<'a> {
     fn header(&self) -> Box<str> {
         let (user, nonce, nc) = (self.user, self.nonce, self.nc);
         let (response, name) = (self.digest("AUTH"), self.hash.name());
-        let uri = if self.names_uri {
-            format!("uri=\"{}\", ", self.uri)
+        let uri: Box<str> = if self.names_uri {
+            format!("uri=\"{}\", ", self.uri).into()
         } else {
-            format!("")
+            "".into()
         };
         format!(
             "Authorization: Digest username=\"{user}\", realm=\"{REALM}\", nonce=\"{nonce}\", \
