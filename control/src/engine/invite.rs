@@ -10,8 +10,8 @@ use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Se
 use super::{Engine, LateOffer, Purpose};
 use crate::cpm::participating::Role;
 use crate::cpm::{body, passing, routing};
-use crate::media::{Media, Refused};
-use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, ServerKey, Text};
+use crate::media::{Media, Refused, Trunk};
+use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, NameAddr, ServerKey, Text, Uri};
 
 impl Engine {
     /// Begins a session: reads the offer and has its ports bound.
@@ -95,6 +95,7 @@ impl Engine {
             forks: Vec::new(),
             in_force: None,
         };
+        let trunks = self.trunks(request, (from, to));
         let contact = request
             .headers
             .values(Name::Contact)
@@ -122,13 +123,14 @@ impl Engine {
             id,
             worker: 0,
             role,
-            media: Media::new(self.settings.media.clone(), id.0),
+            media: Media::between(self.settings.media.clone(), id.0, trunks),
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
             invite_servers: vec![key],
             invite_client: None,
             tags_to_a: Vec::new(),
             exchange: None,
+            again: None,
             relayed: Vec::new(),
             deferred: None,
             facts: Facts::of(request, role, self.now),
@@ -139,6 +141,18 @@ impl Engine {
             reported: Vec::new(),
             silent: [StreamSet::default(); 2],
         }))
+    }
+
+    /// How the caller's and the called far end are treated.
+    fn trunks(&self, request: &Message, (from, to): (Flow, Flow)) -> [Trunk; 2] {
+        let msrp = &self.settings.media.msrp;
+        let caller = request.headers.get(Name::From).unwrap_or_default();
+        let caller = NameAddr::parse(caller).map_or("", |address| address.uri);
+        let called = request.request_uri().unwrap_or_default();
+        [(from, caller), (to, called)].map(|(flow, uri)| {
+            let host = Uri::parse(uri).map_or("", |uri| uri.host);
+            msrp.trunk_of(flow.remote.ip(), host)
+        })
     }
 
     /// Reads the INVITE's offer into the session's exchange; gives the acts that bind its ports.

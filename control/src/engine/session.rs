@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 
+use super::again::Again;
 use super::closing::Closing;
 use crate::cpm::participating::Role;
 use crate::media::{Media, Proposal};
@@ -45,6 +46,8 @@ pub(super) struct Session {
     pub deferred: Option<Deferred>,
     /// The offer that waits for its answer, if one does.
     pub exchange: Option<Exchange>,
+    /// The answer to side A that waits for another one of side B.
+    pub again: Option<Box<Again>>,
     /// Requests passed on that wait for their response.
     pub relayed: Vec<Relayed>,
     pub facts: Facts,

@@ -199,7 +199,7 @@ impl Sdp {
 
     /// The value of its o-line; empty where there is none.
     #[must_use]
-    pub fn origin(&self) -> &[u8] {
+    pub fn origin(&self) -> &Bytes {
         &self.origin
     }
 

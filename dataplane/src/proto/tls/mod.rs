@@ -60,6 +60,8 @@ impl fmt::Debug for Session {
 enum Role {
     Server(UnbufferedServerConnection),
     Client(UnbufferedClientConnection),
+    /// The library must not be asked again after it has failed: it asserts that it isn't.
+    Failed,
 }
 
 impl Session {
@@ -117,7 +119,11 @@ impl Session {
         let result = match &mut self.role {
             Role::Server(server) => run(server, &mut pending, out),
             Role::Client(client) => run(client, &mut pending, out),
+            Role::Failed => Err(Failure),
         };
+        if result.is_err() {
+            self.role = Role::Failed;
+        }
         if pending.is_empty() {
             spare.give(pending);
         } else {
@@ -125,7 +131,9 @@ impl Session {
         }
         match result? {
             Pause::Ended => Ok(Stage::Ended),
-            Pause::Hungry if self.common().is_handshaking() => Ok(Stage::Handshaking),
+            Pause::Hungry if self.common().is_none_or(|common| common.is_handshaking()) => {
+                Ok(Stage::Handshaking)
+            }
             Pause::Hungry => Ok(Stage::Open),
         }
     }
@@ -133,32 +141,40 @@ impl Session {
     /// Seals octets into `sealed`, which must have `limits::TLS_OVERHEAD_BYTES` more room, and says
     /// how many they are then; `None`: it can't be written to any more.
     pub fn seal(&mut self, plain: &[u8], sealed: &mut [u8]) -> Option<usize> {
-        match &mut self.role {
+        let count = match &mut self.role {
             Role::Server(server) => seal(server, &mut self.pending, Some(plain), sealed),
             Role::Client(client) => seal(client, &mut self.pending, Some(plain), sealed),
+            Role::Failed => None,
+        };
+        if count.is_none() {
+            self.role = Role::Failed;
         }
+        count
     }
 
-    /// Writes that nothing more comes from us, and says how long that is.
+    /// Writes that nothing more comes from us, and says how long that is; the session is over then.
     pub fn close(&mut self, sealed: &mut [u8]) -> usize {
         let count = match &mut self.role {
             Role::Server(server) => seal(server, &mut self.pending, None, sealed),
             Role::Client(client) => seal(client, &mut self.pending, None, sealed),
+            Role::Failed => None,
         };
+        self.role = Role::Failed;
         count.unwrap_or(0)
     }
 
     /// The SHA-256 of the far end's certificate, if it has shown one.
     #[must_use]
     pub fn certificate(&self) -> Option<Fingerprint> {
-        let own = self.common().peer_certificates()?.first()?;
+        let own = self.common()?.peer_certificates()?.first()?;
         Some(Sha256::digest(own).into())
     }
 
-    fn common(&self) -> &CommonState {
+    fn common(&self) -> Option<&CommonState> {
         match &self.role {
-            Role::Server(server) => server,
-            Role::Client(client) => client,
+            Role::Server(server) => Some(server),
+            Role::Client(client) => Some(client),
+            Role::Failed => None,
         }
     }
 }
@@ -168,6 +184,9 @@ trait Records {
     type Data;
 
     fn process<'c, 'i>(&'c mut self, octets: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+
+    /// Whether something is left to be written.
+    fn has_more(&self) -> bool;
 }
 
 impl Records for UnbufferedServerConnection {
@@ -176,6 +195,10 @@ impl Records for UnbufferedServerConnection {
     fn process<'c, 'i>(&'c mut self, octets: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(octets)
     }
+
+    fn has_more(&self) -> bool {
+        self.wants_write()
+    }
 }
 
 impl Records for UnbufferedClientConnection {
@@ -183,6 +206,10 @@ impl Records for UnbufferedClientConnection {
 
     fn process<'c, 'i>(&'c mut self, octets: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(octets)
+    }
+
+    fn has_more(&self) -> bool {
+        self.wants_write()
     }
 }
 
@@ -248,17 +275,14 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, wire: &mut Vec<u8>) -> Result<(), F
     data.encode(room).map(|_| ()).map_err(|_| Failure)
 }
 
-/// What the library has left to say when it fails.
+/// What the library has left to say when it fails. While it has, it looks at no records.
 fn write_alert<R: Records>(records: &mut R, out: &mut Output) {
-    loop {
-        match records.process(&mut []).state {
-            Ok(ConnectionState::EncodeTlsData(data)) => {
-                if encode(data, &mut out.wire).is_err() {
-                    return;
-                }
-            }
-            Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-            Ok(_) | Err(_) => return,
+    while records.has_more() {
+        let Ok(ConnectionState::EncodeTlsData(data)) = records.process(&mut []).state else {
+            return;
+        };
+        if encode(data, &mut out.wire).is_err() {
+            return;
         }
     }
 }
