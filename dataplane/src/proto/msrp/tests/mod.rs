@@ -5,6 +5,7 @@ mod chunks;
 mod clock;
 mod failures;
 mod fan;
+mod hop;
 mod moves;
 mod scenes;
 mod shared;
