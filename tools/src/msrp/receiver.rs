@@ -257,7 +257,8 @@ impl Receiver {
 }
 
 /// The number in a Message-ID `session.number.salt`.
-fn number_of(id: &[u8], session: usize) -> Option<u64> {
+#[must_use]
+pub fn number_of(id: &[u8], session: usize) -> Option<u64> {
     let mut words = std::str::from_utf8(id).ok()?.split('.');
     let owner = usize::from_str_radix(words.next()?, 16).ok()?;
     let number = u64::from_str_radix(words.next()?, 16).ok()?;

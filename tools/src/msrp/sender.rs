@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use super::content::{Content, PERIOD};
 use super::frame::{self, Kind, Read};
 use super::plan::{Feed, Load};
+use super::receiver::number_of;
 use super::tally::Tally;
 
 /// A chunk up to this many bytes is written into the queue; the bytes of a longer one leave from
@@ -291,8 +292,17 @@ impl Sender {
             at += head.length;
             match head.kind {
                 Kind::Response(code) => self.answer(head.tid, code, measured_from, tally),
-                Kind::Report(200) => tally.reported += 1,
-                Kind::Report(_) => tally.failed += 1,
+                Kind::Report(code) => {
+                    let number = number_of(head.message_id, self.session);
+                    if number.is_some_and(|number| number >= measured_from) {
+                        let counter = if code == 200 {
+                            &mut tally.reported
+                        } else {
+                            &mut tally.failed
+                        };
+                        *counter += 1;
+                    }
+                }
                 Kind::Send | Kind::Other => {
                     return Err("the relay sends requests to the sender".to_owned());
                 }

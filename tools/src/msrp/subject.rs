@@ -125,11 +125,13 @@ impl Subject {
         // This thread and what it starts stay off the relay's core; the relay is put there.
         host::pin_this_thread(&cores.generator);
         let [.., high, low] = std::process::id().to_be_bytes();
-        let net = |end| Ipv4Addr::new(127, 64 | (high & 63), low, end);
-        let listener = TcpListener::bind((net(2), 0)).map_err(|error| error.to_string())?;
+        let own = Ipv4Addr::new(127, 64 | (high & 63), low, 1);
+        // Connections that a client opens come from here, whatever of 127/8 they go to.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listener = listener.map_err(|error| error.to_string())?;
         let order = Order {
             contender,
-            ip: net(1),
+            ip: own,
             cores: &cores.relay,
             sessions,
             listener: &listener,
