@@ -58,8 +58,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
             let at = usize::try_from(event.data())?;
             // Edges: what can be read here goes there, and what waits for here comes from there.
-            carry(&mut ends, at)?;
-            carry(&mut ends, at ^ 1)?;
+            carry(&mut ends, at);
+            carry(&mut ends, at ^ 1);
         }
     }
 }
@@ -83,14 +83,14 @@ fn join(ends: &mut Vec<End>, stream: TcpStream, epoll: &Epoll) -> Result<(), Box
 }
 
 /// Moves what came at end `at` to the other one, until nothing comes or nothing goes.
-fn carry(ends: &mut [End], at: usize) -> Result<(), Box<dyn Error>> {
+fn carry(ends: &mut [End], at: usize) {
     let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
     loop {
         let Some(way) = ends.get(at).map(|end| &end.way) else {
-            return Ok(());
+            return;
         };
         if way.ended {
-            return Ok(());
+            return;
         }
         let mut came = 0;
         if way.held < PIECE_BYTES {
@@ -105,22 +105,21 @@ fn carry(ends: &mut [End], at: usize) -> Result<(), Box<dyn Error>> {
         ends[at].way.held += came;
         let held = ends[at].way.held;
         if held == 0 {
-            return Ok(());
+            return;
         }
         let (way, to) = (&ends[at].way, &ends[at ^ 1].stream);
         match splice(&way.read, None, to, None, held, flags) {
             Ok(length) => ends[at].way.held -= length,
-            Err(Errno::EAGAIN) => return Ok(()),
+            Err(Errno::EAGAIN) => return,
             Err(_) => return end(ends, at),
         }
     }
 }
 
 /// Ends both ways of a pair; a connection that is gone ends nothing else.
-fn end(ends: &mut [End], at: usize) -> Result<(), Box<dyn Error>> {
+fn end(ends: &mut [End], at: usize) {
     for at in [at, at ^ 1] {
         ends[at].way.ended = true;
         let _gone = ends[at].stream.shutdown(std::net::Shutdown::Both);
     }
-    Ok(())
 }

@@ -172,6 +172,7 @@ fn contenders(options: &Options) -> Vec<Entry> {
         (Target::Cema, Backend::Epoll),
         (Target::Kamailio, Backend::Auto),
         (Target::Haproxy, Backend::Auto),
+        (Target::HaproxySplice, Backend::Auto),
         (Target::Splice, Backend::Auto),
         (Target::Direct, Backend::Auto),
     ];
@@ -194,7 +195,7 @@ fn contenders(options: &Options) -> Vec<Entry> {
 fn is_there(target: Target) -> bool {
     let (program, packages): (&str, &[&str]) = match target {
         Target::Kamailio => ("kamailio", &["kamailio", "kamailio-tls-modules"]),
-        Target::Haproxy => ("haproxy", &["haproxy"]),
+        Target::Haproxy | Target::HaproxySplice => ("haproxy", &["haproxy"]),
         Target::Midpath | Target::Cema | Target::Splice | Target::Direct => return true,
     };
     if find(program).is_none() {

@@ -9,7 +9,9 @@ use tests::live::process::{Folder, Process};
 use tests::live::{eventually, find, workspace};
 
 use super::session::Pair;
-use super::subject::{self, Order, Running, Started, accept, connect, own_path, pair_end_to_end};
+use super::subject::{
+    self, Order, Running, Started, Target, accept, connect, own_path, pair_end_to_end,
+};
 use crate::rtp::host;
 
 /// The port that they listen on, at this run's own address.
@@ -74,11 +76,14 @@ pub fn haproxy(order: &Order<'_>) -> Result<Started, String> {
         .local_addr()
         .map_err(|error| error.to_string())?;
     let connections = order.sessions * 2 + 100;
+    let splice = match order.contender.target {
+        Target::HaproxySplice => "  option splice-request\n  option splice-response\n",
+        _ => "",
+    };
     let listen = SocketAddr::from((order.ip, PORT));
     let text = format!(
         "global\n  nbthread 1\n  maxconn {connections}\n\
-         defaults\n  mode tcp\n  option splice-auto\n  option tcp-smart-accept\n  timeout connect 5s\n\
-         \x20 timeout client 10m\n  timeout server 10m\n\
+         defaults\n  mode tcp\n{splice}  timeout connect 5s\n  timeout client 10m\n  timeout server 10m\n\
          listen msrp\n  bind {listen}\n  server receiver {at}\n"
     );
     let file = folder.path().join("haproxy.cfg");

@@ -21,8 +21,10 @@ pub enum Target {
     Cema,
     /// Debian's Kamailio with its msrp module; clients that have authenticated themselves.
     Kamailio,
-    /// Debian's HAProxy in TCP mode, one thread.
+    /// Debian's HAProxy in TCP mode, one thread, as it is configured without further words.
     Haproxy,
+    /// The same, told to move bytes within the kernel.
+    HaproxySplice,
     /// The bare loop of `benches/examples/splice.rs`.
     Splice,
     /// Nobody: the clients are connected to each other.
@@ -62,6 +64,7 @@ impl Contender {
             (Target::Cema, Backend::Epoll) => "midpath-cema-epoll",
             (Target::Kamailio, _) => "kamailio",
             (Target::Haproxy, _) => "haproxy",
+            (Target::HaproxySplice, _) => "haproxy-splice",
             (Target::Splice, _) => "splice",
             (Target::Direct, _) => "direct",
         }
@@ -139,7 +142,7 @@ impl Subject {
         let started = match contender.target {
             Target::Midpath | Target::Cema => midpath::start(&order)?,
             Target::Kamailio => kamailio::start(&order)?,
-            Target::Haproxy => passing::haproxy(&order)?,
+            Target::Haproxy | Target::HaproxySplice => passing::haproxy(&order)?,
             Target::Splice => passing::splice(&order)?,
             Target::Direct => passing::direct(&order)?,
         };
