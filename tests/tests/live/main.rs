@@ -9,6 +9,7 @@
 mod calls;
 mod closing;
 mod failures;
+mod msrp_relays;
 mod operation;
 mod servers;
 mod standard;

@@ -2,6 +2,7 @@
 //! Byte-Range, reports; reads slowly when asked to.
 
 mod reader;
+mod relayed;
 mod writer;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::peers::content::Coverage;
 use crate::peers::{identifier, sdp};
 
+pub use relayed::Relayed;
 pub use writer::Outgoing;
 
 /// How fast a peer reads: bytes a second; `None`: as fast as it can.
