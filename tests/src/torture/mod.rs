@@ -250,7 +250,7 @@ impl Names {
             renamed = replace(&renamed, &upper, &session);
             let (name, port) = host.rsplit_once(':').expect("a path has a port");
             renamed = replace(&renamed, ":2855", &format!(":{port}"));
-            for spelt in ["relay.example", "RELAY.example", "Relay.Example"] {
+            for spelt in ["relay.example", "RELAY.Example"] {
                 renamed = replace(&renamed, spelt, name);
             }
         }

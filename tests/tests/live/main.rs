@@ -14,3 +14,4 @@ mod operation;
 mod servers;
 mod standard;
 mod streams;
+mod torture;
