@@ -76,6 +76,27 @@ pub struct Frame {
     pub flag: char,
 }
 
+impl Frame {
+    /// Its octets.
+    #[must_use]
+    pub fn octets(&self) -> Vec<u8> {
+        let Head {
+            id, what, headers, ..
+        } = &self.head;
+        let mut octets = [b"MSRP ", id.as_slice(), b" ", what.as_bytes(), b"\r\n"].concat();
+        for line in headers {
+            octets.extend_from_slice(line);
+            octets.extend_from_slice(b"\r\n");
+        }
+        if let Some(body) = &self.body {
+            octets.extend([b"\r\n", body.as_slice(), b"\r\n"].concat());
+        }
+        octets.extend([b"-------", id.as_slice()].concat());
+        octets.extend(format!("{}\r\n", self.flag).bytes());
+        octets
+    }
+}
+
 impl fmt::Debug for Frame {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:?}", self.head)?;

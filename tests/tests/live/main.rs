@@ -9,7 +9,9 @@
 mod calls;
 mod closing;
 mod failures;
+mod msrp_floods;
 mod msrp_relays;
+mod msrp_wire;
 mod operation;
 mod servers;
 mod standard;

@@ -243,6 +243,12 @@ impl Peer {
         writer::raw(&self.shared, bytes)
     }
 
+    /// The own path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.shared.own
+    }
+
     /// Waits until every request that waits for an answer has one.
     #[must_use]
     pub fn is_answered(&self, at_most: Duration) -> bool {
