@@ -108,6 +108,9 @@ pub const MSRP_STOPPED: usize = 4;
 pub const HANDSHAKES: usize = 1024;
 /// Milliseconds that those may take, from the connection on.
 pub const HANDSHAKE_MS: u64 = 10_000;
+/// Steps of TLS handshakes in one cycle. A step is up to 0.3 ms of signing and exchanging keys, and
+/// voice packets wait for it.
+pub const HANDSHAKE_STEPS_PER_CYCLE: usize = 4;
 /// Octets of an incomplete TLS record or handshake message, and what may be read before it is seen
 /// as such: a chain of certificates and two records.
 pub const TLS_PENDING_BYTES: usize = 64 * 1024;

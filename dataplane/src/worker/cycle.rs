@@ -125,6 +125,7 @@ impl<B: Backend> Worker<B> {
     /// Runs one cycle and says how many orders and items it found.
     pub fn cycle(&mut self, now: Instant) -> usize {
         self.stats.cycles += 1;
+        self.take_late_handshakes(now);
         let orders = self.take_orders(now);
         self.flush();
         let items = self.receive(now);
@@ -144,7 +145,7 @@ impl<B: Backend> Worker<B> {
         }
         let timers = [
             self.msrp.relay.poll_timeout(),
-            self.msrp.handshakes.next_deadline(),
+            self.msrp.handshakes.next_deadline(now),
             self.closings.next_deadline(),
         ];
         for at in timers.into_iter().flatten() {

@@ -328,7 +328,7 @@ impl<B: Backend> Worker<B> {
     pub(super) fn msrp_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
         let conn = self.msrp.conns.find(slot);
         if conn.is_some_and(|conn| !conn.layer.is_plain()) {
-            self.layered_received(now, slot, Some(frame));
+            self.layer_received(now, slot, frame);
             return;
         }
         let read = self.pool.bytes(&frame);

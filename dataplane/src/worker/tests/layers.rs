@@ -17,7 +17,7 @@ use crate::api::{
     MsrpTransport, OriginPolicy, Outcome, PortChoice, Remote, Side, StreamId, StreamPlan,
     StreamSet, TlsIdentity,
 };
-use crate::limits::{HANDSHAKES, STREAM_QUEUE_HIGH_BYTES};
+use crate::limits::{HANDSHAKE_STEPS_PER_CYCLE, HANDSHAKES, STREAM_QUEUE_HIGH_BYTES};
 use crate::net::SocketId;
 use crate::stats::DropReason;
 
@@ -256,6 +256,45 @@ fn a_new_handshake_ends_the_oldest_of_too_many() {
     assert!(old.iter().all(|socket| !is_there(&world, *socket)));
     assert!(new.iter().all(|socket| is_there(&world, *socket)));
     assert_eq!(world.worker.stats.full_handshakes, 10);
+}
+
+#[test]
+fn a_crowd_of_handshakes_takes_turns() {
+    let mut world = World::new(&settings());
+    let identity = Identity::new();
+    let mut far: Vec<_> = (0..50)
+        .map(|_| (accept(&mut world), client(&identity)))
+        .collect();
+    for (socket, session) in &mut far {
+        let mut hello = Vec::new();
+        session.write_tls(&mut hello).unwrap();
+        let (front, back) = hello.split_at(100);
+        let mut net = world.net.borrow_mut();
+        net.feed(*socket, front);
+        net.feed(*socket, back);
+    }
+    let answered = |world: &World| {
+        let net = world.net.borrow();
+        let mut sockets = far.iter().map(|(socket, _)| &net.sockets[&socket.0]);
+        let count = sockets
+            .clone()
+            .filter(|sock| !sock.written.is_empty())
+            .count();
+        assert!(sockets.all(|sock| sock.written.first().is_none_or(|first| *first == 0x16)));
+        count
+    };
+    let mut before = 0;
+    for _ in 0..60 {
+        world.cycle();
+        let now = answered(&world);
+        assert!(now - before <= HANDSHAKE_STEPS_PER_CYCLE);
+        assert!(
+            now == 50 || world.worker.idle_for(world.now).is_zero(),
+            "{now}"
+        );
+        before = now;
+    }
+    assert_eq!(before, 50);
 }
 
 #[test]
