@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::frame::Frame;
 use crate::limits::{
-    MSRP_RESUMES_PER_CYCLE, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
+    MSRP_RESUMES_PER_CYCLE, MSRP_SWEPT, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
 };
 use crate::net::{Backend, SocketId, SocketSpec, Token};
 use crate::proto::msrp::{self, BoundLegs, ConnectionKey, Connections, LegKey, Verdict};
@@ -123,6 +123,8 @@ impl<B: Backend> Worker<B> {
             local_ip,
             transport,
             match_session_id_only,
+            chunking,
+            bounds,
             ..
         }) = *spec
         else {
@@ -142,6 +144,8 @@ impl<B: Backend> Worker<B> {
             match_session_id_only,
         };
         let key = self.msrp.relay.add_leg(leg).ok_or(Refusal::Full)?;
+        self.msrp.relay.set_chunking(key, chunking);
+        self.msrp.relay.set_bounds(key, bounds);
         self.msrp.set_owner(key, Some((opening.slot, side)));
         let local = LegLocal::Msrp(MsrpLocal {
             listen: listen.address,
@@ -215,30 +219,29 @@ impl<B: Backend> Worker<B> {
         let demand = leg.demand;
         let moved = leg.remote.is_some_and(|(at, _)| at != remote.address);
         leg.remote = Some((remote.address, remote.setup));
-        let pending = leg.connecting;
+        let is_active = remote.setup == MsrpSetup::Active;
+        let pending = leg.connecting.filter(|_| is_active);
         let relay = &mut self.msrp.relay;
         relay.set_remote(key, &remote.path, remote.local_path.as_deref());
         relay.set_direction(key, direction.may_send, direction.may_receive);
         relay.set_demand(key, demand);
         let is_trusted = relay.is_trusted(key);
-        let bound = relay.connection_of(key);
-        let there = pending.is_some() || bound.is_some();
-        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
+        let there = pending.is_some() || relay.connection_of(key).is_some();
+        if is_trusted && (!is_active || there && !moved) {
+            return;
+        }
         if !is_trusted {
+            // Somebody else was the first to bind; the announced far end can still do so.
             self.stats.drop(DropReason::Fingerprint);
         }
-        if remote.setup == MsrpSetup::Passive {
-            // Somebody else was the first to bind; the announced far end can still do so.
-            if let Some(bound) = bound.filter(|_| !is_trusted) {
-                self.close_conn(bound, Some(key));
-            }
-            return;
-        }
-        if there && !moved && is_trusted {
-            return;
-        }
-        for old in [pending, bound].into_iter().flatten() {
+        let (relay, mut out, stats) = self.msrp_parts();
+        let unused = relay.detach(key, &mut out, stats);
+        let unused = unused.and_then(|key| self.msrp.conns.slot_of(key));
+        for old in [pending, unused].into_iter().flatten() {
             self.close_conn(old, Some(key));
+        }
+        if !is_active {
+            return;
         }
         let to = (&*remote.path, remote.address.ip());
         let layer = Layer::connect(demand.transport, to, &self.msrp.conns.kit);
@@ -406,7 +409,19 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    pub(super) fn msrp_housekeeping(&mut self) {
+    /// At a cycle's beginning: what has left by now is timed.
+    pub(super) fn msrp_sent(&mut self, now: Instant, at_most: usize) {
+        let (relay, out, _) = self.msrp_parts();
+        relay.sent(now, at_most, &out);
+    }
+
+    pub(super) fn msrp_housekeeping(&mut self, now: Instant) {
+        self.msrp.relay.sweep(now, MSRP_SWEPT);
+        while let Some(leg) = self.msrp.relay.next_lost() {
+            if let Some((stream, side)) = self.msrp.owner_of(leg) {
+                self.tell_lost(stream, side);
+            }
+        }
         self.resume_some(usize::MAX);
         self.stats.stream_bytes_out += std::mem::take(&mut self.msrp.conns.bytes_out);
     }

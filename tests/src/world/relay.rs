@@ -202,8 +202,7 @@ fn settings() -> Settings {
             same_ip: false,
         },
         silence_ms: 0,
-        cema: media::Cema::PassThrough,
-        match_session_id_only: false,
+        msrp: media::Msrp::default(),
     };
     Settings {
         listen: vec![(Protocol::Udp, SocketAddr::new(ADDRESS, 5060))],
