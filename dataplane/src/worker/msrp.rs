@@ -216,33 +216,29 @@ impl<B: Backend> Worker<B> {
         let demand = leg.demand;
         let moved = leg.remote.is_some_and(|(at, _)| at != remote.address);
         leg.remote = Some((remote.address, remote.setup));
-        let pending = leg.connecting;
+        let is_active = remote.setup == MsrpSetup::Active;
+        let pending = leg.connecting.filter(|_| is_active);
         let relay = &mut self.msrp.relay;
         relay.set_remote(key, &remote.path, remote.local_path.as_deref());
         relay.set_direction(key, direction.may_send, direction.may_receive);
         relay.set_demand(key, demand);
         let is_trusted = relay.is_trusted(key);
-        let bound = relay.connection_of(key);
-        let there = pending.is_some() || bound.is_some();
-        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
+        let there = pending.is_some() || relay.connection_of(key).is_some();
+        if is_trusted && (!is_active || there && !moved) {
+            return;
+        }
         if !is_trusted {
-            self.stats.drop(DropReason::Fingerprint);
-        }
-        if remote.setup == MsrpSetup::Passive {
             // Somebody else was the first to bind; the announced far end can still do so.
-            if let Some(bound) = bound.filter(|_| !is_trusted) {
-                self.close_conn(bound, Some(key));
-            }
-            return;
-        }
-        if there && !moved && is_trusted {
-            return;
+            self.stats.drop(DropReason::Fingerprint);
         }
         let (relay, mut out, stats) = self.msrp_parts();
         let unused = relay.detach(key, &mut out, stats);
         let unused = unused.and_then(|key| self.msrp.conns.slot_of(key));
         for old in [pending, unused].into_iter().flatten() {
             self.close_conn(old, Some(key));
+        }
+        if !is_active {
+            return;
         }
         let to = (&*remote.path, remote.address.ip());
         let layer = Layer::connect(demand.transport, to, &self.msrp.conns.kit);
@@ -338,7 +334,7 @@ impl<B: Backend> Worker<B> {
     pub(super) fn msrp_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
         let conn = self.msrp.conns.find(slot);
         if conn.is_some_and(|conn| !conn.layer.is_plain()) {
-            self.layered_received(now, slot, Some(frame));
+            self.layer_received(now, slot, frame);
             return;
         }
         let read = self.pool.bytes(&frame);
