@@ -142,7 +142,7 @@ fn open<B: Backend>(
     worker: &mut Worker<B>,
     control: &mut ControlEnd,
     session: u64,
-) -> [(SocketAddr, String); 2] {
+) -> [(SocketAddr, Box<str>); 2] {
     let spec = LegSpec::Msrp(MsrpSpec::plain(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let plan = StreamPlan {
         stream: StreamId(0),
@@ -157,7 +157,10 @@ fn open<B: Backend>(
     let local = plan.local.each_ref().map(|local| match local {
         LegLocal::Msrp(local) => {
             let id = str::from_utf8(&local.session_id).unwrap();
-            (local.listen, format!("msrp://{}/{id};tcp", local.listen))
+            (
+                local.listen,
+                format!("msrp://{}/{id};tcp", local.listen).into(),
+            )
         }
         other => panic!("{other:?}"),
     });

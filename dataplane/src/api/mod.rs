@@ -12,6 +12,7 @@
 mod link;
 mod msrp;
 mod plan;
+mod trace;
 
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair};
 pub use msrp::{
@@ -21,6 +22,8 @@ pub use plan::{
     Act, Component, Direction, Learn, LegFacts, LegLocal, LegSpec, Order, Outcome, Refusal, Remote,
     RtpRemote, StreamFacts, StreamPlan,
 };
+
+pub use trace::{TracedFrame, Tracing, Way};
 
 use std::net::IpAddr;
 

@@ -16,27 +16,58 @@
 //! | state | event | what is done | next |
 //! |---|---|---|---|
 //! | `Nothing` | SEND with content for a leg that may send | head with new paths and id to the sink | `Forward` |
+//! | `Nothing` | the same, for a far end with exact chunks | it is gathered first | `Forward`, suspended |
+//! | `Nothing` | the same, from a leg that was joined to many | it is gathered for all of them | `Fan` |
 //! | `Nothing` | the same, and the far leg or the sink is not to be had yet | head is kept, the source isn't read | `Nothing`, waiting |
 //! | `Nothing` | SEND without content | – | `Swallow`, 200 |
 //! | `Nothing` | SEND that is refused | – | `Swallow`, its code |
 //! | `Nothing` | REPORT, NICKNAME, others, no body | whole frame to the sink | `Swallow`, silent |
 //! | `Nothing` | response | its transaction ends | `Swallow`, silent |
 //! | `Forward` | body | to the sink | `Forward` |
+//! | `Forward` | more body than the far end wants in one chunk | end line with `+`, new head | `Forward` |
+//! | `Forward` | more body than the source may send | end line with `#`, 413 to the source | `Swallow` |
 //! | `Forward` | a response or report for the sink, range ends in `*` | end line with `+` | `Forward`, suspended |
+//! | `Forward` | its quantum is used up and another source waits, range ends in `*` | end line with `+` | `Forward`, suspended |
 //! | `Forward` | the same, range ends in a number | it waits for the end | `Forward` |
+//! | `Forward` | the far end moves, range ends in `*` | end line with `+`; it goes on elsewhere | `Forward`, suspended |
 //! | `Forward`, suspended | body | new head with the Byte-Range from here on | `Forward` |
 //! | `Forward` | its own new end line occurs in the body | end line with `+`, new head | `Forward` |
-//! | `Forward` | end | end line with the same flag, 200 to the source, 30 s begin | `Nothing` |
+//! | `Forward` | end | end line with the same flag, 200 to the source, 30 s begin when it has left | `Nothing` |
 //! | `Forward` | 413 or another failure of it comes early | end line with `#`, code to the source | `Swallow` |
-//! | `Forward` | source or leg is gone | end line with `#` | – |
+//! | `Forward` | source or leg is gone | end line with `#`, or an empty piece with it | – |
 //! | `Forward` | sink is gone | – | `Swallow`, 481 |
+//! | `Fan` | body, end | each piece to all who have not failed | `Fan`, `Nothing` |
 //! | `Swallow` | end | the answer, where one is due | `Nothing` |
+//!
+//! What belongs to one of these is told where it is done: `chunks` (how chunks are cut), `fan` (one
+//! to many), `clock` (when time begins), `bounds` (what a far end may ask for), `moves` (far ends
+//! that move), `sink` (who writes next), `trace`.
+//!
+//! # How it is used
+//!
+//! The caller owns sockets and clock. It names legs ([`Connections::add_leg`]), joins them, tells
+//! of connections ([`Connections::accept`], [`Connections::connected`], [`Connections::closed`])
+//! and hands over what was read ([`Connections::receive`]); what is to be written comes back through
+//! its [`Egress`]. In each cycle it calls [`Connections::sent`] first and
+//! [`Connections::handle_timeout`] when [`Connections::poll_timeout`] says so, closes what
+//! [`Connections::expired`] yields, and doesn't read a connection while it is
+//! [`Connections::blocked`].
+//!
+//! # Who holds up whom
+//!
+//! A source isn't read while what waits for its sink is above the high mark. TCP is one stream, so
+//! sessions that share a *source* connection share that fate, but only once
+//! `limits::MSRP_SHARED_BYTES` wait for one of their sinks. Sessions that share a *sink* take turns
+//! (deficit round robin, quantum `limits::MSRP_QUANTUM_BYTES`); a chunk with a numeric range is
+//! never cut, and what it overran its turn by is made up for. A full sink holds up no source but
+//! its own. A source whose far leg has no connection yet waits whole, with the sessions it shares
+//! its connection with.
 //!
 //! # What is counted
 //!
 //! `msrp_acknowledged = msrp_delivered + msrp_reported + msrp_open` always holds. A SEND
 //! counts as acknowledged once its last octet and its end line were handed over; one that had to be
-//! cut counts once for every piece. It is *open* until a response or its time's end; *delivered*
+//! cut counts once for every piece, one for many once for every piece and member. It is *open* until a response or its time's end; *delivered*
 //! when answered with 2xx, when its Failure-Report is `no`, or is `partial` and nothing came in
 //! time; *reported* when it failed and its sender was told by REPORT, if it was still there to be
 //! told.
@@ -55,6 +86,7 @@ mod parking;
 mod relay;
 mod request;
 mod sink;
+mod trace;
 mod transactions;
 
 pub use counts::MsrpFacts;
@@ -69,6 +101,7 @@ use rand::rngs::StdRng;
 use self::connection::{Connection, Wait};
 use self::counts::Counts;
 use self::legs::{LegRef, Legs, Link};
+use self::trace::Trace;
 use self::transactions::Transactions;
 use crate::api::Direction;
 use crate::limits::{
@@ -159,6 +192,8 @@ pub struct Connections {
     latest: Option<Instant>,
     /// Connections with transactions whose last octets have not left yet.
     leaving: VecDeque<ConnectionKey>,
+    /// What is traced.
+    trace: Option<Box<Trace>>,
     /// Legs with a bound on their silence.
     watched: VecDeque<LegRef>,
     /// Legs that lost a connection that others still use.
@@ -192,6 +227,7 @@ impl Connections {
             counts: Counts::default(),
             latest: None,
             leaving: VecDeque::new(),
+            trace: None,
             watched: VecDeque::new(),
             lost: VecDeque::new(),
             ready: VecDeque::new(),
