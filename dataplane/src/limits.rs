@@ -110,6 +110,10 @@ pub const MSRP_PENDING_HIGH_BYTES: usize = 16 * 1024;
 /// Octets that may wait for one sink of a connection that several sessions share, before the
 /// connection isn't read any more: a sink that is not to be had holds up the others only then.
 pub const MSRP_SHARED_BYTES: u64 = 256 * 1024;
+/// Frames of a traced MSRP leg that are kept; older ones are dropped.
+pub const MSRP_TRACE_FRAMES: usize = 256;
+/// Octets of each body that are kept of a traced MSRP leg at most.
+pub const MSRP_TRACE_BODY_BYTES: usize = 4096;
 /// Legs that one leg's MSRP messages may go to.
 pub const MSRP_MEMBERS: usize = 256;
 /// Octets of a body that are gathered before they are written to many; RFC 4975 §7.1 has 2048 as

@@ -12,7 +12,7 @@ use rand::RngExt;
 
 use crate::api::{
     Config, Direction, LegFacts, LegLocal, LegSpec, MsrpListen, MsrpLocal, MsrpRemote, MsrpSetup,
-    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side,
+    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side, TracedFrame, Tracing,
 };
 use crate::frame::Frame;
 use crate::limits::{
@@ -185,6 +185,19 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// What was traced of a leg, which is traced as it says from now on.
+    pub(super) fn trace_msrp(
+        &mut self,
+        slot: SlotRef,
+        side: Side,
+        tracing: Tracing,
+    ) -> Vec<TracedFrame> {
+        match self.msrp_leg(slot, side).map(|leg| leg.key) {
+            Some(key) => self.msrp.relay.trace(key, tracing),
+            None => Vec::new(),
+        }
+    }
+
     pub(super) fn msrp_facts(&self, leg: &MsrpLeg) -> LegFacts {
         let facts = self.msrp.relay.facts(leg.key);
         let connection = self.msrp.relay.connection_of(leg.key);
@@ -193,6 +206,8 @@ impl<B: Backend> Worker<B> {
             packets: facts.frames,
             bytes: facts.bytes,
             dropped: facts.dropped,
+            messages: facts.messages,
+            failures: facts.failures(),
             source: slot
                 .and_then(|slot| self.msrp.conns.find(slot))
                 .map(|conn| conn.peer),

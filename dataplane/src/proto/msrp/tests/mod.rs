@@ -11,6 +11,7 @@ mod moves;
 mod scenes;
 mod shared;
 mod stress;
+mod trace;
 
 use std::time::{Duration, Instant};
 
