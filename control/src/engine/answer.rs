@@ -117,10 +117,7 @@ impl Engine {
             first
         } else {
             let tag = self.tx.new_tag();
-            let key = DialogKey {
-                call_id: session.leg(Side::A).call_id.clone(),
-                local_tag: tag.clone(),
-            };
+            let key = DialogKey::kept(&session.leg(Side::A).call_id, &tag);
             self.dialogs.insert(
                 key,
                 Place {
@@ -298,6 +295,7 @@ impl Engine {
         self.respond(invite.server, response);
         self.counters.sessions_answered += 1;
         session.facts.answered = Some(self.now);
+        session.gather_texts();
         let expires = session.expires;
         self.set_deadline_at(session, expires);
         match session.deferred.take() {

@@ -51,10 +51,7 @@ impl Engine {
         self.counters.sessions_begun += 1;
         self.invites.insert(key, session.id);
         let a = session.leg(Side::A);
-        let dialog = DialogKey {
-            call_id: a.call_id.clone(),
-            local_tag: a.local_tag.clone(),
-        };
+        let dialog = DialogKey::kept(&a.call_id, &a.local_tag);
         self.dialogs.insert(
             dialog,
             Place {
@@ -231,10 +228,7 @@ impl Engine {
         let message = self.invite_to_b(session, &invite.request, offer.as_ref());
         let b = session.leg(Side::B);
         let flow = b.flow;
-        let dialog = DialogKey {
-            call_id: b.call_id.clone(),
-            local_tag: b.local_tag.clone(),
-        };
+        let dialog = DialogKey::kept(&b.call_id, &b.local_tag);
         match self.tx.request(self.now, message, flow) {
             Err(_) => {
                 let mut response = Message::response(&invite.request, 503, "Service Unavailable");

@@ -157,7 +157,8 @@ impl Sdp {
         for media in &self.media {
             media.write(&mut out);
         }
-        out.freeze()
+        // Descriptions are kept as long as their session: to the octet.
+        Bytes::copy_from_slice(&out)
     }
 
     /// Its m-lines' number.

@@ -316,7 +316,7 @@ impl<B: Backend> Worker<B> {
 
     fn housekeeping(&mut self, now: Instant) {
         self.finish_endings(now);
-        self.msrp_housekeeping();
+        self.msrp_housekeeping(now);
         self.sweep(now);
         self.publish(now);
     }
@@ -332,7 +332,9 @@ impl<B: Backend> Worker<B> {
         let to = slots.min(from + slots.div_ceil(SWEEP_TICKS));
         for index in from..to {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            self.look_at(now, self.streams.slot_ref(index));
+            let slot = self.streams.slot_ref(index);
+            self.tie_sockets(now, slot);
+            self.look_at(now, slot);
         }
         self.sweep_from = to;
     }

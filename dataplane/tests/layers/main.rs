@@ -5,6 +5,11 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
+#![expect(
+    clippy::unwrap_in_result,
+    reason = "a rig that can't be made is a failure"
+)]
+#![expect(clippy::print_stderr, reason = "a skipped scene says so")]
 #![expect(clippy::disallowed_types, reason = "the far ends write text")]
 
 mod rig;

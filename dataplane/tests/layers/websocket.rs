@@ -128,19 +128,23 @@ fn ten_megabytes_pass_between_a_page_and_plain_tcp() {
     bind(&mut a, &paths[0]);
     let mut b = tcp(rig.listen(TCP));
     super::rig::bind(&mut b, &paths[1]);
-    let body = Arc::new(noise(10 << 20, 9));
+    let body = noise(10 << 20, 9);
 
     let frame = send("mesg0001", &paths[1], A_PATH, Some(&body));
     let mut writer = b.try_clone().unwrap();
-    let sent = std::thread::spawn(move || writer.write_all(&frame).unwrap());
-    let heard = next(&mut a);
-    sent.join().unwrap();
-    assert!(body_of(&heard) == *body, "TCP to WSS, one message");
+    let heard = std::thread::scope(|scope| {
+        scope.spawn(|| writer.write_all(&frame).unwrap());
+        next(&mut a)
+    });
+    assert!(body_of(&heard) == body, "TCP to WSS, one message");
 
     let frame = send("mesg0002", &paths[0], A_PATH, Some(&body));
-    let reader = std::thread::spawn(move || super::rig::read_frame(&mut b));
-    a.send(Message::Binary(frame.into())).unwrap();
-    assert!(body_of(&reader.join().unwrap()) == *body, "WSS to TCP");
+    let heard = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| super::rig::read_frame(&mut b));
+        a.send(Message::Binary(frame.into())).unwrap();
+        reader.join().unwrap()
+    });
+    assert!(body_of(&heard) == body, "WSS to TCP");
 }
 
 #[test]

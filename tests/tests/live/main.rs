@@ -9,6 +9,7 @@
 mod calls;
 mod closing;
 mod failures;
+mod msrp;
 mod operation;
 mod servers;
 mod standard;

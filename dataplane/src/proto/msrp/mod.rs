@@ -42,18 +42,25 @@
 //! told.
 
 mod answer;
+mod bounds;
 mod carrier;
+mod chunks;
 mod clock;
 mod compose;
 mod connection;
 mod counts;
+mod fan;
 mod hop;
 mod legs;
+mod moves;
 mod parking;
 mod relay;
 mod request;
 mod sink;
 mod transactions;
+
+pub use counts::MsrpFacts;
+pub use legs::BoundLegs;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -66,13 +73,12 @@ use self::connection::{Connection, Wait};
 use self::counts::Counts;
 use self::hop::Hops;
 pub use self::hop::NextHop;
-pub use self::legs::BoundLegs;
-use self::legs::{Legs, Link};
+use self::legs::{LegRef, Legs, Link};
 use self::transactions::Transactions;
 use crate::api::Direction;
 use crate::limits::{
-    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PENDING_HIGH_BYTES, MSRP_UNBOUND,
-    MSRP_UNBOUND_MS,
+    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PENDING_HIGH_BYTES, MSRP_SHARED_BYTES,
+    MSRP_UNBOUND, MSRP_UNBOUND_MS,
 };
 use crate::stats::{DropReason, Stats};
 use crate::wire::msrp::Shared;
@@ -135,15 +141,12 @@ pub struct Written {
     pub left: u64,
 }
 
-/// What came from one leg.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MsrpFacts {
-    /// Frames: requests and responses.
-    pub frames: u64,
-    /// Octets of those frames.
-    pub bytes: u64,
-    /// Requests that were not forwarded though they had content.
-    pub dropped: u64,
+impl Written {
+    /// Octets that wait.
+    #[must_use]
+    pub fn waiting(self) -> u64 {
+        self.handed_over.saturating_sub(self.left)
+    }
 }
 
 /// Every MSRP connection, leg and open transaction of one worker.
@@ -161,6 +164,10 @@ pub struct Connections {
     latest: Option<Instant>,
     /// Connections with transactions whose last octets have not left yet.
     leaving: VecDeque<ConnectionKey>,
+    /// Legs with a bound on their silence.
+    watched: VecDeque<LegRef>,
+    /// Legs that lost a connection that others still use.
+    lost: VecDeque<LegKey>,
     /// Connections that waited and may go on.
     ready: VecDeque<ConnectionKey>,
     /// Connections bound to no leg, with their generation and since when; some are bound by now.
@@ -192,6 +199,8 @@ impl Connections {
             counts: Counts::default(),
             latest: None,
             leaving: VecDeque::new(),
+            watched: VecDeque::new(),
+            lost: VecDeque::new(),
             ready: VecDeque::new(),
             unbound: VecDeque::new(),
             broken: VecDeque::new(),
@@ -254,6 +263,7 @@ impl Connections {
     /// Reports the SENDs to a leg that wait for a response, with 481: it is going to be removed.
     pub fn report_open(&mut self, leg: LegKey, out: &mut impl Egress, stats: &mut Stats) {
         self.fail_open_of(leg, out);
+        self.end_fan_of(leg, out);
         self.run_ready(out);
         self.counts.publish(stats);
     }
@@ -272,6 +282,11 @@ impl Connections {
             return;
         };
         self.wake(Some(key));
+        self.unbind(key, leg);
+    }
+
+    /// Takes a leg off a connection's list.
+    fn unbind(&mut self, key: ConnectionKey, leg: LegKey) {
         if let Some(connection) = self.connection_mut(key) {
             connection.legs.retain(|bound| *bound != leg);
             if connection.legs.is_empty() {
@@ -345,7 +360,9 @@ impl Connections {
         stats: &mut Stats,
     ) -> Verdict {
         self.latest = Some(now);
-        let verdict = match self.feed(connection, bytes, out) {
+        let fed = self.feed(connection, bytes, out);
+        self.end_turn(connection, out);
+        let verdict = match fed {
             Ok(()) => Verdict::Continue,
             Err(why) => {
                 self.counts.drop(why);
@@ -386,11 +403,29 @@ impl Connections {
             || state.pending.len() >= MSRP_PENDING_HIGH_BYTES
             || owes
             || self.is_held_back_by_role(connection, out)
-            || state.legs.iter().any(|leg| {
-                let peer = self.legs.get(*leg).and_then(|leg| leg.peer);
-                peer.and_then(|peer| self.connection_of(peer))
-                    .is_some_and(|sink| out.is_full(sink))
-            })
+            || self.has_full_sink(state, out)
+            || self.is_ahead(state)
+    }
+
+    /// Whether what came from a connection waits at a sink, so that no more of it is wanted.
+    ///
+    /// One session's sink stops its connection at the high mark. Where sessions share a connection,
+    /// one whose sink doesn't take it is let go on by `limits::MSRP_SHARED_BYTES`, so that it holds
+    /// up the others only then: their frames come behind its own on the same stream.
+    fn has_full_sink(&self, state: &Connection, out: &impl Egress) -> bool {
+        let is_shared = state.legs.len() > 1;
+        state.legs.iter().any(|leg| {
+            let leg = self.legs.get(*leg);
+            if let Some(members) = leg.and_then(|leg| leg.members.as_deref()) {
+                return self.are_all_full(members, out);
+            }
+            let peer = leg.and_then(|leg| leg.peer);
+            peer.and_then(|peer| self.connection_of(peer))
+                .is_some_and(|sink| {
+                    out.is_full(sink)
+                        && (!is_shared || out.progress(sink).waiting() > MSRP_SHARED_BYTES)
+                })
+        })
     }
 
     /// Does what is due.
@@ -474,6 +509,7 @@ impl Connections {
         connection.legs.push(leg);
         if let Some(state) = self.legs.get_mut(leg) {
             state.link = Link::Bound(key);
+            state.is_moved = false;
         }
         self.wake_source_of(leg);
         true

@@ -29,6 +29,15 @@ impl Connections {
         Ok(())
     }
 
+    /// Takes room for octets that are kept; false: there is none.
+    pub(super) fn reserve(&mut self, octets: usize) -> bool {
+        let has_room = self.waiting_octets + octets <= MSRP_WAITING_BYTES;
+        if has_room {
+            self.waiting_octets += octets;
+        }
+        has_room
+    }
+
     /// What waited is taken up again, or given up.
     pub(super) fn no_longer_waits(&mut self, octets: usize) {
         self.waiting_octets = self.waiting_octets.saturating_sub(octets);

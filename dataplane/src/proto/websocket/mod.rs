@@ -57,7 +57,7 @@ pub struct Socket {
 #[derive(Debug)]
 enum State {
     Upgrading(Upgrade),
-    Open(Receiver),
+    Open(Box<Receiver>),
     Closed,
 }
 
@@ -87,7 +87,7 @@ impl Socket {
                 Ok(None) => return Ok(Stage::Handshaking),
                 Ok(Some(taken)) => {
                     octets = octets.get(taken..).unwrap_or_default();
-                    self.state = State::Open(Receiver::default());
+                    self.state = State::Open(Box::default());
                 }
                 Err(failure) => {
                     self.state = State::Closed;

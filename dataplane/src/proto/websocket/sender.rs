@@ -46,7 +46,7 @@ impl Sender {
             pool.append(frame, &[0; HEADER_BYTES]);
         }
         let octets = octets.get(..room).unwrap_or(octets);
-        let (count, has_ended) = self.to_the_end(octets, shared);
+        let (count, has_ended) = self.up_to_end(octets, shared);
         pool.append(frame, octets.get(..count).unwrap_or_default());
         if has_ended {
             self.close_fragment(pool, frame, true);
@@ -60,7 +60,7 @@ impl Sender {
     }
 
     /// How many of the octets belong to the MSRP frame being sent, and whether it ends with them.
-    fn to_the_end(&mut self, octets: &[u8], shared: &mut Shared) -> (usize, bool) {
+    fn up_to_end(&mut self, octets: &[u8], shared: &mut Shared) -> (usize, bool) {
         let mut rest = octets;
         while let Ok(Some(step)) = self.framer.next(&mut rest, shared) {
             if matches!(step, Step::End(_)) {

@@ -213,6 +213,8 @@ impl Backend for Fake {
         self.0.borrow().sockets[&socket.0].queue
     }
 
+    fn tie(&mut self, _: SocketId, _: Option<SocketAddr>) {}
+
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
         let net = &mut *self.0.borrow_mut();
         rx.items.extend(net.news.drain(..));

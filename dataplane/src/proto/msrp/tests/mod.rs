@@ -1,8 +1,12 @@
 //! Scenes between two far ends and the relay, with what it writes read by other code than its own.
 
+mod bounds;
+mod chunks;
 mod clock;
 mod failures;
+mod fan;
 mod hop;
+mod moves;
 mod scenes;
 mod shared;
 mod stress;
@@ -47,6 +51,12 @@ impl Egress for Written {
             handed_over,
             left: held.map_or(handed_over, |(_, left)| *left),
         }
+    }
+}
+
+impl Written {
+    fn waiting(&self, to: ConnectionKey) -> u64 {
+        self.progress(to).waiting()
     }
 }
 
