@@ -43,6 +43,15 @@ impl Iterator for BoundLegs {
     }
 }
 
+/// What a leg is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// One side of a session.
+    Session,
+    /// One end of a flow through a Use-Path (RFC 4976).
+    Hop,
+}
+
 #[derive(Debug)]
 pub(super) struct LegState {
     pub(super) generation: u32,
@@ -61,8 +70,7 @@ pub(super) struct LegState {
     /// What its far end may ask for, and how much of it was used.
     pub(super) bounds: Bounds,
     pub(super) frozen: bool,
-    /// It is of the role of a relay, not of a session.
-    pub(super) is_hop: bool,
+    pub(super) purpose: Purpose,
     pub(super) link: Link,
     pub(super) demand: Demand,
     /// Its far end was named anew while it had a connection, and may come with another one.
@@ -169,7 +177,7 @@ impl Legs {
             chunking: Chunking::AsTheyCome,
             bounds: Bounds::default(),
             frozen: false,
-            is_hop: false,
+            purpose: Purpose::Session,
             link: Link::Awaited,
             demand: Demand::default(),
             is_moved: false,

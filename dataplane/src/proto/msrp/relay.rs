@@ -4,7 +4,7 @@ use std::mem;
 
 use super::compose::{self, Start};
 use super::connection::{Connection, Cut, Forward, Incoming, KeptHead, Swallow, Wait};
-use super::legs::{LegRef, LegState};
+use super::legs::{LegRef, LegState, Purpose};
 use super::request::{Refused, Route};
 use super::transactions::{Kind, Opening, ShortText};
 use super::{ConnectionKey, Connections, Egress, LegKey};
@@ -221,7 +221,10 @@ impl Connections {
         };
         let reference = self.legs.reference(leg);
         let has_content = head.content_type.is_some();
-        let is_hop = self.legs.get(leg).is_some_and(|leg| leg.is_hop);
+        let is_hop = self
+            .legs
+            .get(leg)
+            .is_some_and(|leg| leg.purpose == Purpose::Hop);
         match method {
             Method::Auth if !is_hop => self.refuse(key, reference, head, Refused::uncounted(501)),
             Method::Send if !(has_content || is_hop && !body) => {

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::super::compose::{self, Start};
 use super::super::connection::Swallow;
-use super::super::legs::{LegState, Link};
+use super::super::legs::{LegState, Link, Purpose};
 use super::super::relay::Flow as Next;
 use super::super::request::{Refused, Route};
 use super::super::transactions::{Kind, Opening, ShortText, Transaction};
@@ -282,7 +282,7 @@ impl Connections {
             local_path,
             match_session_id_only: false,
         })?;
-        self.legs.get_mut(leg)?.is_hop = true;
+        self.legs.get_mut(leg)?.purpose = Purpose::Hop;
         Some(leg)
     }
 
