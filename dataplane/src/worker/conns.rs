@@ -8,7 +8,7 @@ use crate::api::Side;
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{MSRP_CONNECTIONS, STREAM_FRAME_BYTES, STREAM_QUEUE_HIGH_BYTES};
 use crate::net::{Backend, SocketId, TxBatch, TxItem};
-use crate::proto::msrp::{ConnectionKey, Egress};
+use crate::proto::msrp::{ConnectionKey, Egress, Written};
 use crate::session::SlotRef;
 
 use super::layer::{Kit, Layer};
@@ -27,6 +27,8 @@ pub(super) struct Conn {
     /// Octets written since the batch numbered `batch` began.
     pub(super) unsent: usize,
     pub(super) batch: u64,
+    /// Octets written since it began.
+    pub(super) written: u64,
 }
 
 /// What a connection is for.
@@ -226,6 +228,21 @@ impl<B: Backend> Egress for Out<'_, B> {
             waiting > STREAM_QUEUE_HIGH_BYTES
         })
     }
+
+    fn progress(&self, to: ConnectionKey) -> Written {
+        let conn = self
+            .conns
+            .slot_of(to)
+            .and_then(|slot| self.conns.find(slot));
+        let Some(conn) = conn else {
+            return Written::default();
+        };
+        let waiting = self.backend.queued(conn.socket) + conn.unsent_in(self.conns.batch);
+        Written {
+            handed_over: conn.written,
+            left: conn.written.saturating_sub(waiting as u64),
+        }
+    }
 }
 
 impl Conn {
@@ -241,6 +258,7 @@ impl Conn {
             building: None,
             unsent: 0,
             batch: 0,
+            written: 0,
         }
     }
 
@@ -250,6 +268,7 @@ impl Conn {
 
     fn count(&mut self, batch: u64, bytes: usize) {
         self.unsent = self.unsent_in(batch) + bytes;
+        self.written += bytes as u64;
         self.batch = batch;
     }
 }

@@ -10,7 +10,8 @@ use rand::{RngExt, SeedableRng};
 use crate::api::{Config, MsrpListen, Side, WorkerEnd};
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{
-    DRAIN_CHECK_MS, HOUSEKEEPING_MS, RX_BATCH, SESSIONS_PER_WORKER, SWEEP_TICKS, TX_BATCH,
+    DRAIN_CHECK_MS, HOUSEKEEPING_MS, MSRP_LEAVING_PER_CYCLE, RX_BATCH, SESSIONS_PER_WORKER,
+    SWEEP_TICKS, TX_BATCH,
 };
 use crate::net::{Backend, RxBatch, RxItem, SocketId, Token, TxBatch};
 use crate::pipeline::Path;
@@ -125,6 +126,13 @@ impl<B: Backend> Worker<B> {
     /// Runs one cycle and says how many orders and items it found.
     pub fn cycle(&mut self, now: Instant) -> usize {
         self.stats.cycles += 1;
+        // First of all, so that what is found to have left has left before `now`.
+        let at_most = if now >= self.housekeeping_at {
+            usize::MAX
+        } else {
+            MSRP_LEAVING_PER_CYCLE
+        };
+        self.msrp_sent(now, at_most);
         let orders = self.take_orders(now);
         self.flush();
         let items = self.receive(now);
@@ -307,7 +315,7 @@ impl<B: Backend> Worker<B> {
 
     fn housekeeping(&mut self, now: Instant) {
         self.finish_endings(now);
-        self.msrp_housekeeping();
+        self.msrp_housekeeping(now);
         self.sweep(now);
         self.publish(now);
     }

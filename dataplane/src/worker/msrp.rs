@@ -16,7 +16,7 @@ use crate::api::{
 };
 use crate::frame::Frame;
 use crate::limits::{
-    MSRP_RESUMES_PER_CYCLE, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
+    MSRP_RESUMES_PER_CYCLE, MSRP_SWEPT, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
 };
 use crate::net::{Backend, SocketId, SocketSpec, Token};
 use crate::proto::msrp::{self, BoundLegs, ConnectionKey, Connections, LegKey, Verdict};
@@ -123,6 +123,8 @@ impl<B: Backend> Worker<B> {
             local_ip,
             transport,
             match_session_id_only,
+            chunking,
+            bounds,
             ..
         }) = *spec
         else {
@@ -142,6 +144,8 @@ impl<B: Backend> Worker<B> {
             match_session_id_only,
         };
         let key = self.msrp.relay.add_leg(leg).ok_or(Refusal::Full)?;
+        self.msrp.relay.set_chunking(key, chunking);
+        self.msrp.relay.set_bounds(key, bounds);
         self.msrp.set_owner(key, Some((opening.slot, side)));
         let local = LegLocal::Msrp(MsrpLocal {
             listen: listen.address,
@@ -237,7 +241,10 @@ impl<B: Backend> Worker<B> {
         if there && !moved && is_trusted {
             return;
         }
-        for old in [pending, bound].into_iter().flatten() {
+        let (relay, mut out, stats) = self.msrp_parts();
+        let unused = relay.detach(key, &mut out, stats);
+        let unused = unused.and_then(|key| self.msrp.conns.slot_of(key));
+        for old in [pending, unused].into_iter().flatten() {
             self.close_conn(old, Some(key));
         }
         let to = (&*remote.path, remote.address.ip());
@@ -406,7 +413,19 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    pub(super) fn msrp_housekeeping(&mut self) {
+    /// At a cycle's beginning: what has left by now is timed.
+    pub(super) fn msrp_sent(&mut self, now: Instant, at_most: usize) {
+        let (relay, out, _) = self.msrp_parts();
+        relay.sent(now, at_most, &out);
+    }
+
+    pub(super) fn msrp_housekeeping(&mut self, now: Instant) {
+        self.msrp.relay.sweep(now, MSRP_SWEPT);
+        while let Some(leg) = self.msrp.relay.next_lost() {
+            if let Some((stream, side)) = self.msrp.owner_of(leg) {
+                self.tell_lost(stream, side);
+            }
+        }
         self.resume_some(usize::MAX);
         self.stats.stream_bytes_out += std::mem::take(&mut self.msrp.conns.bytes_out);
     }

@@ -95,7 +95,8 @@ impl Connections {
         if !from.direction.may_send || !to.direction.may_receive {
             return Err(Refused::new(403, DropReason::Direction));
         }
-        if head.message_id.is_some_and(|id| from.is_stopped(id)) {
+        let is_stopped = head.message_id.is_some_and(|id| from.is_stopped(id));
+        if is_stopped || from.is_too_long(head) {
             return Err(Refused::uncounted(413));
         }
         Ok(())
