@@ -86,7 +86,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 24] = {
+const WORKER: [Shown; 26] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -99,6 +99,8 @@ const WORKER: [Shown; 24] = {
         ("msrp_delivered", "msrp_delivered", "Of the acknowledged: answered by the far side, or not to be answered", None, Counter),
         ("msrp_reported", "msrp_reported", "Of the acknowledged: reported to their sender as failed", None, Counter),
         ("msrp_open", "msrp_open", "MSRP transactions open", None, Gauge),
+        ("handshakes", "handshakes", "TLS and WebSocket handshakes that were completed", None, Counter),
+        ("full_handshakes", "full_handshakes", "Handshakes that were ended for a newer one, as there were too many", None, Counter),
         ("msrp_idle", "msrp_idle", "MSRP legs that were silent for too long", None, Counter),
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
         ("sockets", "sockets", "Sockets of a worker", None, Gauge),
