@@ -191,7 +191,9 @@ impl Uring {
             slot.to_arm = true;
             match &slot.kind {
                 Kind::Stream(stream) if stream.passage.is_busy => self.busy.push_back(owner),
-                Kind::Stream(_) | Kind::Datagram | Kind::Listener => self.arm.push_back(owner),
+                Kind::Stream(_) | Kind::Datagram { .. } | Kind::Listener => {
+                    self.arm.push_back(owner)
+                }
             }
         }
     }

@@ -117,7 +117,7 @@ pub(super) struct Pieces {
 impl Pieces {
     pub(super) fn new() -> Self {
         let none = libc::iovec {
-            iov_base: std::ptr::null_mut(),
+            iov_base: ptr::null_mut(),
             iov_len: 0,
         };
         Self {
