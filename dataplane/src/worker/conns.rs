@@ -40,8 +40,32 @@ pub(super) enum State {
     Connecting(SlotRef, Side),
     /// Its layer's handshake is going on; the leg is the one that it was made for.
     Handshaking(Option<(SlotRef, Side)>),
+    /// It is being made, to a next hop that the relay asked for.
+    HopConnecting(ConnectionKey),
+    /// The same, and its layer's handshake is going on.
+    HopHandshaking(ConnectionKey),
     /// The relay knows it.
     Open(ConnectionKey),
+}
+
+impl State {
+    /// What the relay calls it.
+    pub(super) fn key(self) -> Option<ConnectionKey> {
+        match self {
+            Self::Open(key) | Self::HopConnecting(key) | Self::HopHandshaking(key) => Some(key),
+            Self::Connecting(..) | Self::Handshaking(_) => None,
+        }
+    }
+
+    /// Whether its socket isn't connected yet.
+    pub(super) fn is_connecting(self) -> bool {
+        matches!(self, Self::Connecting(..) | Self::HopConnecting(_))
+    }
+
+    /// Whether its layer isn't ready yet.
+    pub(super) fn is_handshaking(self) -> bool {
+        matches!(self, Self::Handshaking(_) | Self::HopHandshaking(_))
+    }
 }
 
 /// The table of connections.
@@ -114,7 +138,7 @@ impl Conns {
         let conn = place.1.take()?;
         place.0 = slot.next_generation();
         self.free.push(slot.index);
-        if let State::Open(key) = conn.state
+        if let Some(key) = conn.state.key()
             && let Some(place) = self.by_key.get_mut(key.0 as usize)
         {
             *place = None;

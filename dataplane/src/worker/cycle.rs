@@ -106,6 +106,7 @@ impl<B: Backend> Worker<B> {
             drains_at: now,
         };
         worker.listen_for_msrp(config, number)?;
+        worker.become_relay(config);
         worker.publish(now);
         Ok(worker)
     }

@@ -71,7 +71,7 @@ impl Handshakes {
 fn is_handshaking(conns: &Conns, slot: SlotRef) -> bool {
     conns
         .find(slot)
-        .is_some_and(|conn| matches!(conn.state, State::Handshaking(_)))
+        .is_some_and(|conn| conn.state.is_handshaking())
 }
 
 impl<B: Backend> Worker<B> {
@@ -158,7 +158,7 @@ impl<B: Backend> Worker<B> {
         let octets = octets.unwrap_or_default();
         self.stats.stream_bytes_in += octets.len() as u64;
         let stage = conn.layer.receive(octets, kit);
-        let is_new = matches!(conn.state, State::Handshaking(_));
+        let is_new = conn.state.is_handshaking();
         self.msrp.handshakes.steps += usize::from(is_new);
         if let Some(frame) = frame {
             self.pool.give(frame);
@@ -196,8 +196,13 @@ impl<B: Backend> Worker<B> {
         };
         let (state, carrier) = (conn.state, conn.layer.carrier());
         self.stats.handshakes += 1;
-        let State::Handshaking(made_for) = state else {
-            return false;
+        let made_for = match state {
+            State::Handshaking(made_for) => made_for,
+            State::HopHandshaking(key) => {
+                self.next_hop_made(now, slot, (key, carrier));
+                return true;
+            }
+            State::Connecting(..) | State::HopConnecting(_) | State::Open(_) => return false,
         };
         let Some((stream, side)) = made_for else {
             let Some(key) = self.msrp.relay.accept(now) else {
@@ -207,6 +212,7 @@ impl<B: Backend> Worker<B> {
             };
             self.msrp.conns.name(key, slot);
             self.msrp.relay.set_carrier(key, carrier);
+            self.say_where_accepted(key, carrier.transport, slot);
             return true;
         };
         let demand = self.msrp_leg(stream, side).map(|leg| leg.demand);
@@ -224,8 +230,10 @@ impl<B: Backend> Worker<B> {
 
     fn fail_handshake(&mut self, slot: SlotRef) {
         let state = self.msrp.conns.find(slot).map(|conn| conn.state);
-        let Some(State::Handshaking(made_for)) = state else {
-            return;
+        let made_for = match state {
+            Some(State::Handshaking(made_for)) => made_for,
+            Some(State::HopHandshaking(_)) => None,
+            Some(State::Connecting(..) | State::HopConnecting(_) | State::Open(_)) | None => return,
         };
         self.stats.drop(DropReason::Handshake);
         match made_for {

@@ -6,10 +6,12 @@ mod chunks;
 mod clock;
 mod failures;
 mod fan;
+mod hop;
 mod moves;
 mod scenes;
 mod shared;
 mod stress;
+mod trace;
 
 use std::time::{Duration, Instant};
 
