@@ -125,7 +125,7 @@ impl<B: Backend> Worker<B> {
         let Some((conn, kit)) = conns.with_kit(slot) else {
             return Ok(false);
         };
-        if !matches!(conn.state, State::Handshaking(_)) {
+        if !conn.state.is_handshaking() {
             return Ok(false);
         }
         if !conn.is_late && handshakes.steps < HANDSHAKE_STEPS_PER_CYCLE {

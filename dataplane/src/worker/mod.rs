@@ -4,6 +4,7 @@ mod bytes;
 mod closing;
 mod conns;
 mod cycle;
+mod ends;
 mod handshakes;
 mod hops;
 mod layer;
