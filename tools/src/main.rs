@@ -24,7 +24,7 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  cargo x test\n  cargo x load sip --rate 500 --seconds 60\n  \
                   cargo x compare sip --rounds 3\n  \
                   cargo x load rtp --calls 500 --rate 50000\n  \
-                  cargo x compare rtp --rounds 3 --json target/rtp.json\n  cargo x soak msrp --mebibytes 1024"
+                  cargo x compare rtp --rounds 3 --json target/rtp.json\n  cargo x soak msrp --mebibytes 1024\n  cargo x soak msrp --idle 10000"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -77,7 +77,8 @@ enum Compare {
 
 #[derive(Subcommand)]
 enum Soak {
-    /// One message of 1 GiB through a slow reader, in constant memory.
+    /// One message of 4 GiB through a slow reader that stops once, in constant memory; or, with
+    /// --idle, what thousands of idle sessions need.
     Msrp(soak::Options),
 }
 
