@@ -14,6 +14,7 @@ mod msrp;
 mod plan;
 mod relay;
 mod secure;
+mod trace;
 
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair};
 pub use msrp::{
@@ -25,6 +26,8 @@ pub use plan::{
 };
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use secure::{OriginPolicy, TlsIdentity};
+
+pub use trace::{TracedFrame, Tracing, Way};
 
 use std::net::{IpAddr, SocketAddr};
 

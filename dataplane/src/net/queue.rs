@@ -23,7 +23,8 @@ pub(super) struct WriteQueue {
 impl WriteQueue {
     pub(super) fn new() -> Self {
         Self {
-            frames: VecDeque::with_capacity(STREAM_QUEUE_FRAMES),
+            // It grows where it is needed: most connections never have two frames waiting.
+            frames: VecDeque::new(),
             bytes: 0,
             was_high: false,
             front_in_flight: false,

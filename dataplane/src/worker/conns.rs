@@ -20,6 +20,8 @@ pub(super) struct Conn {
     pub(super) state: State,
     pub(super) layer: Layer,
     pub(super) reading: bool,
+    /// Whether its handshake waits for the next cycle.
+    pub(super) is_late: bool,
     /// Whether bytes for it were lost; it is written to no more and closed after the batch.
     pub(super) is_broken: bool,
     /// The frame that small writes are gathered in.
@@ -278,6 +280,7 @@ impl Conn {
             state,
             layer,
             reading: true,
+            is_late: false,
             is_broken: false,
             building: None,
             unsent: 0,

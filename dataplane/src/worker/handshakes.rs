@@ -11,25 +11,33 @@ use std::time::{Duration, Instant};
 
 use crate::api::Side;
 use crate::frame::Frame;
-use crate::limits::{HANDSHAKE_MS, HANDSHAKES};
+use crate::limits::{HANDSHAKE_MS, HANDSHAKE_STEPS_PER_CYCLE, HANDSHAKES};
 use crate::net::Backend;
-use crate::proto::layer::Stage;
+use crate::proto::layer::{Failure, Stage};
 use crate::proto::msrp::Egress;
 use crate::session::SlotRef;
 use crate::stats::DropReason;
 
 use super::Worker;
 use super::conns::{Conns, State};
+use super::msrp::Msrp;
 
 /// Handshakes in the order of their time; some are over by now.
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
     line: VecDeque<(Instant, SlotRef)>,
+    /// Those that have octets and had no turn yet.
+    late: VecDeque<SlotRef>,
+    /// Steps that were taken in this cycle.
+    steps: usize,
 }
 
 impl Handshakes {
-    /// When the first one's time is up.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    /// When the first one's time is up, or the next one's turn is.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.late.is_empty() {
+            return Some(now);
+        }
         self.line.front().map(|(at, _)| *at)
     }
 
@@ -83,7 +91,58 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Octets came for a connection that has a layer; none: it is its turn to begin.
+    /// A cycle begins: those have their turn that were late in the last one.
+    pub(super) fn take_late_handshakes(&mut self, now: Instant) {
+        self.msrp.handshakes.steps = 0;
+        while self.msrp.handshakes.steps < HANDSHAKE_STEPS_PER_CYCLE {
+            let Some(slot) = self.msrp.handshakes.late.pop_front() else {
+                return;
+            };
+            if let Some(conn) = self.msrp.conns.find_mut(slot) {
+                conn.is_late = false;
+                self.layered_received(now, slot, None);
+            }
+        }
+    }
+
+    /// Octets came for a connection that has a layer.
+    pub(super) fn layer_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
+        match self.put_off(slot, &frame) {
+            Ok(false) => self.layered_received(now, slot, Some(frame)),
+            Ok(true) => self.pool.give(frame),
+            Err(_) => {
+                self.pool.give(frame);
+                self.fail_handshake(slot);
+            }
+        }
+    }
+
+    /// Keeps a handshake's octets for the next cycle where this one has done its share.
+    fn put_off(&mut self, slot: SlotRef, frame: &Frame) -> Result<bool, Failure> {
+        let Msrp {
+            conns, handshakes, ..
+        } = &mut self.msrp;
+        let Some((conn, kit)) = conns.with_kit(slot) else {
+            return Ok(false);
+        };
+        if !matches!(conn.state, State::Handshaking(_)) {
+            return Ok(false);
+        }
+        if !conn.is_late && handshakes.steps < HANDSHAKE_STEPS_PER_CYCLE {
+            return Ok(false);
+        }
+        let is_kept = conn.layer.keep(self.pool.bytes(frame), kit)?;
+        if is_kept {
+            self.stats.stream_bytes_in += frame.len() as u64;
+            if !conn.is_late {
+                conn.is_late = true;
+                handshakes.late.push_back(slot);
+            }
+        }
+        Ok(is_kept)
+    }
+
+    /// Octets came for a connection that has a layer, or it is its turn with those it has.
     pub(super) fn layered_received(&mut self, now: Instant, slot: SlotRef, frame: Option<Frame>) {
         let key = self.msrp.key_of(slot);
         let (_, out, _) = self.msrp_parts();
@@ -100,6 +159,7 @@ impl<B: Backend> Worker<B> {
         self.stats.stream_bytes_in += octets.len() as u64;
         let stage = conn.layer.receive(octets, kit);
         let is_new = conn.state.is_handshaking();
+        self.msrp.handshakes.steps += usize::from(is_new);
         if let Some(frame) = frame {
             self.pool.give(frame);
         }

@@ -12,7 +12,7 @@ use rand::RngExt;
 
 use crate::api::{
     Config, Direction, LegFacts, LegLocal, LegSpec, MsrpListen, MsrpLocal, MsrpRemote, MsrpSetup,
-    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side,
+    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side, TracedFrame, Tracing,
 };
 use crate::frame::Frame;
 use crate::limits::{
@@ -185,6 +185,19 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// What was traced of a leg, which is traced as it says from now on.
+    pub(super) fn trace_msrp(
+        &mut self,
+        slot: SlotRef,
+        side: Side,
+        tracing: Tracing,
+    ) -> Vec<TracedFrame> {
+        match self.msrp_leg(slot, side).map(|leg| leg.key) {
+            Some(key) => self.msrp.relay.trace(key, tracing),
+            None => Vec::new(),
+        }
+    }
+
     pub(super) fn msrp_facts(&self, leg: &MsrpLeg) -> LegFacts {
         let facts = self.msrp.relay.facts(leg.key);
         let connection = self.msrp.relay.connection_of(leg.key);
@@ -193,6 +206,8 @@ impl<B: Backend> Worker<B> {
             packets: facts.frames,
             bytes: facts.bytes,
             dropped: facts.dropped,
+            messages: facts.messages,
+            failures: facts.failures(),
             source: slot
                 .and_then(|slot| self.msrp.conns.find(slot))
                 .map(|conn| conn.peer),
@@ -216,33 +231,29 @@ impl<B: Backend> Worker<B> {
         let demand = leg.demand;
         let moved = leg.remote.is_some_and(|(at, _)| at != remote.address);
         leg.remote = Some((remote.address, remote.setup));
-        let pending = leg.connecting;
+        let is_active = remote.setup == MsrpSetup::Active;
+        let pending = leg.connecting.filter(|_| is_active);
         let relay = &mut self.msrp.relay;
         relay.set_remote(key, &remote.path, remote.local_path.as_deref());
         relay.set_direction(key, direction.may_send, direction.may_receive);
         relay.set_demand(key, demand);
         let is_trusted = relay.is_trusted(key);
-        let bound = relay.connection_of(key);
-        let there = pending.is_some() || bound.is_some();
-        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
+        let there = pending.is_some() || relay.connection_of(key).is_some();
+        if is_trusted && (!is_active || there && !moved) {
+            return;
+        }
         if !is_trusted {
-            self.stats.drop(DropReason::Fingerprint);
-        }
-        if remote.setup == MsrpSetup::Passive {
             // Somebody else was the first to bind; the announced far end can still do so.
-            if let Some(bound) = bound.filter(|_| !is_trusted) {
-                self.close_conn(bound, Some(key));
-            }
-            return;
-        }
-        if there && !moved && is_trusted {
-            return;
+            self.stats.drop(DropReason::Fingerprint);
         }
         let (relay, mut out, stats) = self.msrp_parts();
         let unused = relay.detach(key, &mut out, stats);
         let unused = unused.and_then(|key| self.msrp.conns.slot_of(key));
         for old in [pending, unused].into_iter().flatten() {
             self.close_conn(old, Some(key));
+        }
+        if !is_active {
+            return;
         }
         let to = (&*remote.path, remote.address.ip());
         let layer = Layer::connect(demand.transport, to, &self.msrp.conns.kit);
@@ -338,7 +349,7 @@ impl<B: Backend> Worker<B> {
     pub(super) fn msrp_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
         let conn = self.msrp.conns.find(slot);
         if conn.is_some_and(|conn| !conn.layer.is_plain()) {
-            self.layered_received(now, slot, Some(frame));
+            self.layer_received(now, slot, frame);
             return;
         }
         let read = self.pool.bytes(&frame);

@@ -8,6 +8,7 @@ use super::legs::{LegRef, LegState, Purpose};
 use super::request::{Refused, Route};
 use super::transactions::{Kind, Opening, ShortText};
 use super::{ConnectionKey, Connections, Egress, LegKey};
+use crate::api::Way;
 use crate::stats::DropReason;
 use crate::wire::msrp::{
     ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Status, Step, TransactionId,
@@ -161,16 +162,30 @@ impl Connections {
             self.answer_malformed(key, octets, out);
             return Err(DropReason::NotMsrp);
         };
+        let flow = self.on_parsed(key, &head, (octets, body), out);
+        if matches!(flow, Flow::On) {
+            self.trace_in(key, &head, octets);
+        }
+        Ok(flow)
+    }
+
+    fn on_parsed(
+        &mut self,
+        key: ConnectionKey,
+        head: &Head<'_>,
+        (octets, body): (&[u8], bool),
+        out: &mut impl Egress,
+    ) -> Flow {
         match head.kind {
             Return::Response(status) => {
                 self.count_frame(key, None, octets.len());
                 self.count_response(key, status);
-                self.on_response(key, &head, status, out);
+                self.on_response(key, head, status, out);
                 self.swallow(key, Swallow::default());
-                Ok(Flow::On)
+                Flow::On
             }
             Return::Request(method) => {
-                let flow = self.on_request(key, &head, (method, body), out);
+                let flow = self.on_request(key, head, (method, body), out);
                 if matches!(flow, Flow::On) {
                     let leg = self.leg_of_frame(key);
                     self.count_frame(key, leg, octets.len());
@@ -180,7 +195,7 @@ impl Connections {
                         state.facts.reports += 1;
                     }
                 }
-                Ok(flow)
+                flow
             }
         }
     }
@@ -358,6 +373,7 @@ impl Connections {
         if body {
             frame.extend_from_slice(b"\r\n");
             out.write(route.sink, &frame);
+            self.trace_out(route.sink, &frame);
         } else {
             compose::end_line(&mut frame, id, Flag::Complete);
             self.write_frame(route.sink, &frame, out);
@@ -381,12 +397,14 @@ impl Connections {
             Incoming::Fan(fan) => {
                 let from = fan.from;
                 self.count_bytes(Some(from), octets.len());
+                self.trace_body(from, Way::In, octets);
                 return self.fan_body(key, octets, out);
             }
             Incoming::Nothing => return,
         };
         let from = forward.from;
         self.count_bytes(Some(from), octets.len());
+        self.trace_body(from, Way::In, octets);
         if !self.has_both_legs(key) {
             return self.give_up(key, 481, out);
         }
@@ -435,6 +453,7 @@ impl Connections {
     }
 
     fn on_end(&mut self, key: ConnectionKey, flag: Flag, out: &mut impl Egress) {
+        self.trace_end_from(key, flag);
         self.finish_chunk(key, flag, out);
         self.fan_end(key, flag, out);
         let Some(state) = self.connection_mut(key) else {

@@ -30,6 +30,7 @@ impl Connections {
         frame: &[u8],
         out: &mut impl Egress,
     ) -> bool {
+        self.trace_out(to, frame);
         if self.is_streaming_to(to) && !self.suspend_owner(to, out) {
             return self.write_later(to, frame);
         }
@@ -141,8 +142,9 @@ impl Connections {
             return;
         };
         let (sink, ticket, is_send) = (forward.sink, forward.ticket, forward.is_send);
-        let (range, last) = (forward.range, forward.last());
+        let (range, last, to) = (forward.range, forward.last(), forward.to);
         out.write(sink, compose::EndLine::new(&forward.id, flag).octets());
+        self.trace_end_to(to, flag);
         if let Some(transaction) = self.transactions.get_mut(ticket) {
             transaction.start = range.start;
             transaction.end = last;
@@ -194,7 +196,9 @@ impl Connections {
             };
             compose::start(&mut frame, start);
             compose::with_range(&mut frame, &forward.kept, forward.range);
-            out.write(forward.sink, &frame);
+            let sink = forward.sink;
+            out.write(sink, &frame);
+            self.trace_out(sink, &frame);
         }
         self.scratch = frame;
     }
@@ -438,6 +442,7 @@ impl Connections {
         if !forward.suspended {
             let end = compose::EndLine::new(&forward.id, Flag::Aborted);
             out.write(forward.sink, end.octets());
+            self.trace_end_to(forward.to, Flag::Aborted);
             self.forget(forward.ticket, forward.sink);
         } else if forward.is_begun {
             self.write_aborted_piece(&forward, out);

@@ -1,6 +1,7 @@
 //! Scenes between two far ends and the relay, with what it writes read by other code than its own.
 
 mod bounds;
+mod carrier;
 mod chunks;
 mod clock;
 mod failures;
@@ -10,6 +11,7 @@ mod moves;
 mod scenes;
 mod shared;
 mod stress;
+mod trace;
 
 use std::time::{Duration, Instant};
 
