@@ -11,6 +11,7 @@ mod closing;
 mod failures;
 mod msrp;
 mod msrp_floods;
+mod msrp_hops;
 mod msrp_relays;
 mod msrp_wire;
 mod operation;
