@@ -129,10 +129,30 @@ pub const MSRP_DEBT_BYTES: u64 = 64 * MSRP_QUANTUM_BYTES;
 pub const MSRP_EXACT_CHUNK_BYTES: usize = 10 * 1024;
 /// Message-IDs of one leg that the far end wanted no more of (413), remembered.
 pub const MSRP_STOPPED: usize = 4;
+/// Use-Paths that a worker has given to MSRP clients (RFC 4976) and that live.
+pub const MSRP_USE_PATHS: usize = 16_384;
+/// Of those: on one connection, which may be another relay's.
+pub const MSRP_USE_PATHS_PER_CONNECTION: usize = 256;
+/// Pairs of paths that requests through Use-Paths have; each takes two legs, and the rest of
+/// them are for sessions.
+pub const MSRP_FLOWS: usize = MSRP_LEGS / 4;
+/// Next hops of those requests: connections, and addresses that couldn't be reached.
+pub const MSRP_NEXT_HOPS: usize = 1024;
+/// Milliseconds after which an MSRP next hop is tried again that couldn't be reached.
+pub const MSRP_RETRY_MS: u64 = 5000;
+/// Connections that one connection's requests went to lately, which may hold it back.
+pub const MSRP_SINKS_NOTED: usize = 16;
+/// Nonces of AUTH whose counts are remembered.
+pub const MSRP_NONCES: usize = 16_384;
+/// Wrong digests in a row after which a connection is closed.
+pub const MSRP_AUTH_FAILURES: u8 = 5;
 /// TLS and WebSocket handshakes of one worker at a time; a new one ends the oldest.
 pub const HANDSHAKES: usize = 1024;
 /// Milliseconds that those may take, from the connection on.
 pub const HANDSHAKE_MS: u64 = 10_000;
+/// Steps of TLS handshakes in one cycle; voice packets wait for them. A step took 66 to 87 µs with a
+/// P-256 key (AMD EPYC, 2026-11-21); RSA keys are slower.
+pub const HANDSHAKE_STEPS_PER_CYCLE: usize = 4;
 /// Octets of an incomplete TLS record or handshake message, and what may be read before it is seen
 /// as such: a chain of certificates and two records.
 pub const TLS_PENDING_BYTES: usize = 64 * 1024;

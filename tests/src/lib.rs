@@ -15,5 +15,6 @@
 
 pub mod live;
 pub mod peers;
+pub mod torture;
 #[cfg(feature = "world")]
 pub mod world;

@@ -26,6 +26,7 @@ pub(crate) fn config() -> Config {
         msrp_ports: dataplane::api::PortChoice::only_tcp(0),
         msrp_tls: None,
         msrp_origins: dataplane::api::OriginPolicy::Any,
+        msrp_relay: None,
         pool: PoolSize::default(),
         seed: Some(1),
     }

@@ -106,6 +106,7 @@ impl<B: Backend> Worker<B> {
             drains_at: now,
         };
         worker.listen_for_msrp(config, number)?;
+        worker.become_relay(config);
         worker.publish(now);
         Ok(worker)
     }
@@ -133,6 +134,7 @@ impl<B: Backend> Worker<B> {
             MSRP_LEAVING_PER_CYCLE
         };
         self.msrp_sent(now, at_most);
+        self.take_late_handshakes(now);
         let orders = self.take_orders(now);
         self.flush();
         let items = self.receive(now);
@@ -152,7 +154,7 @@ impl<B: Backend> Worker<B> {
         }
         let timers = [
             self.msrp.relay.poll_timeout(),
-            self.msrp.handshakes.next_deadline(),
+            self.msrp.handshakes.next_deadline(now),
             self.closings.next_deadline(),
         ];
         for at in timers.into_iter().flatten() {

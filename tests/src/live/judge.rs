@@ -1,5 +1,7 @@
 //! tshark as the independent judge: what is on the wire is well-formed SIP, SDP, RTP and MSRP.
 
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -123,6 +125,47 @@ impl Wire {
             .collect()
     }
 
+    /// What was said on each TCP connection of `port`: from the port, and to it.
+    ///
+    /// # Panics
+    ///
+    /// tshark fails.
+    #[must_use]
+    pub fn conversations(&self, port: u16) -> Vec<[Vec<u8>; 2]> {
+        let filter = format!("tcp.port == {port}");
+        let fields = ["tcp.stream", "tcp.srcport"];
+        // Who spoke first on each: tshark gives that side's octets without a tab before them.
+        let mut first: BTreeMap<String, bool> = BTreeMap::new();
+        for line in self.lines(&Ports::default(), &filter, &fields) {
+            let (stream, source) = line.split_once('\t').expect("two fields");
+            let is_from = source == port.to_string();
+            first.entry(stream.to_owned()).or_insert(is_from);
+        }
+        let both = first.into_iter().map(|(stream, is_from)| {
+            let [one, other] = self.follow(&stream);
+            if is_from { [one, other] } else { [other, one] }
+        });
+        both.collect()
+    }
+
+    /// The octets of one connection: those of who opened it, and of the other side.
+    fn follow(&self, stream: &str) -> [Vec<u8>; 2] {
+        let mut command = Command::new(find("tshark").expect("tshark is installed"));
+        command.arg("-n").arg("-r").arg(&self.file);
+        command.args(["-q", "-z", &format!("follow,tcp,raw,{stream}")]);
+        let output = command.output().expect("tshark starts");
+        assert!(output.status.success(), "tshark can't follow {stream}");
+        let mut sides = [Vec::new(), Vec::new()];
+        for line in String::from_utf8_lossy(&output.stdout).lines() {
+            let hex = line.trim_start_matches('\t');
+            let is_hex = !hex.is_empty() && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+            if is_hex {
+                sides[usize::from(hex.len() < line.len())].extend(octets(hex));
+            }
+        }
+        sides
+    }
+
     /// How many packets `filter` picks.
     #[must_use]
     pub fn count(&self, ports: &Ports, filter: &str) -> usize {
@@ -149,4 +192,54 @@ impl Wire {
             found.join("\n")
         );
     }
+}
+
+/// Has tshark read MSRP frames, each as a packet of its own: its dissector doesn't put frames
+/// together that came in several segments.
+///
+/// # Panics
+///
+/// The tools fail, or a frame is too long for a packet.
+#[must_use]
+pub fn msrp(frames: &[Vec<u8>]) -> Wire {
+    const PACKET_MAX: usize = 65_000;
+    let folder = Folder::new("frames");
+    let (dump, file) = (folder.path().join("dump"), folder.path().join("wire.pcap"));
+    let mut text = String::new();
+    for frame in frames {
+        assert!(
+            frame.len() < PACKET_MAX,
+            "a frame of {} octets",
+            frame.len()
+        );
+        for (row, line) in frame.chunks(16).enumerate() {
+            write!(text, "{:06x}", row * 16).expect("a string can be written");
+            for octet in line {
+                write!(text, " {octet:02x}").expect("a string can be written");
+            }
+            text.push('\n');
+        }
+    }
+    std::fs::write(&dump, text).expect("the folder can be written");
+    let mut command = Command::new(find("text2pcap").expect("text2pcap is installed"));
+    command.args(["-q", "-T", &format!("{MSRP},{MSRP}")]);
+    let output = command.arg(&dump).arg(&file).output();
+    let output = output.expect("text2pcap starts");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "text2pcap: {errors}");
+    Wire {
+        file,
+        _folder: folder,
+    }
+}
+
+/// The port of the packets that [`msrp`] makes.
+pub const MSRP: u16 = 2855;
+
+fn octets(hex: &str) -> Vec<u8> {
+    let pairs = hex.as_bytes().chunks(2);
+    let digits = pairs.filter_map(|two| std::str::from_utf8(two).ok());
+    digits
+        .filter_map(|two| u8::from_str_radix(two, 16).ok())
+        .collect()
 }

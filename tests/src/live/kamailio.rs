@@ -1,6 +1,6 @@
-//! Kamailio as the SIP/IP core between the clients and the relay.
+//! Kamailio as the SIP/IP core between the clients and the relay, and as an MSRP relay.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
@@ -53,19 +53,7 @@ impl Core {
             .replace("@CORE@", &sip.to_string())
             .replace("@CHILDREN@", &children.to_string())
             .replace("@USERS@", &devices(users));
-        let file = folder.path().join("core.cfg");
-        std::fs::write(&file, text).expect("the folder can be written");
-        let run = folder.path().join("run");
-        std::fs::create_dir_all(&run).expect("the folder can be written");
-        let program = find("kamailio").expect("kamailio is installed");
-        let mut command = Command::new(program);
-        command
-            .arg("-f")
-            .arg(&file)
-            .args(["-DD", "-E", "-m", "512", "-M", "16"]);
-        command.arg("-w").arg(folder.path()).arg("-Y").arg(&run);
-        command.arg("-P").arg(folder.path().join("kamailio.pid"));
-        let process = Process::start("kamailio", folder.path(), &mut command);
+        let process = run(&folder, &text);
         let core = Self {
             process,
             sip,
@@ -96,6 +84,68 @@ impl Core {
         });
         answer.is_some()
     }
+}
+
+/// Kamailio as an MSRP relay (RFC 4976) for clients; TCP.
+#[derive(Debug)]
+pub struct MsrpRelay {
+    process: Process,
+    /// Where it speaks MSRP.
+    pub address: SocketAddr,
+    _folder: Folder,
+}
+
+impl MsrpRelay {
+    /// Who may ask it for a path: user and password.
+    pub const CREDENTIALS: (&str, &str) = ("alice", "secret");
+
+    /// Starts a relay.
+    ///
+    /// # Panics
+    ///
+    /// It isn't there within 10 s.
+    #[must_use]
+    pub fn start(ports: &mut Ports) -> Self {
+        let folder = Folder::new("msrp-relay");
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
+        let text = std::fs::read_to_string(workspace().join("tests/kamailio/msrp.cfg"))
+            .expect("msrp.cfg is there")
+            .replace("@RELAY@", &address.to_string());
+        let process = run(&folder, &text);
+        let relay = Self {
+            process,
+            address,
+            _folder: folder,
+        };
+        let up = eventually(Duration::from_secs(10), || {
+            TcpStream::connect(address).is_ok()
+        });
+        assert!(up, "kamailio isn't there:\n{}", relay.output());
+        relay
+    }
+
+    /// What it saw: a line for each request, with both paths, and one for each response.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+}
+
+/// Starts Kamailio with a configuration.
+fn run(folder: &Folder, text: &str) -> Process {
+    let file = folder.path().join("kamailio.cfg");
+    std::fs::write(&file, text).expect("the folder can be written");
+    let run = folder.path().join("run");
+    std::fs::create_dir_all(&run).expect("the folder can be written");
+    let program = find("kamailio").expect("kamailio is installed");
+    let mut command = Command::new(program);
+    command
+        .arg("-f")
+        .arg(&file)
+        .args(["-DD", "-E", "-m", "512", "-M", "16"]);
+    command.arg("-w").arg(folder.path()).arg("-Y").arg(&run);
+    command.arg("-P").arg(folder.path().join("kamailio.pid"));
+    Process::start("kamailio", folder.path(), &mut command)
 }
 
 /// One line of configuration per user: who is asked for, and where the device is.

@@ -21,7 +21,6 @@
 mod campaign;
 mod clients;
 mod engine;
-mod far_end;
 mod framers;
 mod media;
 mod msrp_relay;

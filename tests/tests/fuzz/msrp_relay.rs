@@ -10,9 +10,9 @@ use dataplane::proto::msrp::{
 use dataplane::stats::{DropReason, Stats};
 use rand::RngExt;
 use rand::rngs::StdRng;
+use tests::torture::frames::{Frame, Head, Reader};
 
 use super::campaign::rounds;
-use super::far_end::{Frame, Head, Reader};
 use super::scene::{frame, frame_of, ours, session_id, theirs};
 use super::spoil::{noise, pick, spoil};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tests::live::process::Folder;
 use tests::live::relay::{self, Relay};
 use tests::live::scene::{LONG, Scene};
-use tests::live::soak;
+use tests::live::soak::{self, Slow};
 
 #[test]
 fn check_explains_an_error_with_its_line() {
@@ -90,10 +90,27 @@ fn a_second_sigterm_ends_the_relay_at_once() {
 }
 
 #[test]
-fn a_big_message_passes_a_slow_reader_in_constant_memory() {
-    // 256 MiB at 64 MiB/s; `cargo x soak msrp` sends 1 GiB.
-    let memory = soak::msrp(256 << 20, 64 << 20, |_, _| {});
+fn a_big_message_passes_a_reader_that_stops_in_constant_memory() {
+    // `cargo x soak msrp` sends 4 GiB to one that stops for a minute.
+    let slow = Slow {
+        bytes: 64 << 20,
+        pace: 64 << 20,
+        stop: Duration::from_secs(2),
+    };
+    let memory = soak::msrp(slow, |_, _| {});
     println!("{memory:?}");
     let needed = memory.most_kib - memory.before_kib;
     assert!(needed < 8 * 1024, "the relay needed {needed} KiB more");
+}
+
+#[test]
+fn an_idle_session_needs_little() {
+    // `cargo x soak msrp --idle 10000` takes ten times as many.
+    let idle = soak::idle(1000, Duration::ZERO, |_, _| {});
+    println!("{idle:?}");
+    assert!(
+        idle.bound_bytes() <= 4096,
+        "{} bytes each",
+        idle.bound_bytes()
+    );
 }

@@ -7,7 +7,7 @@ mod description;
 mod figures;
 mod floor;
 mod generator;
-mod host;
+pub(crate) mod host;
 mod ledger;
 mod leg;
 mod midpath;

@@ -296,6 +296,9 @@ impl Connections {
         ) else {
             return;
         };
+        if leg.is_hop {
+            return self.write_way_back((transaction, &id), head, (to, out));
+        }
         let mut frame = mem::take(&mut self.scratch);
         frame.clear();
         let start = Start {

@@ -61,6 +61,8 @@ pub(super) struct LegState {
     /// What its far end may ask for, and how much of it was used.
     pub(super) bounds: Bounds,
     pub(super) frozen: bool,
+    /// It is of the role of a relay, not of a session.
+    pub(super) is_hop: bool,
     pub(super) link: Link,
     pub(super) demand: Demand,
     /// Its far end was named anew while it had a connection, and may come with another one.
@@ -167,6 +169,7 @@ impl Legs {
             chunking: Chunking::AsTheyCome,
             bounds: Bounds::default(),
             frozen: false,
+            is_hop: false,
             link: Link::Awaited,
             demand: Demand::default(),
             is_moved: false,

@@ -50,6 +50,7 @@ mod compose;
 mod connection;
 mod counts;
 mod fan;
+mod hop;
 mod legs;
 mod moves;
 mod parking;
@@ -70,6 +71,8 @@ use rand::rngs::StdRng;
 pub use self::carrier::{Carrier, Demand};
 use self::connection::{Connection, Wait};
 use self::counts::Counts;
+use self::hop::Hops;
+pub use self::hop::NextHop;
 use self::legs::{LegRef, Legs, Link};
 use self::transactions::Transactions;
 use crate::api::Direction;
@@ -177,6 +180,8 @@ pub struct Connections {
     waiting_octets: usize,
     /// Buffers for what waits, not in use.
     spare: Vec<Vec<u8>>,
+    /// The role of a relay between clients and relays.
+    hops: Option<Box<Hops>>,
 }
 
 impl Connections {
@@ -202,6 +207,7 @@ impl Connections {
             scratch: Vec::with_capacity(SCRATCH_BYTES),
             waiting_octets: 0,
             spare: Vec::new(),
+            hops: None,
         }
     }
 
@@ -396,6 +402,7 @@ impl Connections {
             || !state.parked.is_empty()
             || state.pending.len() >= MSRP_PENDING_HIGH_BYTES
             || owes
+            || self.is_held_back_by_role(connection, out)
             || self.has_full_sink(state, out)
             || self.is_ahead(state)
     }
@@ -429,6 +436,7 @@ impl Connections {
             self.time_out(ticket, now, out);
         }
         self.forget_bound_at_front();
+        self.hop_timeouts(now, stats);
         self.run_ready(out);
         self.counts.publish(stats);
     }
@@ -444,10 +452,14 @@ impl Connections {
             .unbound
             .front()
             .and_then(|(_, _, since)| since.checked_add(Duration::from_millis(MSRP_UNBOUND_MS)));
-        [self.transactions.next_deadline(), unbound]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.transactions.next_deadline(),
+            unbound,
+            self.hop_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What came from a leg so far.
@@ -547,6 +559,7 @@ impl Connections {
     fn is_unbound(&self, (key, generation, _): (ConnectionKey, u32, Instant)) -> bool {
         self.connection(key)
             .is_some_and(|state| state.generation == generation && state.legs.is_empty())
+            && !self.is_used_by_role(key)
     }
 
     fn connection(&self, key: ConnectionKey) -> Option<&Connection> {

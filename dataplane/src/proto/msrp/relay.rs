@@ -192,6 +192,11 @@ impl Connections {
         (method, body): (Method, bool),
         out: &mut impl Egress,
     ) -> Flow {
+        if method == Method::Auth
+            && let Some(flow) = self.take_auth(key, head, body, out)
+        {
+            return flow;
+        }
         let leg = match self.leg_for(key, head, method) {
             Ok(leg) => leg,
             Err(refused) => match self.take_over(key, head, out) {
@@ -201,9 +206,10 @@ impl Connections {
         };
         let reference = self.legs.reference(leg);
         let has_content = head.content_type.is_some();
+        let is_hop = self.legs.get(leg).is_some_and(|leg| leg.is_hop);
         match method {
-            Method::Auth => self.refuse(key, reference, head, Refused::uncounted(501)),
-            Method::Send if !has_content => {
+            Method::Auth if !is_hop => self.refuse(key, reference, head, Refused::uncounted(501)),
+            Method::Send if !(has_content || is_hop && !body) => {
                 // It binds or keeps alive and is the far side's business only hop by hop.
                 let answer = self.answer(head, 200);
                 let swallow = Swallow {
@@ -214,25 +220,28 @@ impl Connections {
                 self.swallow(key, swallow);
                 Flow::On
             }
-            Method::Send if !body || head.message_id.is_none() => {
+            Method::Send if has_content && (!body || head.message_id.is_none()) => {
                 self.refuse(key, reference, head, Refused::uncounted(400))
             }
             Method::Send if self.is_for_many(leg) => self.fan(key, leg, head),
             Method::Send => match self.may_send(leg, head).and_then(|()| self.route(leg)) {
-                Ok(Some(route)) => self.forward(key, head, route, out),
+                Ok(Some(route)) if has_content => self.forward(key, head, route, out),
+                Ok(Some(route)) => self.pass_empty(key, head, route, out),
                 Ok(None) => self.wait_for_peer(key, leg),
                 Err(refused) => self.refuse(key, reference, head, refused),
             },
-            Method::Report | Method::Nickname | Method::Other => match (self.route(leg), method) {
-                (Ok(Some(route)), _) if body => self.forward(key, head, route, out),
-                (Ok(Some(route)), _) => self.pass(key, head, (route, method), out),
-                (Ok(None), Method::Report) => {
-                    let refused = Refused::new(481, DropReason::NoRemote);
-                    self.refuse(key, reference, head, refused)
+            Method::Auth | Method::Report | Method::Nickname | Method::Other => {
+                match (self.route(leg), method) {
+                    (Ok(Some(route)), _) if body => self.forward(key, head, route, out),
+                    (Ok(Some(route)), _) => self.pass(key, head, (route, method), out),
+                    (Ok(None), Method::Report) if !is_hop => {
+                        let refused = Refused::new(481, DropReason::NoRemote);
+                        self.refuse(key, reference, head, refused)
+                    }
+                    (Ok(None), _) => self.wait_for_peer(key, leg),
+                    (Err(refused), _) => self.refuse(key, reference, head, refused),
                 }
-                (Ok(None), _) => self.wait_for_peer(key, leg),
-                (Err(refused), _) => self.refuse(key, reference, head, refused),
-            },
+            }
         }
     }
 
@@ -324,7 +333,7 @@ impl Connections {
     }
 
     /// Writes a request's head with the far leg's paths; the whole frame where it has no body.
-    fn write_head(
+    pub(super) fn write_head(
         &mut self,
         head: &Head<'_>,
         route: Route,

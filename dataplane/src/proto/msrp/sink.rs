@@ -15,7 +15,9 @@ use super::connection::{Connection, Forward, Incoming, Swallow, Wait};
 use super::legs::Link;
 use super::transactions::{Opening, Ticket};
 use super::{BoundLegs, ConnectionKey, Connections, Egress, LegKey};
-use crate::limits::{MSRP_DEBT_BYTES, MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_WAITING_BYTES};
+use crate::limits::{
+    MSRP_DEBT_BYTES, MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_SINKS_NOTED, MSRP_WAITING_BYTES,
+};
 use crate::stats::DropReason;
 use crate::wire::msrp::{FailureReport, Flag};
 
@@ -412,6 +414,15 @@ impl Connections {
                 self.release(sink, key, out);
             }
         }
+        for number in 0..MSRP_SINKS_NOTED {
+            let Some(sink) = self.noted_sink(key, number) else {
+                continue;
+            };
+            let forward = self.connection(key).and_then(Connection::forward);
+            if forward.is_none_or(|forward| forward.sink != sink) {
+                self.release(sink, key, out);
+            }
+        }
     }
 
     /// Gives up the chunk that comes from a connection: `#` to the sink.
@@ -466,6 +477,7 @@ impl Connections {
         self.ready.retain(|ready| *ready != key);
         self.broken.retain(|broken| *broken != key);
         self.leaving.retain(|leaving| *leaving != key);
+        self.forget_side(key);
         lost
     }
 

@@ -259,6 +259,7 @@ impl<'a> Head<'a> {
 
     fn read_headers(&mut self) -> Result<(), HeadError> {
         let mut left = self.rest;
+        let mut wishes = Wishes::default();
         // To-Path and From-Path were the first two.
         let mut count = 2_u8;
         while !left.is_empty() {
@@ -269,10 +270,14 @@ impl<'a> Head<'a> {
             let (line, after) = take_line(left).ok_or(HeadError::Header(count))?;
             let (name, value) = header(line).ok_or(HeadError::Header(count))?;
             let to = self.rest.len().saturating_sub(after.len());
-            self.take_header(name, value, (from, to), count)?;
+            if !wishes.take(name, value, count)? {
+                self.take_header(name, value, (from, to), count)?;
+            }
             count = count.saturating_add(1);
             left = after;
         }
+        self.success_report = wishes.success.unwrap_or_default();
+        self.failure_report = wishes.failure.unwrap_or_default();
         Ok(())
     }
 
@@ -293,17 +298,6 @@ impl<'a> Head<'a> {
         } else if name.eq_ignore_ascii_case(b"Byte-Range") {
             self.byte_range_line = Some(line);
             once(&mut self.byte_range, ByteRange::parse(value).ok_or(broken)?)
-        } else if name.eq_ignore_ascii_case(b"Success-Report") {
-            self.success_report = value.eq_ignore_ascii_case(b"yes");
-            Ok(())
-        } else if name.eq_ignore_ascii_case(b"Failure-Report") {
-            self.failure_report = match value {
-                v if v.eq_ignore_ascii_case(b"yes") => FailureReport::Yes,
-                v if v.eq_ignore_ascii_case(b"no") => FailureReport::No,
-                v if v.eq_ignore_ascii_case(b"partial") => FailureReport::Partial,
-                _ => return Err(broken),
-            };
-            Ok(())
         } else if name.eq_ignore_ascii_case(b"Status") {
             once(&mut self.status, value)
         } else if name.eq_ignore_ascii_case(b"Content-Type") {
@@ -313,6 +307,39 @@ impl<'a> Head<'a> {
         } else {
             Ok(())
         }
+    }
+}
+
+/// The reports that a SEND asks for, each said once: who reads the first of two and who reads the
+/// last must not take it for different things.
+#[derive(Debug, Default)]
+struct Wishes {
+    success: Option<bool>,
+    failure: Option<FailureReport>,
+}
+
+impl Wishes {
+    /// Takes a header that is one of them; says whether it was.
+    fn take(&mut self, name: &[u8], value: &[u8], count: u8) -> Result<bool, HeadError> {
+        let broken = HeadError::Header(count);
+        if name.eq_ignore_ascii_case(b"Success-Report") {
+            let is_yes = value.eq_ignore_ascii_case(b"yes");
+            if !is_yes && !value.eq_ignore_ascii_case(b"no") {
+                return Err(broken);
+            }
+            once(&mut self.success, is_yes)?;
+        } else if name.eq_ignore_ascii_case(b"Failure-Report") {
+            let wish = match value {
+                v if v.eq_ignore_ascii_case(b"yes") => FailureReport::Yes,
+                v if v.eq_ignore_ascii_case(b"no") => FailureReport::No,
+                v if v.eq_ignore_ascii_case(b"partial") => FailureReport::Partial,
+                _ => return Err(broken),
+            };
+            once(&mut self.failure, wish)?;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 }
 

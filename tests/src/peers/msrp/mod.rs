@@ -2,6 +2,7 @@
 //! Byte-Range, reports; reads slowly when asked to.
 
 mod reader;
+mod relayed;
 mod writer;
 
 #[cfg(test)]
@@ -10,6 +11,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 use crate::peers::content::Coverage;
 use crate::peers::{identifier, sdp, tls, web};
 
+pub use relayed::Relayed;
 pub use writer::Outgoing;
 
 /// How fast a peer reads: bytes a second; `None`: as fast as it can.
@@ -90,6 +93,8 @@ struct Shared {
     writer: Mutex<TcpStream>,
     /// Answers and reports that wait for a sender to let go of the stream.
     pending: Mutex<Vec<u8>>,
+    /// It takes nothing from the kernel now.
+    stopped: AtomicBool,
 }
 
 impl Shared {
@@ -261,6 +266,7 @@ impl Peer {
             news: Condvar::new(),
             writer: Mutex::new(stream.try_clone()?),
             pending: Mutex::new(Vec::new()),
+            stopped: AtomicBool::new(false),
         });
         let (source, inside) = (stream.try_clone()?, Arc::clone(&shared));
         let thread = std::thread::spawn(move || reader::run(source, &inside, pace));
@@ -302,6 +308,17 @@ impl Peer {
     /// The connection failed.
     pub fn throw(&self, bytes: &[u8]) -> io::Result<()> {
         writer::raw(&self.shared, bytes)
+    }
+
+    /// The own path.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.shared.own
+    }
+
+    /// Stops reading, or goes on.
+    pub fn stop(&self, is_stopped: bool) {
+        self.shared.stopped.store(is_stopped, Ordering::Relaxed);
     }
 
     /// Waits until every request that waits for an answer has one.
@@ -382,6 +399,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
+        self.stop(false);
         let _gone = self.stream.shutdown(Shutdown::Both);
         if let Some(thread) = self.thread.take() {
             let _ended = thread.join();

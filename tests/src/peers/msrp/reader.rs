@@ -2,6 +2,7 @@
 
 use std::io::{self, Read as _};
 use std::net::TcpStream;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::{Pace, Received, Report, Shared, writer};
@@ -15,7 +16,8 @@ const READ: usize = 64 * 1024;
 /// Text that is kept, in bytes.
 const TEXT_MAX: usize = 64 * 1024;
 
-struct Source {
+struct Source<'a> {
+    shared: &'a Shared,
     stream: TcpStream,
     buffer: Vec<u8>,
     pace: Pace,
@@ -46,6 +48,7 @@ fn bad(what: impl Into<String>) -> io::Error {
 /// Reads until the connection ends; what is against the RFC ends up in `problems`.
 pub(super) fn run(stream: TcpStream, shared: &Shared, pace: Pace) {
     let mut source = Source {
+        shared,
         stream,
         buffer: Vec::new(),
         pace,
@@ -67,8 +70,11 @@ pub(super) fn run(stream: TcpStream, shared: &Shared, pace: Pace) {
     shared.news.notify_all();
 }
 
-impl Source {
+impl Source<'_> {
     fn fill(&mut self) -> io::Result<()> {
+        while self.shared.stopped.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let mut bytes = vec![0; READ];
         let count = self.stream.read(&mut bytes)?;
         if count == 0 {
@@ -184,7 +190,7 @@ fn find(hay: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     None
 }
 
-fn frame(source: &mut Source, head: Head, shared: &Shared) -> io::Result<()> {
+fn frame(source: &mut Source<'_>, head: Head, shared: &Shared) -> io::Result<()> {
     check_path(&head, shared);
     match head.verb.as_str() {
         "SEND" => send(source, &head, shared),
@@ -200,7 +206,7 @@ fn frame(source: &mut Source, head: Head, shared: &Shared) -> io::Result<()> {
     }
 }
 
-fn end(source: &mut Source, head: &Head) -> io::Result<u8> {
+fn end(source: &mut Source<'_>, head: &Head) -> io::Result<u8> {
     head.flag.map_or_else(|| source.body(&head.tid, |_| {}), Ok)
 }
 
@@ -224,8 +230,16 @@ fn check_path(head: &Head, shared: &Shared) {
             shared.own
         ));
     }
-    if head.field("From-Path").split(' ').next_back() != Some(shared.remote.as_str()) {
-        let from = head.field("From-Path");
+    // Behind a relay, requests have come all the way and responses to SENDs one hop.
+    let from = head.field("From-Path");
+    let (mut came, mut way) = (from.split(' '), shared.remote.split(' '));
+    let is_response = head.verb.starts_with(|first: char| first.is_ascii_digit());
+    let is_right = if is_response {
+        came.next_back() == way.next()
+    } else {
+        came.next_back() == way.next_back()
+    };
+    if !is_right {
         seen.problems
             .push(format!("From-Path {from} isn't {}", shared.remote));
     }
@@ -268,7 +282,7 @@ fn range(text: &str) -> Option<(u64, Option<u64>, Option<u64>)> {
     Some((start.checked_sub(1)?, end.parse().ok(), total.parse().ok()))
 }
 
-fn send(source: &mut Source, head: &Head, shared: &Shared) -> io::Result<()> {
+fn send(source: &mut Source<'_>, head: &Head, shared: &Shared) -> io::Result<()> {
     let failure_report = head.field("Failure-Report");
     if head.flag.is_some() {
         shared.seen().bodiless += 1;
@@ -281,7 +295,7 @@ fn send(source: &mut Source, head: &Head, shared: &Shared) -> io::Result<()> {
     Ok(())
 }
 
-fn content_send(source: &mut Source, head: &Head, shared: &Shared) -> io::Result<()> {
+fn content_send(source: &mut Source<'_>, head: &Head, shared: &Shared) -> io::Result<()> {
     let given = head.field("Byte-Range");
     let (start, end, total) = if given.is_empty() {
         (0, None, None)

@@ -1,18 +1,33 @@
-//! What a far end reads of MSRP, with code of its own (RFC 4975 §7.1, §9).
+//! What a far end reads of MSRP, frame by frame, with code of its own (RFC 4975 §7.1, §9).
+
+use std::fmt;
 
 /// A start line and headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Head {
+    /// The transaction id.
     pub id: Vec<u8>,
     /// The method, or code and comment.
     pub what: String,
     /// Whole lines, without CRLF.
     pub headers: Vec<Vec<u8>>,
+    /// Whether a body follows, an empty one too.
     pub has_body: bool,
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "MSRP {} {}", self.id.escape_ascii(), self.what)?;
+        for line in &self.headers {
+            write!(formatter, " | {}", line.escape_ascii())?;
+        }
+        Ok(())
+    }
 }
 
 impl Head {
     /// A header's value, by its name in lower case.
+    #[must_use]
     pub fn value(&self, name: &str) -> Option<String> {
         self.headers.iter().find_map(|line| {
             let line = String::from_utf8_lossy(line);
@@ -21,15 +36,28 @@ impl Head {
         })
     }
 
+    /// Whether it is a response's.
+    #[must_use]
     pub fn is_response(&self) -> bool {
         self.what.starts_with(|first: char| first.is_ascii_digit())
     }
 
+    /// The far end's response with a code alone.
+    #[must_use]
+    pub fn response_of(&self, code: u16) -> Vec<u8> {
+        self.response(&code.to_string())
+    }
+
     /// The far end's response to it.
+    ///
+    /// # Panics
+    ///
+    /// It has no paths; [`Reader`] takes no head without them.
+    #[must_use]
     pub fn response(&self, code: &str) -> Vec<u8> {
         let (to, from) = (
-            self.value("from-path").unwrap(),
-            self.value("to-path").unwrap(),
+            self.value("from-path").expect("a head has paths"),
+            self.value("to-path").expect("a head has paths"),
         );
         let id = String::from_utf8_lossy(&self.id);
         format!("MSRP {id} {code}\r\nTo-Path: {to}\r\nFrom-Path: {from}\r\n-------{id}$\r\n")
@@ -38,11 +66,51 @@ impl Head {
 }
 
 /// A whole frame.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Frame {
+    /// Its head.
     pub head: Head,
+    /// The body; `None` is another thing than an empty one.
     pub body: Option<Vec<u8>>,
+    /// The end line's flag.
     pub flag: char,
+}
+
+impl Frame {
+    /// Its octets.
+    #[must_use]
+    pub fn octets(&self) -> Vec<u8> {
+        let Head {
+            id, what, headers, ..
+        } = &self.head;
+        let mut octets = [b"MSRP ", id.as_slice(), b" ", what.as_bytes(), b"\r\n"].concat();
+        for line in headers {
+            octets.extend_from_slice(line);
+            octets.extend_from_slice(b"\r\n");
+        }
+        if let Some(body) = &self.body {
+            octets.extend([b"\r\n", body.as_slice(), b"\r\n"].concat());
+        }
+        octets.extend([b"-------", id.as_slice()].concat());
+        octets.extend(format!("{}\r\n", self.flag).bytes());
+        octets
+    }
+}
+
+impl fmt::Debug for Frame {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:?}", self.head)?;
+        if let Some(body) = &self.body {
+            let front = body.get(..200).unwrap_or(body);
+            write!(
+                formatter,
+                " || {} octets: {}",
+                body.len(),
+                front.escape_ascii()
+            )?;
+        }
+        write!(formatter, " {}", self.flag)
+    }
 }
 
 /// Reads a connection; a frame that breaks the grammar is a panic.
@@ -54,6 +122,10 @@ pub struct Reader {
 
 impl Reader {
     /// Takes bytes, and gives the heads and the frames that became complete.
+    ///
+    /// # Panics
+    ///
+    /// A frame breaks the grammar.
     pub fn push(&mut self, bytes: &[u8]) -> (Vec<Head>, Vec<Frame>) {
         self.buffer.extend_from_slice(bytes);
         let (mut heads, mut frames) = (Vec::new(), Vec::new());
@@ -79,6 +151,7 @@ impl Reader {
     }
 
     /// Whether no frame has begun that hasn't ended.
+    #[must_use]
     pub fn is_between_frames(&self) -> bool {
         self.open.is_none() && self.buffer.is_empty()
     }
