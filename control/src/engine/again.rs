@@ -144,6 +144,7 @@ impl Engine {
         let (mut message, flow) = self.in_far_dialog(session, from, request, Some(offer))?;
         // Its answer is to come in the 2xx.
         passing::without_100rel(&mut message.headers);
+        self.counters.offers_again += 1;
         self.tx.request(self.now, message, flow).ok()
     }
 

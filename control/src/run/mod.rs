@@ -408,6 +408,7 @@ impl Relay {
                 .collect(),
             sessions_begun: counters.sessions_begun,
             sessions_refused: counters.full_sessions + counters.full_ports,
+            offers_again: counters.offers_again,
             dialogs: census.dialogs,
             transactions: census.transactions,
             cdr: self.cdr.counts(),

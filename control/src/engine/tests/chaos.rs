@@ -19,19 +19,21 @@ struct Chaos {
 
 #[test]
 fn whatever_clients_and_workers_do_nothing_is_left() {
-    for seed in 0..1000 {
+    let mut again = 0;
+    for seed in 0..3000 {
         let mut chaos = Chaos::new(seed);
         for _ in 0..80 {
             chaos.step();
         }
-        chaos.end(seed);
+        again += chaos.end(seed);
     }
+    assert!(again > 50, "only {again} offers were made anew");
 }
 
 impl Chaos {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
-        let chats = random.random_ratio(1, 3);
+        let chats = random.random();
         let bench = Bench::new(|settings| {
             settings.late_offer = if random.random() {
                 LateOffer::Relay
@@ -237,7 +239,8 @@ impl Chaos {
         self.say(if side == 0 { a() } else { b() }, text);
     }
 
-    fn end(mut self, seed: u64) {
+    /// Ends everything; how many offers were made anew.
+    fn end(mut self, seed: u64) -> u64 {
         self.bench.refuse = false;
         self.bench.do_orders();
         self.bench.engine.end_all(self.bench.now);
@@ -261,6 +264,7 @@ impl Chaos {
                 .all(|load| load.sessions == 0),
             "seed {seed}"
         );
+        self.bench.engine.counters().offers_again
     }
 }
 
