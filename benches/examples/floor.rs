@@ -2,8 +2,8 @@
 //! epoll, `recv` and `sendto` can be. It knows no calls, learns nothing, checks nothing, counts
 //! nothing: whatever a relay costs beyond it is the relay's own.
 //!
-//! `floor LOCAL FAR LEGS`: leg `n` is bound to port `LOCAL + 2n`; what comes there goes out of leg
-//! `n ^ 1` to port `FAR + 2(n ^ 1)`. `cargo x compare rtp` starts it.
+//! `floor LOCAL FAR LEGS DOORS`: leg `n` is bound to port `LOCAL + 2n`; what comes there goes out of
+//! leg `m = n ^ 1` to port `FAR + 2(m mod DOORS)`. `cargo x compare rtp` starts it.
 
 use std::error::Error;
 use std::io::{ErrorKind, Write as _};
@@ -23,9 +23,10 @@ struct Leg {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
-    let mut word = || words.next().ok_or("floor LOCAL FAR LEGS");
+    let mut word = || words.next().ok_or("floor LOCAL FAR LEGS DOORS");
     let (local, far): (SocketAddr, SocketAddr) = (word()?.parse()?, word()?.parse()?);
-    let legs = open(local, far, word()?.parse()?)?;
+    let (legs, doors) = (word()?.parse()?, word()?.parse()?);
+    let legs = open(local, far, (legs, doors))?;
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     for (mark, leg) in (0..).zip(&legs) {
         epoll.add(&leg.socket, EpollEvent::new(EpollFlags::EPOLLIN, mark))?;
@@ -49,14 +50,18 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-fn open(local: SocketAddr, far: SocketAddr, legs: u16) -> Result<Vec<Leg>, Box<dyn Error>> {
+fn open(
+    local: SocketAddr,
+    far: SocketAddr,
+    (legs, doors): (u16, u16),
+) -> Result<Vec<Leg>, Box<dyn Error>> {
     let at = |first: SocketAddr, leg: u16| SocketAddr::new(first.ip(), first.port() + 2 * leg);
     let open_one = |leg| -> Result<Leg, Box<dyn Error>> {
         let socket = UdpSocket::bind(at(local, leg))?;
         socket.set_nonblocking(true)?;
         Ok(Leg {
             socket,
-            far: at(far, leg),
+            far: at(far, leg % doors.max(1)),
         })
     };
     (0..legs).map(open_one).collect()

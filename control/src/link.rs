@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use dataplane::api::{Event, Full, Order};
+use dataplane::api::{Event, Full, MsrpListen, Order};
 use dataplane::stats::Stats;
 use dataplane::worker::Handle;
 
@@ -120,10 +120,9 @@ impl Links {
     }
 
     /// Where the workers listen for MSRP.
-    pub fn msrp_listen(&self) -> impl Iterator<Item = std::net::SocketAddr> {
-        self.workers
-            .iter()
-            .flat_map(|worker| worker.handle.msrp_listen.iter().copied())
+    pub fn msrp_listen(&self) -> impl Iterator<Item = MsrpListen> {
+        let listeners = |worker: &Worker| worker.handle.msrp_listen.clone();
+        self.workers.iter().flat_map(listeners)
     }
 
     /// Ends the workers and waits for their threads.

@@ -73,6 +73,10 @@ struct DemoArgs {
 }
 
 fn main() -> ExitCode {
+    // With huge pages a call cost 28 KiB of resident memory, without them 14, and an idle relay 36
+    // MiB instead of 10: the allocator touches little of each. Where the kernel refuses, it only
+    // costs that memory.
+    let _ = nix::sys::prctl::set_thp_disable(true);
     let command = Cli::parse()
         .command
         .unwrap_or(Command::Run { config: None });

@@ -70,7 +70,14 @@ pub const MSRP_HEAD_BYTES: usize = DATAGRAM_FRAME_BYTES;
 /// Header fields of an MSRP frame.
 pub const MSRP_HEADERS: usize = 32;
 /// MSRP transactions of one worker that wait for a response.
-pub const MSRP_TRANSACTIONS: usize = 65_536;
+pub const MSRP_TRANSACTIONS: usize = 1_000_000;
+/// MSRP transactions that room is made for at a time: 1 MiB.
+pub const MSRP_TRANSACTIONS_STEP: usize = 8192;
+/// MSRP connections whose last octets are looked after in one cycle: whether the kernel has them.
+pub const MSRP_LEAVING_PER_CYCLE: usize = 256;
+/// Milliseconds after which an MSRP connection is given up that has taken nothing of what waits for
+/// it.
+pub const MSRP_STALL_MS: u64 = 60_000;
 
 const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(STREAM_FRAMES * STREAM_FRAME_BYTES >= 8 * STREAM_QUEUE_HIGH_BYTES);
@@ -100,13 +107,50 @@ pub const MSRP_PENDING_BYTES: usize = 64 * 1024;
 /// Octets of those, and of responses to a connection that doesn't read them, above which its
 /// requests are no longer read.
 pub const MSRP_PENDING_HIGH_BYTES: usize = 16 * 1024;
-/// Octets a chunk may send before it makes way for another session of the same connection.
+/// Octets that may wait for one sink of a connection that several sessions share, before the
+/// connection isn't read any more: a sink that is not to be had holds up the others only then.
+pub const MSRP_SHARED_BYTES: u64 = 256 * 1024;
+/// Legs that one leg's MSRP messages may go to.
+pub const MSRP_MEMBERS: usize = 256;
+/// Octets of a body that are gathered before they are written to many; RFC 4975 §7.1 has 2048 as
+/// the least for a chunk that isn't the last.
+pub const MSRP_FAN_BYTES: usize = 8 * 1024;
+/// Octets that may wait for one of many, before its messages fail.
+pub const MSRP_MEMBER_BYTES: u64 = 256 * 1024;
+/// MSRP legs with a bound on their silence that are looked at in one housekeeping.
+pub const MSRP_SWEPT: usize = 8192;
+/// Octets that a source may send before it makes way for another one that waits for the same
+/// connection (deficit round robin; RFC 4975 §7.1.1 asks for 2048 at least).
 pub const MSRP_QUANTUM_BYTES: u64 = 16 * 1024;
+/// Octets beyond its quantum that a source is made to sit out at most.
+pub const MSRP_DEBT_BYTES: u64 = 64 * MSRP_QUANTUM_BYTES;
+/// Octets of the body of a chunk that is gathered before it is sent; also what RFC 4975 §7.1 allows
+/// a chunk to have that isn't to be interrupted, for requests other than SEND.
+pub const MSRP_EXACT_CHUNK_BYTES: usize = 10 * 1024;
 /// Message-IDs of one leg that the far end wanted no more of (413), remembered.
 pub const MSRP_STOPPED: usize = 4;
+/// TLS and WebSocket handshakes of one worker at a time; a new one ends the oldest.
+pub const HANDSHAKES: usize = 1024;
+/// Milliseconds that those may take, from the connection on.
+pub const HANDSHAKE_MS: u64 = 10_000;
+/// Octets of an incomplete TLS record or handshake message, and what may be read before it is seen
+/// as such: a chain of certificates and two records.
+pub const TLS_PENDING_BYTES: usize = 64 * 1024;
+/// Octets of a far end's certificates; they are kept as long as their session.
+pub const TLS_CHAIN_BYTES: usize = 8 * 1024;
+/// Buffers for incomplete records that are kept for use again.
+pub const TLS_SPARE_BUFFERS: usize = 64;
+/// Octets that sealing may add to a stream frame: a record's header, nonce and tag (29 at most), a
+/// change of keys before it, and room to spare.
+pub const TLS_OVERHEAD_BYTES: usize = 256;
+/// Octets of the request that opens a WebSocket; browsers send their cookies with it.
+pub const UPGRADE_BYTES: usize = 8 * 1024;
+const _: () = assert!(TLS_PENDING_BYTES >= TLS_CHAIN_BYTES + 2 * (STREAM_FRAME_BYTES + 2048));
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
 const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
 const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
 
 const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_PENDING_BYTES);
 const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);
+const _: () = assert!(MSRP_QUANTUM_BYTES >= 2048);
+const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);

@@ -126,7 +126,7 @@ fn rtp_owner(token: Token) -> Option<(SlotRef, Side, Component)> {
         Owner::Rtp(slot, side, component) => Some((slot, side, component)),
         Owner::BytesListener(..)
         | Owner::BytesConnection(..)
-        | Owner::MsrpListener
+        | Owner::MsrpListener(_)
         | Owner::MsrpConnection(_)
         | Owner::Closing(_) => None,
     }

@@ -33,11 +33,19 @@ pub enum DropReason {
     NotBound,
     /// It is longer than a frame.
     TooLong,
+    /// A TLS or WebSocket handshake failed, or took too long.
+    Handshake,
+    /// It breaks TLS or WebSocket.
+    BrokenLayer,
+    /// Its far end's certificate is not the announced one.
+    Fingerprint,
+    /// Its connection took nothing of what waited for it for too long.
+    Stalled,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -49,6 +57,10 @@ impl DropReason {
         Self::NotMsrp,
         Self::NotBound,
         Self::TooLong,
+        Self::Handshake,
+        Self::BrokenLayer,
+        Self::Fingerprint,
+        Self::Stalled,
     ];
 
     /// Its name as a metric's label.
@@ -66,8 +78,25 @@ impl DropReason {
             Self::NotMsrp => "not_msrp",
             Self::NotBound => "not_bound",
             Self::TooLong => "too_long",
+            Self::Handshake => "handshake",
+            Self::BrokenLayer => "broken_layer",
+            Self::Fingerprint => "fingerprint",
+            Self::Stalled => "stalled",
         }
     }
+}
+
+/// The codes of MSRP responses that are counted one by one (RFC 4975 §10, RFC 4976, RFC 7701); all
+/// others together, as 0.
+pub const MSRP_CODES: [u16; 15] = [
+    200, 400, 401, 403, 404, 408, 413, 415, 423, 425, 428, 481, 501, 506, 0,
+];
+
+/// Where a code is counted in [`MSRP_CODES`].
+#[must_use]
+pub fn msrp_code(code: u16) -> usize {
+    let known = MSRP_CODES.iter().position(|known| *known == code);
+    known.unwrap_or(MSRP_CODES.len() - 1)
 }
 
 macro_rules! counters {
@@ -78,6 +107,10 @@ macro_rules! counters {
             $($(#[$doc])* pub $name: u64,)*
             /// Dropped, by [`DropReason`].
             pub drops: [u64; DropReason::ALL.len()],
+            /// MSRP responses that came, by [`MSRP_CODES`].
+            pub msrp_responses_in: [u64; MSRP_CODES.len()],
+            /// MSRP responses that were given, by [`MSRP_CODES`].
+            pub msrp_responses_out: [u64; MSRP_CODES.len()],
         }
 
         /// What a worker last published.
@@ -85,36 +118,49 @@ macro_rules! counters {
         pub struct Published {
             $($name: AtomicU64,)*
             drops: [AtomicU64; DropReason::ALL.len()],
+            msrp_responses_in: [AtomicU64; MSRP_CODES.len()],
+            msrp_responses_out: [AtomicU64; MSRP_CODES.len()],
         }
 
         impl Published {
             /// Publishes a worker's counters.
             pub fn store(&self, stats: &Stats) {
                 $(self.$name.store(stats.$name, Ordering::Relaxed);)*
-                for (to, from) in self.drops.iter().zip(stats.drops) {
-                    to.store(from, Ordering::Relaxed);
-                }
+                store_all(&self.drops, &stats.drops);
+                store_all(&self.msrp_responses_in, &stats.msrp_responses_in);
+                store_all(&self.msrp_responses_out, &stats.msrp_responses_out);
             }
 
             /// Reads what was published last.
             #[must_use]
             pub fn load(&self) -> Stats {
-                let mut drops = [0; DropReason::ALL.len()];
-                for (to, from) in drops.iter_mut().zip(&self.drops) {
-                    *to = from.load(Ordering::Relaxed);
+                Stats {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    drops: load_all(&self.drops),
+                    msrp_responses_in: load_all(&self.msrp_responses_in),
+                    msrp_responses_out: load_all(&self.msrp_responses_out),
                 }
-                Stats { $($name: self.$name.load(Ordering::Relaxed),)* drops }
             }
         }
 
         impl Stats {
-            /// Every counter but the drops, with its name.
+            /// Every counter but those of drops and codes, with its name.
             #[must_use]
             pub fn named(&self) -> Vec<(&'static str, u64)> {
                 vec![$((stringify!($name), self.$name),)*]
             }
         }
     };
+}
+
+fn store_all(to: &[AtomicU64], from: &[u64]) {
+    for (to, from) in to.iter().zip(from) {
+        to.store(*from, Ordering::Relaxed);
+    }
+}
+
+fn load_all<const N: usize>(from: &[AtomicU64; N]) -> [u64; N] {
+    from.each_ref().map(|from| from.load(Ordering::Relaxed))
 }
 
 counters! {
@@ -138,6 +184,12 @@ counters! {
     msrp_reported,
     /// MSRP transactions open now.
     msrp_open,
+    /// TLS and WebSocket handshakes that were completed.
+    handshakes,
+    /// Handshakes that were ended for a newer one, as there were too many.
+    full_handshakes,
+    /// MSRP legs that were silent for too long and lost their connection.
+    msrp_idle,
     /// Sessions now.
     sessions,
     /// Sockets now.

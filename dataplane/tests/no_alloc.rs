@@ -59,7 +59,9 @@ fn config() -> Config {
         port_last: 41_999,
         port_quiet_ms: 0,
         msrp_listen: vec!["127.0.0.1".parse().unwrap()],
-        msrp_port_first: 0,
+        msrp_ports: dataplane::api::PortChoice::only_tcp(0),
+        msrp_tls: None,
+        msrp_origins: dataplane::api::OriginPolicy::Any,
         pool: PoolSize {
             datagrams: 1024,
             streams: 64,

@@ -23,7 +23,9 @@ pub(crate) fn config() -> Config {
         port_last: 29_999,
         port_quiet_ms: 0,
         msrp_listen: Vec::new(),
-        msrp_port_first: 0,
+        msrp_ports: dataplane::api::PortChoice::only_tcp(0),
+        msrp_tls: None,
+        msrp_origins: dataplane::api::OriginPolicy::Any,
         pool: PoolSize::default(),
         seed: Some(1),
     }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use dataplane::stats::{DropReason, Stats};
+use dataplane::stats::{DropReason, MSRP_CODES, Stats};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode as encode_text;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
@@ -86,7 +86,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 23] = {
+const WORKER: [Shown; 24] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -99,6 +99,7 @@ const WORKER: [Shown; 23] = {
         ("msrp_delivered", "msrp_delivered", "Of the acknowledged: answered by the far side, or not to be answered", None, Counter),
         ("msrp_reported", "msrp_reported", "Of the acknowledged: reported to their sender as failed", None, Counter),
         ("msrp_open", "msrp_open", "MSRP transactions open", None, Gauge),
+        ("msrp_idle", "msrp_idle", "MSRP legs that were silent for too long", None, Counter),
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
         ("sockets", "sockets", "Sockets of a worker", None, Gauge),
         ("ports_free", "ports_free", "Ports of the pool that are free", None, Gauge),
@@ -127,6 +128,7 @@ fn worker_families(metrics: &Metrics) -> Vec<Family> {
         })
         .collect();
     families.push(drops(metrics));
+    families.push(msrp_responses(metrics));
     families.push(Family {
         name: "orders_waiting",
         help: "Orders that wait for a worker, as control sees them",
@@ -170,6 +172,35 @@ fn drops(metrics: &Metrics) -> Family {
     Family {
         name: "dropped",
         help: "Packets and pieces of streams that were dropped, by reason",
+        unit: None,
+        kind: Kind::Counter,
+        samples,
+    }
+}
+
+fn msrp_responses(metrics: &Metrics) -> Family {
+    let mut samples = Vec::new();
+    for (worker, (stats, backend)) in metrics.workers.iter().enumerate() {
+        let ways = [
+            ("in", stats.msrp_responses_in),
+            ("out", stats.msrp_responses_out),
+        ];
+        for (way, counts) in ways {
+            for (code, counted) in MSRP_CODES.into_iter().zip(counts) {
+                let code = if code == 0 {
+                    "other".to_owned()
+                } else {
+                    code.to_string()
+                };
+                let mut labels = worker_labels(worker, backend);
+                labels.extend([("way", way.to_owned()), ("code", code)]);
+                samples.push((labels, counted));
+            }
+        }
+    }
+    Family {
+        name: "msrp_responses",
+        help: "MSRP responses that came and that the relay gave, by code",
         unit: None,
         kind: Kind::Counter,
         samples,

@@ -7,14 +7,17 @@
 
 mod checks;
 mod error;
+mod msrp;
 mod values;
 
 pub use error::{Complaint, ConfigError};
+pub use msrp::{Msrp, Trunk, Who};
 pub use values::{
     Backend, ByeAck, Cema, LateOffer, Learn, Listen, NextHop, Protocol, Role, SilenceAction,
-    StreamKind,
+    StreamKind, Toward,
 };
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -38,6 +41,9 @@ pub struct Config {
     pub rtp: Rtp,
     /// MSRP.
     pub msrp: Msrp,
+    /// Far ends that are treated otherwise than `msrp` says, by a name of the operator's own; the
+    /// first that matches counts, in the order of the names.
+    pub trunk: BTreeMap<String, Trunk>,
     /// The operator's door.
     pub admin: Admin,
     /// Session records.
@@ -246,18 +252,6 @@ impl Default for Rtp {
             learn_same_ip: false,
         }
     }
-}
-
-/// MSRP.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Msrp {
-    /// Worker n listens on this plus n; 0: the kernel picks.
-    pub port_first: u16,
-    /// What becomes of a stream whose both ends speak CEMA (RFC 6714).
-    pub cema: Cema,
-    /// A URI is matched by its session-id alone.
-    pub match_session_id_only: bool,
 }
 
 /// The operator's door.

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
-use super::{Complaint, Config, ConfigError, DEFAULTS, Listen, Protocol, SilenceAction};
+use super::{
+    Cema, Complaint, Config, ConfigError, DEFAULTS, Listen, Protocol, SilenceAction, Toward, Who,
+};
 
 #[test]
 fn the_default_file_says_what_the_defaults_are() {
@@ -12,14 +14,14 @@ fn the_default_file_says_what_the_defaults_are() {
 fn every_setting_is_in_the_default_file_with_a_comment() {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     assert_eq!(names(defaults.keys()), fields_of(""));
-    for (section, settings) in &defaults {
+    for (section, settings) in defaults.iter().filter(|(name, _)| *name != "trunk") {
         let settings = settings.as_table().unwrap();
         assert_eq!(names(settings.keys()), fields_of(section), "in [{section}]");
     }
     let lines: Vec<&str> = DEFAULTS.lines().collect();
     for pair in lines.windows(2) {
         assert!(
-            !pair[1].contains(" = ") || pair[1].starts_with('#') || pair[0].starts_with('#'),
+            !pair[1].contains(" = ") || pair[1].starts_with('#') || pair[0].starts_with("# "),
             "no comment before {}",
             pair[1]
         );
@@ -160,6 +162,19 @@ fn settings_that_do_not_fit_are_named_with_their_line() {
         ),
         ("[media]\ndrain_ms = 32000", "media.drain_ms"),
         ("[msrp]\nport_first = 30000", "msrp.port_first"),
+        ("[msrp]\ntls_port_first = 65536", "msrp.tls_port_first"),
+        (
+            "[msrp]\nws_port_first = 2855\nport_first = 2855",
+            "msrp.ws_port_first",
+        ),
+        ("[msrp]\nkey = \"key.pem\"", "msrp.key"),
+        ("[msrp]\nws_origins = [\"chat.example\"]", "msrp.ws_origins"),
+        ("[msrp]\nchunk_octets_max = 255", "msrp.chunk_octets_max"),
+        (
+            "[msrp]\nchunk_octets_max = 10241\nchunk_exact = true",
+            "msrp.chunk_octets_max",
+        ),
+        ("[msrp]\ntoward = \"wss\"", "msrp.toward"),
         ("[admin]\nlisten = \"192.0.2.1:8060\"", "admin.listen"),
         ("[log]\nlevel = \"a=b=c\"", "log.level"),
     ];
@@ -231,6 +246,74 @@ fn complaint(text: &str) -> Complaint {
 
 fn names<'a>(keys: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
     keys.cloned().collect()
+}
+
+#[test]
+fn the_default_file_shows_every_setting_of_a_trunk() {
+    let example = super::checks::example_of_trunk();
+    let text = format!("[trunk.old-phones]\n{example}");
+    let config = Config::parse(&text).unwrap();
+    let trunk = &config.trunk["old-phones"];
+    let over = trunk.over(&config.msrp);
+    assert_eq!((over.cema, over.toward), (Cema::BackToBack, Toward::Tcp));
+    assert!(over.match_session_id_only && over.chunk_exact);
+    assert_eq!(
+        (over.chunk_octets_max, over.message_octets_max),
+        (2048, 104_857_600)
+    );
+    assert_eq!(
+        (over.octets_per_s_max, over.idle_max.as_secs()),
+        (1_000_000, 600)
+    );
+    assert_eq!(over.port_first, config.msrp.port_first);
+    let example: toml::Table = example.parse().unwrap();
+    assert_eq!(names(example.keys()), fields_of("trunk.any"));
+}
+
+#[test]
+fn a_trunk_that_does_not_fit_is_named_with_its_line() {
+    let cases = [
+        ("[trunk.core]\ntoward = \"tcp\"", "trunk.core.match"),
+        ("[trunk.core]\nmatch = []", "trunk.core.match"),
+        (
+            "[trunk.core]\nchunk_octets_max = 20\nmatch = [\"core.example\"]",
+            "trunk.core.chunk_octets_max",
+        ),
+        (
+            "[trunk.core]\ntoward = \"ws\"\nmatch = [\"core.example\"]",
+            "trunk.core.toward",
+        ),
+        ("[trunk.core]\nmatch = [\"192.0.2.0/33\"]", "trunk.match"),
+        ("[trunk.core]\nmatch = [\"no host\"]", "trunk.match"),
+    ];
+    for (text, key) in cases {
+        let complaint = complaint(text);
+        assert_eq!(complaint.key.as_deref(), Some(key), "{text}\n{complaint}");
+        assert!(complaint.way_out.contains("For example"), "{complaint}");
+    }
+    let complaint = complaint("[trunk.core]\nmatch = [\"core.example\"]\nchunk_octet_max = 1\n");
+    assert_eq!(complaint.line, 3);
+    assert_eq!(complaint.way_out, "did you mean chunk_octets_max?");
+}
+
+#[test]
+fn a_trunk_knows_its_far_ends() {
+    let is = |who: &str, address: &str, host: &str| {
+        Who::try_from(who.to_owned())
+            .unwrap()
+            .is(address.parse().unwrap(), host)
+    };
+    assert!(is("192.0.2.7", "192.0.2.7", ""));
+    assert!(!is("192.0.2.7", "192.0.2.8", ""));
+    assert!(is("192.0.2.0/24", "192.0.2.200", "") && is("0.0.0.0/0", "192.0.2.200", ""));
+    assert!(is("192.0.2.0/24", "::ffff:192.0.2.1", ""));
+    assert!(!is("192.0.2.0/24", "192.0.3.1", "") && !is("0.0.0.0/0", "2001:db8::1", ""));
+    assert!(is("2001:db8::/32", "2001:db8:1::1", "") && !is("2001:db8::/32", "2001:db9::1", ""));
+    assert!(is("::/0", "2001:db8::1", ""));
+    assert!(is("Example.org", "192.0.2.1", "example.org"));
+    assert!(is("example.org", "192.0.2.1", "sbc.EXAMPLE.org"));
+    assert!(!is("example.org", "192.0.2.1", "badexample.org"));
+    assert!(!is("example.org", "192.0.2.1", "org"));
 }
 
 /// The fields that serde knows of a section, out of its own message about an unknown one.

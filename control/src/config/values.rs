@@ -230,6 +230,46 @@ pub enum Cema {
     BackToBack,
 }
 
+/// What carries MSRP towards a far end that is offered a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Toward {
+    /// TCP or TLS, as secure as it was offered to the relay.
+    #[default]
+    Same,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+    /// A WebSocket.
+    Ws,
+    /// A WebSocket over TLS.
+    Wss,
+}
+
+/// Reads a first port; -1 is none.
+pub(super) fn port_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
+    match i32::deserialize(from)? {
+        -1 => Ok(None),
+        port => u16::try_from(port).map(Some).map_err(|_| {
+            let came = Unexpected::Signed(i64::from(port));
+            D::Error::invalid_value(
+                came,
+                &"a port, 0 for one that the kernel picks, or -1 for none",
+            )
+        }),
+    }
+}
+
+/// Reads a setting that may be left out.
+pub(super) fn given<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(from).map(Some)
+}
+
 pub(super) fn millis<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     u32::deserialize(from).map(|count| Duration::from_millis(u64::from(count)))
 }

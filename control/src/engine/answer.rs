@@ -4,6 +4,7 @@ use bytes::Bytes;
 use dataplane::api::{Act, Side};
 
 use super::Engine;
+use super::again::settle;
 use super::closing::Why;
 use super::invite::{is_reliable, not_acceptable, push_release, replace_or_drop, union};
 use super::orders::After;
@@ -12,8 +13,17 @@ use crate::cpm::{body, passing};
 use crate::media::Refused;
 use crate::sip::{Dialog, Message, Name, Text};
 
-/// What the worker has to do for an answer, and the SDP for side A; or why it can't be taken.
-type FinalAnswer = Result<(Vec<Act>, Option<Bytes>), Refused>;
+/// What follows from an answer; or why it can't be taken.
+type FinalAnswer = Result<Final, Refused>;
+
+/// What follows from side B's final answer.
+enum Final {
+    /// The worker has to do this, and then side A is given its SDP.
+    Settled(Vec<Act>, Option<Bytes>),
+    /// The worker has to do this, and side B has to be offered anew first.
+    Again(Vec<Act>),
+}
+
 impl Engine {
     pub(super) fn on_provisional(
         &mut self,
@@ -66,19 +76,22 @@ impl Engine {
             return session.answer_given.clone();
         }
         let answered = exchange.proposal.answer(sdp).ok()?;
-        session.answer_given = Some(answered.to_offerer.clone());
-        let mut acts = answered.acts;
-        if is_reliable(response) {
-            // RFC 3262 §5: the answer in a reliable provisional response is the final one.
-            if let Some(exchange) = session.exchange.take() {
-                let gone = exchange.proposal.commit(&mut session.media);
-                push_release(&mut acts, union(gone, answered.refused));
-            }
+        // RFC 3262 §5: the answer in a reliable provisional response is the final one; while it is
+        // early, nothing can be offered anew.
+        if is_reliable(response) && answered.offer_again {
+            return None;
         }
+        let to_offerer = answered.to_offerer.clone();
+        session.answer_given = Some(to_offerer.clone());
+        let settled = session.exchange.take_if(|_| is_reliable(response));
+        let acts = match settled {
+            Some(exchange) => settle(session, exchange, answered),
+            None => answered.acts,
+        };
         if !acts.is_empty() {
             self.order(session, acts, After::Nothing);
         }
-        Some(answered.to_offerer)
+        Some(to_offerer)
     }
 
     /// The tag by which side A knows the early dialog that a response of side B belongs to.
@@ -104,10 +117,7 @@ impl Engine {
             first
         } else {
             let tag = self.tx.new_tag();
-            let key = DialogKey {
-                call_id: session.leg(Side::A).call_id.clone(),
-                local_tag: tag.clone(),
-            };
+            let key = DialogKey::kept(&session.leg(Side::A).call_id, &tag);
             self.dialogs.insert(
                 key,
                 Place {
@@ -184,7 +194,11 @@ impl Engine {
                 self.bye_to(session, Side::B, None);
                 self.fail(session, invite.server, answer);
             }
-            Ok((acts, given)) => {
+            Ok(Final::Again(acts)) => {
+                session.stage = Stage::Answering(invite);
+                self.offer_invite_again(session, acts, to_a);
+            }
+            Ok(Final::Settled(acts, given)) => {
                 if sdp.is_some() {
                     replace_or_drop(&mut to_a, given.as_ref());
                 }
@@ -226,10 +240,13 @@ impl Engine {
                     return Err(Refused::not_acceptable(399, "another fork was answered"));
                 }
                 let answered = proposal.answer(&answer)?;
+                if answered.offer_again {
+                    return Err(Refused::not_acceptable(399, "another fork was answered"));
+                }
                 let gone = proposal.commit(&mut session.media);
                 let mut acts = answered.acts;
                 push_release(&mut acts, union(gone, answered.refused));
-                Ok((acts, Some(answered.to_offerer)))
+                Ok(Final::Settled(acts, Some(answered.to_offerer)))
             });
         Some(replaced)
     }
@@ -241,24 +258,31 @@ impl Engine {
             .exchange
             .take_if(|exchange| exchange.carrier == Carrier::Invite);
         let Some(mut exchange) = of_invite else {
-            return Ok((Vec::new(), session.answer_given.clone()));
+            return Ok(Final::Settled(Vec::new(), session.answer_given.clone()));
         };
         let Some(sdp) = sdp else {
             if session.answer_given.is_none() {
                 return Err(Refused::not_acceptable(399, "the answer has no SDP"));
             }
             // The 18x had it: not reliable, but the only answer there is.
+            if exchange.proposal.is_to_be_offered_again() {
+                session.exchange = Some(exchange);
+                return Ok(Final::Again(Vec::new()));
+            }
             let gone = exchange.proposal.commit(&mut session.media);
             let mut acts = Vec::new();
             push_release(&mut acts, gone);
-            return Ok((acts, None));
+            return Ok(Final::Settled(acts, None));
         };
         let answered = exchange.proposal.answer(sdp)?;
-        let gone = exchange.proposal.commit(&mut session.media);
-        let mut acts = answered.acts;
-        push_release(&mut acts, union(gone, answered.refused));
-        session.answer_given = Some(answered.to_offerer.clone());
-        Ok((acts, Some(answered.to_offerer)))
+        if answered.offer_again {
+            session.exchange = Some(exchange);
+            return Ok(Final::Again(answered.acts));
+        }
+        let to_offerer = answered.to_offerer.clone();
+        session.answer_given = Some(to_offerer.clone());
+        let acts = settle(session, exchange, answered);
+        Ok(Final::Settled(acts, Some(to_offerer)))
     }
 
     /// The answer is in force: side A gets its 2xx.
@@ -271,6 +295,7 @@ impl Engine {
         self.respond(invite.server, response);
         self.counters.sessions_answered += 1;
         session.facts.answered = Some(self.now);
+        session.gather_texts();
         let expires = session.expires;
         self.set_deadline_at(session, expires);
         match session.deferred.take() {

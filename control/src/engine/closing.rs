@@ -299,11 +299,8 @@ impl Engine {
             }
             // The near side needn't wait longer; the far side's BYE goes on until Timer F.
             Stage::Closing(_) => self.answer_bye(session, None),
-            Stage::Opening(_)
-            | Stage::Answering(_)
-            | Stage::Failing
-            | Stage::Cancelled { .. }
-            | Stage::Ended => {}
+            Stage::Answering(_) => self.give_up_again(session),
+            Stage::Opening(_) | Stage::Failing | Stage::Cancelled { .. } | Stage::Ended => {}
         }
     }
 

@@ -10,8 +10,8 @@ use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Se
 use super::{Engine, LateOffer, Purpose};
 use crate::cpm::participating::Role;
 use crate::cpm::{body, passing, routing};
-use crate::media::{Media, Refused};
-use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, ServerKey, Text};
+use crate::media::{Media, Refused, Trunk};
+use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, NameAddr, ServerKey, Text, Uri};
 
 impl Engine {
     /// Begins a session: reads the offer and has its ports bound.
@@ -51,10 +51,7 @@ impl Engine {
         self.counters.sessions_begun += 1;
         self.invites.insert(key, session.id);
         let a = session.leg(Side::A);
-        let dialog = DialogKey {
-            call_id: a.call_id.clone(),
-            local_tag: a.local_tag.clone(),
-        };
+        let dialog = DialogKey::kept(&a.call_id, &a.local_tag);
         self.dialogs.insert(
             dialog,
             Place {
@@ -95,6 +92,7 @@ impl Engine {
             forks: Vec::new(),
             in_force: None,
         };
+        let trunks = self.trunks(request, (from, to));
         let contact = request
             .headers
             .values(Name::Contact)
@@ -122,13 +120,14 @@ impl Engine {
             id,
             worker: 0,
             role,
-            media: Media::new(self.settings.media.clone(), id.0),
+            media: Media::between(self.settings.media.clone(), id.0, trunks),
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
             invite_servers: vec![key],
             invite_client: None,
             tags_to_a: Vec::new(),
             exchange: None,
+            again: None,
             relayed: Vec::new(),
             deferred: None,
             facts: Facts::of(request, role, self.now),
@@ -139,6 +138,18 @@ impl Engine {
             reported: Vec::new(),
             silent: [StreamSet::default(); 2],
         }))
+    }
+
+    /// How the caller's and the called far end are treated.
+    fn trunks(&self, request: &Message, (from, to): (Flow, Flow)) -> [Trunk; 2] {
+        let msrp = &self.settings.media.msrp;
+        let caller = request.headers.get(Name::From).unwrap_or_default();
+        let caller = NameAddr::parse(caller).map_or("", |address| address.uri);
+        let called = request.request_uri().unwrap_or_default();
+        [(from, caller), (to, called)].map(|(flow, uri)| {
+            let host = Uri::parse(uri).map_or("", |uri| uri.host);
+            msrp.trunk_of(flow.remote.ip(), host)
+        })
     }
 
     /// Reads the INVITE's offer into the session's exchange; gives the acts that bind its ports.
@@ -217,10 +228,7 @@ impl Engine {
         let message = self.invite_to_b(session, &invite.request, offer.as_ref());
         let b = session.leg(Side::B);
         let flow = b.flow;
-        let dialog = DialogKey {
-            call_id: b.call_id.clone(),
-            local_tag: b.local_tag.clone(),
-        };
+        let dialog = DialogKey::kept(&b.call_id, &b.local_tag);
         match self.tx.request(self.now, message, flow) {
             Err(_) => {
                 let mut response = Message::response(&invite.request, 503, "Service Unavailable");

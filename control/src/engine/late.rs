@@ -3,6 +3,7 @@
 use dataplane::api::{Act, Refusal, Side};
 
 use super::Engine;
+use super::again::settle;
 use super::closing::Why;
 use super::orders::After;
 use super::session::{Carrier, Exchange, Relayed, Session, Stage};
@@ -185,19 +186,15 @@ impl Engine {
             return;
         };
         let answered = body::sdp(ack).and_then(|sdp| exchange.proposal.answer(&sdp).ok());
-        let Some(answered) = answered else {
+        // Its ACK ended the INVITE that could have carried another offer.
+        let Some(answered) = answered.filter(|answered| !answered.offer_again) else {
             self.send_ack(session, offerer, seq, None);
             self.close(session, None, Why::NotAcceptable);
             return;
         };
-        let gone = exchange.proposal.commit(&mut session.media);
-        let mut acts = answered.acts;
-        super::invite::push_release(&mut acts, super::invite::union(gone, answered.refused));
-        let after = After::LateAnswered {
-            offerer,
-            seq,
-            sdp: answered.to_offerer,
-        };
+        let sdp = answered.to_offerer.clone();
+        let acts = settle(session, exchange, answered);
+        let after = After::LateAnswered { offerer, seq, sdp };
         self.order(session, acts, after);
     }
 }

@@ -7,6 +7,7 @@
 //! | [`requests`] | which procedure a request belongs to |
 //! | [`invite`], [`answer`] | a session from its INVITE to its answer, as B2BUA |
 //! | [`failing`] | a session that does not come about |
+//! | [`again`] | an offer made anew, as the answer to the first one can't be used |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
 //! | [`proxy`] | requests and sessions that are proxied |
@@ -14,6 +15,7 @@
 //! | [`session`] | what is kept of a session |
 //! | [`views`] | what the operator sees |
 
+mod again;
 mod answer;
 mod closing;
 mod failing;
@@ -69,6 +71,8 @@ pub enum Output {
 enum Purpose {
     /// The INVITE that makes a session.
     Invite(SessionId),
+    /// The offer made anew to side B before the session's answer is given.
+    Again(SessionId),
     /// A request of one side, passed on to the other.
     Relayed(SessionId),
     /// A BYE that ends a session's leg.
@@ -324,6 +328,12 @@ impl Engine {
         };
         match *purpose {
             Purpose::Invite(session) => self.on_invite_response(session, key, response),
+            Purpose::Again(session) => {
+                if last {
+                    self.clients.remove(&key);
+                }
+                self.on_again_response(session, key, response);
+            }
             Purpose::Relayed(session) => {
                 if last {
                     self.clients.remove(&key);
@@ -351,6 +361,7 @@ impl Engine {
         };
         match purpose {
             Purpose::Invite(session) => self.on_invite_failed(session, key, code),
+            Purpose::Again(session) => self.on_again_failed(session, key),
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
             Purpose::Proxied => self.on_proxied_failed(key, code),

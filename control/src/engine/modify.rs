@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use dataplane::api::{Act, Refusal, SessionId, Side};
 
+use super::again::settle;
 use super::closing::Why;
-use super::invite::{is_reliable, not_acceptable, push_release, replace_or_drop, union};
+use super::invite::{is_reliable, not_acceptable, replace_or_drop};
 use super::orders::After;
 use super::session::{Carrier, Exchange, Relayed, Session, Stage};
 use super::{Engine, Purpose};
@@ -272,7 +273,7 @@ impl Engine {
     }
 
     /// A request of one side, made anew in the other side's dialog.
-    fn in_far_dialog(
+    pub(super) fn in_far_dialog(
         &self,
         session: &mut Session,
         from: Side,
@@ -420,22 +421,24 @@ impl Engine {
     ) -> Option<Bytes> {
         let carried = |exchange: &mut Exchange| exchange.carrier == Carrier::Request(server);
         let mut exchange = session.exchange.take_if(carried)?;
-        let Ok(answered) = exchange.proposal.answer(sdp) else {
+        let answered = exchange.proposal.answer(sdp).ok();
+        // While it is early, nothing can be offered anew.
+        let Some(answered) = answered.filter(|answered| !answered.offer_again) else {
             session.exchange = Some(exchange);
             return None;
         };
-        let gone = exchange.proposal.commit(&mut session.media);
-        let mut acts = answered.acts;
-        push_release(&mut acts, union(gone, answered.refused));
+        let to_offerer = answered.to_offerer.clone();
+        let acts = settle(session, exchange, answered);
         if !acts.is_empty() {
             self.order(session, acts, After::Nothing);
         }
-        Some(answered.to_offerer)
+        Some(to_offerer)
     }
 
     /// The answer to an offer inside the session has come.
     fn on_offer_answer(&mut self, session: &mut Session, relayed: Relayed, response: Message) {
         let to = relayed.from.other();
+        // An UPDATE's needs none.
         if relayed.method == Method::Invite {
             self.acknowledge(session, to, &response, None);
         }
@@ -448,16 +451,19 @@ impl Engine {
         match answered {
             Err(refused) => {
                 session.exchange = Some(exchange);
-                self.abandon(session);
-                let failed = not_acceptable(&relayed.request, &refused);
-                self.refuse(relayed.server, failed);
+                self.refuse_answer(session, &relayed, &refused);
+            }
+            Ok(answered) if answered.offer_again => {
+                session.exchange = Some(exchange);
+                if let Err(relayed) = self.offer_request_again(session, answered.acts, relayed) {
+                    let refused = Refused::not_acceptable(399, "MSRP answer lacks msrp-cema");
+                    self.refuse_answer(session, &relayed, &refused);
+                }
             }
             Ok(answered) => {
-                let gone = exchange.proposal.commit(&mut session.media);
-                let mut acts = answered.acts;
-                push_release(&mut acts, union(gone, answered.refused));
                 let mut response = response;
                 response.body = body::replace_sdp(&response, &answered.to_offerer);
+                let acts = settle(session, exchange, answered);
                 if acts.is_empty() {
                     self.on_offer_answered(session, Ready { relayed, response }, None);
                 } else {
@@ -470,6 +476,14 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// An answer can't be taken: the exchange is off, and its offerer is told.
+    fn refuse_answer(&mut self, session: &mut Session, relayed: &Relayed, refused: &Refused) {
+        self.untrack_invite(session, relayed.server);
+        self.abandon(session);
+        let failed = not_acceptable(&relayed.request, refused);
+        self.refuse(relayed.server, failed);
     }
 
     pub(super) fn on_offer_answered(

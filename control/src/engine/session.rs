@@ -5,6 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 
+use super::again::Again;
 use super::closing::Closing;
 use crate::cpm::participating::Role;
 use crate::media::{Media, Proposal};
@@ -45,6 +46,8 @@ pub(super) struct Session {
     pub deferred: Option<Deferred>,
     /// The offer that waits for its answer, if one does.
     pub exchange: Option<Exchange>,
+    /// The answer to side A that waits for another one of side B.
+    pub again: Option<Box<Again>>,
     /// Requests passed on that wait for their response.
     pub relayed: Vec<Relayed>,
     pub facts: Facts,
@@ -221,7 +224,46 @@ impl Facts {
     }
 }
 
+impl DialogKey {
+    /// A key of its own memory, for as long as the dialog may last.
+    pub(super) fn kept(call_id: &Text, local_tag: &Text) -> Self {
+        let (mut call_id, mut local_tag) = (call_id.clone(), local_tag.clone());
+        Text::gather([&mut call_id, &mut local_tag]);
+        Self { call_id, local_tag }
+    }
+}
+
 impl Session {
+    /// Lets go of the messages that the session's texts are pieces of: a call may last for hours.
+    pub(super) fn gather_texts(&mut self) {
+        let legs = self.legs.iter_mut().flat_map(|leg| {
+            let dialog = leg.dialog.iter_mut().flat_map(|dialog| {
+                let own = [
+                    &mut dialog.call_id,
+                    &mut dialog.local_tag,
+                    &mut dialog.remote_tag,
+                    &mut dialog.local,
+                    &mut dialog.remote,
+                    &mut dialog.remote_target,
+                ];
+                own.into_iter().chain(dialog.route_set.iter_mut())
+            });
+            [&mut leg.call_id, &mut leg.local_tag]
+                .into_iter()
+                .chain(leg.contact.iter_mut())
+                .chain(dialog)
+        });
+        let facts = [
+            &mut self.facts.conversation_id,
+            &mut self.facts.contribution_id,
+            &mut self.facts.served_user,
+            &mut self.facts.peer,
+        ];
+        let facts = facts.into_iter().flatten();
+        Text::gather(legs.chain(facts).chain(self.tags_to_a.iter_mut()));
+        self.tags_to_a.shrink_to_fit();
+    }
+
     pub(super) fn leg(&self, side: Side) -> &Leg {
         &self.legs[side.index()]
     }

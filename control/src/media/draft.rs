@@ -2,12 +2,15 @@
 
 use std::net::IpAddr;
 
-use dataplane::api::{LegLocal, Side, StreamSet};
+use dataplane::api::{LegLocal, MsrpTransport, Side, StreamSet};
 use dataplane::limits::STREAMS_PER_SESSION;
 
-use super::far::{self, Why};
+use super::far::{self, Setup, Why};
+use super::join::Ends;
+use super::msrp;
 use super::stream::{Make, Stream};
-use super::{Cema, Ledger, Media, Policy, Refused, Settings, Slot};
+use super::trunk::Terms;
+use super::{Ledger, Media, Policy, Refused, Slot};
 use crate::sdp::{Connection, MediaDescription, Proto, Sdp};
 
 /// One m-line of a proposal.
@@ -28,10 +31,24 @@ pub(super) enum Fate {
 }
 
 /// A stream that is offered.
+///
+/// One that is offered with CEMA may become either kind, as its answer has CEMA or not, so both are
+/// opened: the bytes', whose port c= and m= name, and a back-to-back one beside it, which costs no
+/// port. A far side without CEMA was told the offerer's path and certificate then, so it is offered
+/// the stream anew, with the relay's own.
+///
+/// ```text
+/// bytes ──answer with CEMA──▶ both ends joined
+///   └────answer without──▶ back to back, offerer joined ──offered anew──▶ settled, both ends joined
+/// ```
 #[derive(Debug)]
 pub(super) struct Offered {
     pub(super) stream: Stream,
-    pub(super) stage: Stage,
+    stage: Stage,
+    /// What the line may become instead.
+    other: Option<(Stream, Stage)>,
+    /// The far side was offered anew what was chosen: there is no way back.
+    is_settled: bool,
     /// The latest answer accepted it.
     pub(super) is_accepted: bool,
 }
@@ -47,7 +64,95 @@ pub(super) enum Stage {
     Ordered,
 }
 
+impl Offered {
+    fn new(stream: Stream, stage: Stage) -> Self {
+        Self {
+            stream,
+            stage,
+            other: None,
+            is_settled: false,
+            is_accepted: false,
+        }
+    }
+
+    /// Takes the kind of stream that an answer chooses; which ends it joins.
+    pub(super) fn choose(
+        &mut self,
+        offered: &MediaDescription,
+        answered: &MediaDescription,
+    ) -> Result<Ends, Why> {
+        let is_bytes = matches!(self.stream.make, Make::Bytes { .. });
+        let is_open = offered.has("msrp-cema") && (is_bytes || self.other.is_some());
+        if !is_open || self.is_settled {
+            return Ok(Ends::Both);
+        }
+        let passes = answered.has("msrp-cema");
+        if is_bytes != passes {
+            let (stream, stage) = self.other.take().ok_or(Why::NoCema)?;
+            let stream = std::mem::replace(&mut self.stream, stream);
+            self.other = Some((stream, std::mem::replace(&mut self.stage, stage)));
+        }
+        Ok(if passes { Ends::Both } else { Ends::Offerer })
+    }
+
+    /// Whether only the offerer's end is joined.
+    fn is_to_be_offered_again(&self) -> bool {
+        let is_chosen = matches!(self.stream.make, Make::Msrp(_)) && self.other.is_some();
+        self.is_accepted && is_chosen && !self.is_settled
+    }
+
+    /// The far side is offered what was chosen, where an answer has chosen.
+    pub(super) fn settle_on_choice(&mut self, far: Side) {
+        if self.is_to_be_offered_again() {
+            self.is_settled = true;
+            self.stream.cema[far.index()] = Some(false);
+        }
+    }
+
+    /// The streams that it may become.
+    pub(super) fn streams_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
+        let other = self.other.as_mut().map(|(stream, _)| stream);
+        std::iter::once(&mut self.stream).chain(other)
+    }
+
+    /// Those that the worker is to be told of, once.
+    pub(super) fn take_planned(&mut self) -> impl Iterator<Item = &Stream> {
+        let other = self.other.as_mut().map(|(stream, stage)| (&*stream, stage));
+        let both = std::iter::once((&self.stream, &mut self.stage)).chain(other);
+        both.filter_map(|(stream, stage)| {
+            let is_planned = *stage == Stage::Planned;
+            is_planned.then(|| {
+                *stage = Stage::Ordered;
+                stream
+            })
+        })
+    }
+
+    /// Those that were opened for this offer.
+    pub(super) fn opened(&self) -> StreamSet {
+        let other = self.other.as_ref().map(|(stream, stage)| (stream, stage));
+        let both = std::iter::once((&self.stream, &self.stage)).chain(other);
+        both.filter(|(_, stage)| **stage == Stage::Ordered)
+            .fold(StreamSet::default(), |set, (stream, _)| set.with(stream.id))
+    }
+}
+
 impl Draft {
+    /// The transport protocol that the far side's answer must have.
+    pub(super) fn far_proto(&self, far: Side) -> Proto {
+        match self.offered().map(|offered| offered.stream.make) {
+            Some(Make::Msrp(transports)) => Proto::Msrp {
+                tls: transports[far.index()].is_secure(),
+            },
+            Some(Make::Rtp { .. } | Make::Bytes { .. }) | None => self.line.proto(),
+        }
+    }
+
+    /// See [`super::Answered::offer_again`].
+    pub(super) fn is_to_be_offered_again(&self) -> bool {
+        self.offered().is_some_and(Offered::is_to_be_offered_again)
+    }
+
     pub(super) fn offered(&self) -> Option<&Offered> {
         match &self.fate {
             Fate::Offered(offered) => Some(offered),
@@ -83,10 +188,11 @@ pub(super) fn drafts(
     policy: Policy,
 ) -> Result<Vec<Draft>, Refused> {
     let drafter = Drafter {
-        settings: &media.settings,
+        terms: &media.terms,
         ledger: &media.ledger,
         from,
         far_is_v6: media.spoken[from.other().index()].is_v6,
+        is_repeated: media.spoken[from.index()].heard == *offer.origin(),
         offer,
     };
     let mut in_use = media.live();
@@ -104,6 +210,7 @@ pub(super) fn drafts(
         let line = line.disabled();
         drafts.push(Draft { line, fate });
     }
+    drafter.plan_others(&mut drafts, &mut in_use);
     let offers_any = drafts.iter().any(|draft| draft.offered().is_some());
     let left_out = media.slots.iter().skip(drafts.len()).map(|slot| Draft {
         line: slot.line.clone(),
@@ -127,10 +234,12 @@ pub(super) fn speaks_v6(sdp: &Sdp) -> Option<bool> {
 }
 
 struct Drafter<'a> {
-    settings: &'a Settings,
+    terms: &'a Terms,
     ledger: &'a Ledger,
     from: Side,
     far_is_v6: Option<bool>,
+    /// The offerer says that it offers what it said last (RFC 3264 §8).
+    is_repeated: bool,
     offer: &'a Sdp,
 }
 
@@ -156,11 +265,28 @@ impl Drafter<'_> {
             Some(known) if is_held => (known.clone(), Stage::Kept),
             _ => self.keep_or_plan(line, make, known, in_use)?,
         };
-        Ok(Fate::Offered(Box::new(Offered {
-            stream,
-            stage,
-            is_accepted: false,
-        })))
+        Ok(Fate::Offered(Box::new(Offered::new(stream, stage))))
+    }
+
+    /// Plans what streams become whose answer lacks CEMA; after all else, as they may do without.
+    /// A repeated offer only refreshes the session: its answer has CEMA as it had.
+    fn plan_others(&self, drafts: &mut [Draft], in_use: &mut StreamSet) {
+        for (draft, line) in drafts.iter_mut().zip(self.offer.media()) {
+            let Some(offered) = draft.offered_mut() else {
+                continue;
+            };
+            let is_bytes = matches!(offered.stream.make, Make::Bytes { .. });
+            let is_refreshed = self.is_repeated && offered.stage == Stage::Kept;
+            if !is_bytes || is_refreshed || !line.has("msrp-cema") {
+                continue;
+            }
+            let transport = msrp::path(line).and_then(|(_, hop)| self.carry(line, hop.transport));
+            let other = transport.and_then(|transport| {
+                let make = Make::Msrp([transport; 2]);
+                self.plan(line, make, offered.stream.local_ip, in_use)
+            });
+            offered.other = other.ok().map(|stream| (stream, Stage::Planned));
+        }
     }
 
     /// The stream that goes on, unless its client has changed its family; else a new one.
@@ -201,6 +327,7 @@ impl Drafter<'_> {
             local_ip,
             local: [LegLocal::Unbound, LegLocal::Unbound],
             told: [None, None],
+            cema: [None, None],
         })
     }
 
@@ -215,41 +342,71 @@ impl Drafter<'_> {
                 Ok(Make::Rtp { mux_only })
             }
             Proto::Bfcp { tls } => Ok(Make::Bytes { tls }),
-            Proto::Msrp { tls } => {
-                // A session that began back to back stays so: the other side doesn't know CEMA.
-                let is_back_to_back = known.is_some_and(|known| known.make == Make::Msrp);
-                if self.settings.cema == Cema::PassThrough
-                    && line.has("msrp-cema")
-                    && !is_back_to_back
-                {
-                    Ok(Make::Bytes { tls })
-                } else if tls {
-                    // A leg of its own would need a certificate that the far end trusts.
-                    Err(Why::Transport)
-                } else {
-                    far::msrp_path(line)?;
-                    Ok(Make::Msrp)
-                }
-            }
+            Proto::Msrp { tls } => self.make_msrp(line, tls, known),
             Proto::Other => Err(Why::Transport),
         }
+    }
+
+    fn make_msrp(
+        &self,
+        line: &MediaDescription,
+        tls: bool,
+        known: Option<&Stream>,
+    ) -> Result<Make, Why> {
+        let near = msrp::path(line).map(|(_, hop)| hop.transport);
+        let known = match known.map(|known| known.make) {
+            Some(Make::Msrp(transports)) => Some(transports),
+            Some(Make::Rtp { .. } | Make::Bytes { .. }) | None => None,
+        };
+        // A session that began back to back stays so: the other side doesn't know CEMA.
+        if line.has("msrp-cema") && known.is_none() && self.passes(near) {
+            return Ok(Make::Bytes { tls });
+        }
+        let near = self.carry(line, near?)?;
+        let (from, to) = (self.from, self.from.other());
+        let mut transports = [near; 2];
+        transports[to.index()] = match known {
+            Some(known) if known[from.index()] == near => known[to.index()],
+            Some(_) | None => self.terms.carry(self.terms.transport(to, near))?,
+        };
+        Ok(Make::Msrp(transports))
+    }
+
+    /// Whether the bytes of a CEMA stream may pass; what carries it is nothing to them, unless one
+    /// side is to have another transport than the other.
+    fn passes(&self, near: Result<MsrpTransport, Why>) -> bool {
+        let is_same = near.map_or(true, |near| {
+            !msrp::is_web(near) && self.terms.transport(self.from.other(), near) == near
+        });
+        is_same && self.terms.passes()
+    }
+
+    /// Refuses what can't carry a line of the offerer.
+    fn carry(&self, line: &MediaDescription, near: MsrpTransport) -> Result<MsrpTransport, Why> {
+        let setup = Setup::of(self.offer, line);
+        // A WebSocket client can't be connected to (RFC 7977 §5).
+        if msrp::is_web(near) && setup == Some(Setup::Passive) {
+            return Err(Why::Transport);
+        }
+        if near.is_secure() {
+            self.terms.fingerprint(self.offer, line)?;
+        }
+        self.terms.carry(near)
     }
 
     /// The relay's addresses for a line, of side A and side B: each of the family that the side
     /// itself speaks, as far as known.
     fn local_ip(&self, line: &MediaDescription, make: Make) -> Result<[IpAddr; 2], Why> {
         let connection = self.offer.connection(line).ok_or(Why::Address)?;
-        let near = self
-            .settings
-            .address(connection.is_v6)
-            .ok_or(Why::Address)?;
+        let settings = &self.terms.settings;
+        let near = settings.address(connection.is_v6).ok_or(Why::Address)?;
         // Only a leg that connects needs an address; a name will do for one that waits.
         if matches!(make, Make::Rtp { .. }) && connection.ip.is_none() {
             return Err(Why::Address);
         }
         let far = self
             .far_is_v6
-            .and_then(|is_v6| self.settings.address(is_v6))
+            .and_then(|is_v6| settings.address(is_v6))
             .unwrap_or(near);
         Ok(match self.from {
             Side::A => [near, far],

@@ -20,8 +20,10 @@ pub(super) enum Why {
     Multicast,
     /// Its `a=path` isn't there or isn't an MSRP path.
     Path,
-    /// It was offered with CEMA, and answered without (RFC 6714).
+    /// It was offered with CEMA and answered without (RFC 6714), where no other way is left.
     NoCema,
+    /// It is to be over TLS, and its `a=fingerprint` is missing or of no use (RFC 8122).
+    Fingerprint,
     /// The session has as many streams as it may have.
     TooMany,
 }
@@ -36,6 +38,7 @@ impl Why {
             Self::Multicast => (330, "Multicast not available"),
             Self::Path => (399, "MSRP path missing or malformed"),
             Self::NoCema => (399, "MSRP answer lacks msrp-cema"),
+            Self::Fingerprint => (399, "No SHA-256 fingerprint for MSRP over TLS"),
             Self::TooMany => (399, "Too many streams"),
         };
         Refused::not_acceptable(code, text)
@@ -90,74 +93,6 @@ pub(super) fn flow(sdp: &Sdp, line: &MediaDescription, holds: bool) -> Flow {
 /// Whether an RTP line is held in the old way.
 pub(super) fn holds(sdp: &Sdp, line: &MediaDescription) -> bool {
     media_ip(sdp, line).is_ok_and(|ip| ip.is_unspecified())
-}
-
-/// The parts of an MSRP URI that a relay needs (RFC 4975 §6).
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Hop<'a> {
-    pub(super) tls: bool,
-    pub(super) host: &'a str,
-    pub(super) port: u16,
-}
-
-impl Hop<'_> {
-    /// Its host, where that is an IP address.
-    pub(super) fn ip(&self) -> Option<IpAddr> {
-        match self.host.strip_prefix('[') {
-            Some(rest) => {
-                let ip = rest.strip_suffix(']')?.parse::<Ipv6Addr>().ok()?;
-                Some(IpAddr::V6(ip))
-            }
-            None => self.host.parse().ok(),
-        }
-    }
-}
-
-/// A line's whole path and its first hop; only MSRP without TLS.
-pub(super) fn msrp_path(line: &MediaDescription) -> Result<(&str, Hop<'_>), Why> {
-    let path = line.attribute("path").ok_or(Why::Path)?.trim();
-    let hop = first_hop(path).filter(|hop| !hop.tls).ok_or(Why::Path)?;
-    Ok((path, hop))
-}
-
-/// The first URI of a path, which is the one to connect to; `None` unless every URI is sound.
-fn first_hop(path: &str) -> Option<Hop<'_>> {
-    let mut hops = path.split(' ').map(hop);
-    let first = hops.next()??;
-    hops.all(|hop| hop.is_some()).then_some(first)
-}
-
-/// Reads `msrp[s]://[userinfo@]host:port/session-id;tcp[;...]`; SDP needs the port (§6).
-fn hop(uri: &str) -> Option<Hop<'_>> {
-    let (scheme, rest) = uri.split_once("://")?;
-    let tls = scheme.eq_ignore_ascii_case("msrps");
-    if !tls && !scheme.eq_ignore_ascii_case("msrp") {
-        return None;
-    }
-    let (authority, session) = rest.split_once('/')?;
-    let (session_id, transport) = session.split_once(';')?;
-    let transport = transport.split(';').next()?;
-    let address = authority.rsplit('@').next()?;
-    let (host, port) = address.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port != 0)?;
-    let sound = !host.is_empty()
-        && !session_id.is_empty()
-        && transport.eq_ignore_ascii_case("tcp")
-        && uri.bytes().all(|byte| byte.is_ascii_graphic());
-    sound.then_some(Hop { tls, host, port })
-}
-
-/// Where to connect to for a path: its first hop, else what c= and m= say (RFC 4975 §8.1).
-pub(super) fn path_address(
-    sdp: &Sdp,
-    line: &MediaDescription,
-    hop: &Hop<'_>,
-    is_v6: bool,
-) -> Option<SocketAddr> {
-    match hop.ip().filter(|ip| ip.is_ipv6() == is_v6) {
-        Some(ip) => Some(SocketAddr::new(ip, hop.port)),
-        None => tcp_address(sdp, line, is_v6),
-    }
 }
 
 /// Where to connect to by c= and m=, if that is an address of a family.

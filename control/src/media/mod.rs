@@ -14,10 +14,12 @@
 mod draft;
 mod far;
 mod join;
+mod msrp;
 mod proposal;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trunk;
 mod write;
 
 use std::net::{IpAddr, SocketAddr};
@@ -27,11 +29,14 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use bytes::Bytes;
 use dataplane::api::{Act, Direction, Learn, Side, StreamId, StreamSet};
 
+pub use msrp::fingerprint_value;
 pub use proposal::{Answered, Proposal};
+pub use trunk::{Cema, Msrp, Toward, Trunk};
 
 use crate::limits::ENDED_STREAMS;
 use crate::sdp::{Kind, MediaDescription};
 use stream::Stream;
+use trunk::Terms;
 
 /// What the operator settled about media.
 #[derive(Debug, Clone)]
@@ -44,10 +49,8 @@ pub struct Settings {
     pub learn: Learn,
     /// When a leg counts as silent, in milliseconds; 0: never.
     pub silence_ms: u32,
-    /// What becomes of an MSRP stream that is offered with `a=msrp-cema`.
-    pub cema: Cema,
-    /// MSRP far ends are matched by session-id alone.
-    pub match_session_id_only: bool,
+    /// MSRP.
+    pub msrp: Msrp,
 }
 
 impl Settings {
@@ -55,16 +58,6 @@ impl Settings {
     pub(crate) fn address(&self, is_v6: bool) -> Option<IpAddr> {
         if is_v6 { self.media_v6 } else { self.media_v4 }
     }
-}
-
-/// What becomes of an MSRP stream that is offered with `a=msrp-cema` (RFC 6714).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cema {
-    /// Its bytes are passed unchanged; only c=, m= and a=setup are the relay's.
-    #[default]
-    PassThrough,
-    /// It is relayed back to back like any other; nobody is told of CEMA.
-    BackToBack,
 }
 
 /// Which kinds of stream a session may have (OFR-03).
@@ -156,7 +149,7 @@ pub struct StreamView {
 /// The committed state of one session's streams.
 #[derive(Debug)]
 pub struct Media {
-    settings: Arc<Settings>,
+    terms: Arc<Terms>,
     ledger: Arc<Ledger>,
     slots: Vec<Slot>,
     ended: Vec<StreamView>,
@@ -179,6 +172,8 @@ struct Spoken {
     sent: Option<(u64, Bytes)>,
     /// Whether its own descriptions name IPv6 addresses.
     is_v6: Option<bool>,
+    /// The o-line of its own last description.
+    heard: Bytes,
 }
 
 /// What must never be given twice in a session, not even by a proposal that was abandoned.
@@ -219,11 +214,19 @@ impl Ledger {
 }
 
 impl Media {
-    /// A session without streams; `origin_id` and the number after it name its two descriptions.
+    /// A session without streams, between far ends of which nothing is known; `origin_id` and the
+    /// number after it name its two descriptions.
     #[must_use]
     pub fn new(settings: Arc<Settings>, origin_id: u64) -> Self {
+        let trunks = [settings.msrp.trunk; 2];
+        Self::between(settings, origin_id, trunks)
+    }
+
+    /// The same between side A's and side B's trunk.
+    #[must_use]
+    pub fn between(settings: Arc<Settings>, origin_id: u64, trunks: [Trunk; 2]) -> Self {
         Self {
-            settings,
+            terms: Arc::new(Terms { settings, trunks }),
             ledger: Arc::new(Ledger {
                 origin_id,
                 versions: [AtomicU64::new(0), AtomicU64::new(0)],

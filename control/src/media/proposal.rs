@@ -6,19 +6,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dataplane::api::{Act, Side, StreamSet};
 
-use super::draft::{self, Draft, Stage};
+use super::draft::{self, Draft};
 use super::far::Setup;
 use super::join::{End, join};
 use super::stream::bound;
+use super::trunk::Terms;
 use super::write::{self, Role};
-use super::{Ledger, Media, Policy, Refused, Settings, Spoken};
+use super::{Ledger, Media, Policy, Refused, Spoken};
 use crate::sdp::{MediaDescription, Sdp};
 
 /// An offer that isn't settled yet. It must end in [`Self::commit`] or [`Self::abandon`].
 #[derive(Debug)]
 #[must_use = "the streams that it opened are released by commit or abandon"]
 pub struct Proposal {
-    settings: Arc<Settings>,
+    terms: Arc<Terms>,
     ledger: Arc<Ledger>,
     from: Side,
     offer: Sdp,
@@ -38,6 +39,10 @@ pub struct Answered {
     /// Streams that were opened for this offer and that this answer refuses. The answer of
     /// another fork may still accept them: [`Proposal::commit`] names them for release.
     pub refused: StreamSet,
+    /// The far side knows no CEMA (RFC 6714), and its leg isn't connected: it must be offered the
+    /// stream anew, without, by [`Proposal::offer_to_far`]; its answer to that is the one that
+    /// counts.
+    pub offer_again: bool,
 }
 
 impl Proposal {
@@ -50,7 +55,7 @@ impl Proposal {
     ) -> Result<Self, Refused> {
         let offer = Sdp::parse(sdp).map_err(|error| Refused::not_acceptable(399, error))?;
         let mut proposal = Self {
-            settings: Arc::clone(&media.settings),
+            terms: Arc::clone(&media.terms),
             ledger: Arc::clone(&media.ledger),
             from,
             drafts: draft::drafts(media, from, &offer, policy)?,
@@ -58,15 +63,8 @@ impl Proposal {
             spoken: media.spoken.clone(),
             is_answered: false,
         };
-        let family = draft::speaks_v6(&proposal.offer);
-        proposal.hear(from, family);
+        proposal.spoken[from.index()].hear(&proposal.offer);
         Ok(proposal)
-    }
-
-    /// Remembers in which family a side speaks, where it said so.
-    fn hear(&mut self, side: Side, is_v6: Option<bool>) {
-        let spoken = &mut self.spoken[side.index()];
-        spoken.is_v6 = is_v6.or(spoken.is_v6);
     }
 
     /// Gives [`Act::Open`] for the streams that are new in this offer, once. They count as opened
@@ -74,10 +72,8 @@ impl Proposal {
     pub fn take_opens(&mut self) -> Vec<Act> {
         let mut opens = Vec::new();
         for offered in self.drafts.iter_mut().filter_map(Draft::offered_mut) {
-            if offered.stage == Stage::Planned {
-                offered.stage = Stage::Ordered;
-                opens.push(Act::Open(offered.stream.plan(&self.settings)));
-            }
+            let planned = offered.take_planned();
+            opens.extend(planned.map(|stream| Act::Open(stream.plan(&self.terms))));
         }
         opens
     }
@@ -86,15 +82,16 @@ impl Proposal {
     pub fn opened(&mut self, acts: Vec<Act>) {
         for act in acts {
             let Act::Open(plan) = act else { continue };
-            let mut offered = self.drafts.iter_mut().filter_map(Draft::offered_mut);
-            if let Some(offered) = offered.find(|own| own.stream.id == plan.stream) {
-                offered.stream.local = plan.local;
+            let offered = self.drafts.iter_mut().filter_map(Draft::offered_mut);
+            let mut streams = offered.flat_map(draft::Offered::streams_mut);
+            if let Some(stream) = streams.find(|own| own.id == plan.stream) {
+                stream.local = plan.local;
             }
         }
     }
 
     /// Writes the offer for the other side; unchanged, and so with an unchanged version, where
-    /// that side would learn nothing new.
+    /// that side would learn nothing new. After [`Answered::offer_again`], the one to offer then.
     ///
     /// # Errors
     ///
@@ -102,11 +99,13 @@ impl Proposal {
     pub fn offer_to_far(&mut self) -> Result<Bytes, Refused> {
         let to = self.from.other();
         let mut lines = Vec::with_capacity(self.drafts.len());
-        for (index, draft) in self.drafts.iter().enumerate() {
-            let source = self.offer.media().get(index).unwrap_or(&draft.line);
-            lines.push(match draft.offered() {
-                None => draft.line.clone(),
+        for (index, draft) in self.drafts.iter_mut().enumerate() {
+            let line = draft.line.clone();
+            let source = self.offer.media().get(index).unwrap_or(&line);
+            lines.push(match draft.offered_mut() {
+                None => line,
                 Some(offered) => {
+                    offered.settle_on_choice(to);
                     let end = End {
                         side: self.from,
                         sdp: &self.offer,
@@ -115,7 +114,8 @@ impl Proposal {
                     let role = Role::Offer {
                         flow: end.flow_of_hold(offered.stream.make),
                     };
-                    write::line(source, &offered.stream, to, &role).ok_or_else(unbound)?
+                    write::line(source, &offered.stream, to, &role, &self.terms)
+                        .ok_or_else(unbound)?
                 }
             });
         }
@@ -134,14 +134,21 @@ impl Proposal {
         let answer = Sdp::parse(sdp).map_err(|error| Refused::not_acceptable(399, error))?;
         self.fit(&answer)?;
         let (acts, refused) = self.join_all(&answer)?;
-        self.hear(self.from.other(), draft::speaks_v6(&answer));
+        self.spoken[self.from.other().index()].hear(&answer);
         let to_offerer = self.answer_to_offerer(&answer)?;
         self.is_answered = true;
         Ok(Answered {
             acts,
             to_offerer,
             refused,
+            offer_again: self.is_to_be_offered_again(),
         })
+    }
+
+    /// Whether the latest answer is one that needs another offer: [`Answered::offer_again`].
+    #[must_use]
+    pub fn is_to_be_offered_again(&self) -> bool {
+        self.drafts.iter().any(Draft::is_to_be_offered_again)
     }
 
     /// Checks an answer's form against the offer that the far side has (RFC 3264 §6).
@@ -152,7 +159,8 @@ impl Proposal {
         }
         for (draft, line) in self.drafts.iter().zip(answer.media()) {
             let is_used = draft.offered().is_some() && line.port() != 0;
-            let is_same = draft.line.proto() == line.proto() && line.port_count() == 1;
+            let is_same = draft.far_proto(self.from.other()) == line.proto();
+            let is_same = is_same && line.port_count() == 1;
             if !draft.line.same_media(line) || (is_used && !is_same) {
                 let text = "Answer has another media type or transport than the offer";
                 return Err(Refused::not_acceptable(399, text));
@@ -185,7 +193,10 @@ impl Proposal {
                     sdp: answer,
                     line: answer_line,
                 };
-                match join(&mut offered.stream, &near, &far) {
+                let joined = offered
+                    .choose(offer_line, answer_line)
+                    .and_then(|ends| join(&mut offered.stream, (&near, &far), ends, &self.terms));
+                match joined {
                     Ok(connects) => {
                         offered.is_accepted = true;
                         acts.extend(connects);
@@ -194,8 +205,8 @@ impl Proposal {
                 }
             }
             accepts_any |= offered.is_accepted;
-            if !offered.is_accepted && offered.stage != Stage::Kept {
-                refused = refused.with(offered.stream.id);
+            if !offered.is_accepted {
+                refused.0 |= offered.opened().0;
             }
         }
         match first_why {
@@ -217,7 +228,8 @@ impl Proposal {
                         line: source,
                     };
                     let role = self.answer_role(offer_line, &end, offered);
-                    write::line(source, &offered.stream, self.from, &role).ok_or_else(unbound)?
+                    write::line(source, &offered.stream, self.from, &role, &self.terms)
+                        .ok_or_else(unbound)?
                 }
                 Some(_) | None => draft.line.clone(),
             });
@@ -266,7 +278,7 @@ impl Proposal {
         let spoken = [to, to.other()].map(|side| self.spoken[side.index()].is_v6);
         let mut wanted = spoken.into_iter().flatten().chain([false, true]);
         wanted
-            .find_map(|is_v6| self.settings.address(is_v6))
+            .find_map(|is_v6| self.terms.settings.address(is_v6))
             .unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
@@ -293,11 +305,17 @@ impl Proposal {
 
     fn opened_streams(&self) -> StreamSet {
         let offered = self.drafts.iter().filter_map(Draft::offered);
-        offered
-            .filter(|offered| offered.stage == Stage::Ordered)
-            .fold(StreamSet::default(), |set, offered| {
-                set.with(offered.stream.id)
-            })
+        offered.fold(StreamSet::default(), |set, offered| {
+            StreamSet(set.0 | offered.opened().0)
+        })
+    }
+}
+
+impl Spoken {
+    /// Remembers what a side's description says of itself, and in which family, where it says so.
+    fn hear(&mut self, sdp: &Sdp) {
+        self.is_v6 = draft::speaks_v6(sdp).or(self.is_v6);
+        self.heard = sdp.origin().clone();
     }
 }
 

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dataplane::api::{
-    Act, Direction, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Remote, RtpRemote, Side,
-    StreamId, StreamPlan,
+    Act, Direction, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport, Remote,
+    RtpRemote, Side, StreamId, StreamPlan,
 };
 
-use super::{Settings, StreamView};
+use super::trunk::Terms;
+use super::{StreamView, msrp};
 use crate::sdp::Kind;
 
 /// What both legs of a stream are made of.
@@ -18,8 +19,8 @@ pub(super) enum Make {
         /// One port for both, whatever the answer says (RFC 8858).
         mux_only: bool,
     },
-    /// MSRP with a path of the relay's own on each leg.
-    Msrp,
+    /// MSRP with a path of the relay's own on each leg; what carries side A's leg and side B's.
+    Msrp([MsrpTransport; 2]),
     /// Bytes of a connection.
     Bytes {
         /// TLS from end to end, so that one end must be its client and the other its server.
@@ -32,9 +33,10 @@ impl Make {
     pub(super) fn continues(self, other: Self) -> bool {
         match (self, other) {
             // Two ports serve where one would do.
-            (Self::Rtp { .. }, Self::Rtp { .. }) | (Self::Msrp, Self::Msrp) => true,
+            (Self::Rtp { .. }, Self::Rtp { .. }) => true,
+            (Self::Msrp(transports), Self::Msrp(other)) => transports == other,
             (Self::Bytes { tls }, Self::Bytes { tls: other }) => tls == other,
-            (Self::Rtp { .. } | Self::Msrp | Self::Bytes { .. }, _) => false,
+            (Self::Rtp { .. } | Self::Msrp(_) | Self::Bytes { .. }, _) => false,
         }
     }
 }
@@ -88,6 +90,8 @@ pub(super) struct Stream {
     pub(super) local_ip: [IpAddr; 2],
     pub(super) local: [LegLocal; 2],
     pub(super) told: [Option<Told>; 2],
+    /// Whether a side's last description had `a=msrp-cema`; `None`: it hasn't spoken of this stream.
+    pub(super) cema: [Option<bool>; 2],
 }
 
 impl Stream {
@@ -101,26 +105,34 @@ impl Stream {
     }
 
     /// What the worker is to open.
-    pub(super) fn plan(&self, settings: &Settings) -> StreamPlan {
+    pub(super) fn plan(&self, terms: &Terms) -> StreamPlan {
         StreamPlan {
             stream: self.id,
-            legs: self.local_ip.map(|local_ip| self.spec(settings, local_ip)),
+            legs: Side::BOTH.map(|side| self.spec(terms, side)),
             local: [LegLocal::Unbound, LegLocal::Unbound],
-            silence_ms: settings.silence_ms,
+            silence_ms: terms.settings.silence_ms,
         }
     }
 
-    fn spec(&self, settings: &Settings, local_ip: IpAddr) -> LegSpec {
+    fn spec(&self, terms: &Terms, side: Side) -> LegSpec {
+        let local_ip = self.local_ip[side.index()];
         match self.make {
             Make::Rtp { mux_only } => LegSpec::Rtp {
                 local_ip,
                 rtcp_mux: mux_only,
-                learn: settings.learn,
+                learn: terms.settings.learn,
             },
-            Make::Msrp => LegSpec::Msrp(MsrpSpec {
-                match_session_id_only: settings.match_session_id_only,
-                ..MsrpSpec::plain(local_ip)
-            }),
+            Make::Msrp(transports) => {
+                let transport = transports[side.index()];
+                let trunk = terms.trunk(side);
+                LegSpec::Msrp(MsrpSpec {
+                    local_ip,
+                    transport,
+                    match_session_id_only: trunk.match_session_id_only,
+                    chunking: msrp::chunking(transport, trunk.chunking),
+                    bounds: trunk.bounds,
+                })
+            }
             Make::Bytes { .. } => LegSpec::Bytes { local_ip },
         }
     }

@@ -2,11 +2,13 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use dataplane::api::{LegLocal, MsrpLocal, Side};
+use dataplane::api::{LegLocal, MsrpLocal, MsrpTransport, Side};
 
 use super::far::Setup;
+use super::msrp;
 use super::stream::{Make, Stream, bound};
-use crate::sdp::{Flow, MediaDescription, Sdp};
+use super::trunk::Terms;
+use crate::sdp::{Flow, Kind, MediaDescription, Sdp};
 
 /// What a line is part of.
 #[derive(Debug)]
@@ -41,6 +43,7 @@ pub(super) fn line(
     stream: &Stream,
     to: Side,
     role: &Role<'_>,
+    terms: &Terms,
 ) -> Option<MediaDescription> {
     let local = stream.local(to);
     let address = bound(local)?;
@@ -51,16 +54,22 @@ pub(super) fn line(
     if let Some(flow) = role.flow() {
         line.set_flow(flow);
     }
+    if line.kind() == Kind::Message {
+        write_max_size(&mut line, terms.trunk(to).bounds.message_octets);
+    }
     match (local, stream.make) {
         (LegLocal::Rtp { rtp, rtcp }, _) => write_rtcp(&mut line, *rtp, *rtcp, role),
-        (LegLocal::Msrp(local), _) => {
-            write_path(&mut line, local)?;
-            write_roles(&mut line, role);
+        (LegLocal::Msrp(local), Make::Msrp(transports)) => {
+            let transport = transports[to.index()];
+            write_msrp(&mut line, local, transport, terms)?;
+            write_proto(&mut line, transport, role);
+            write_cema(&mut line, stream.cema[to.index()], role);
+            write_roles(&mut line, role, msrp::is_web(transport));
         }
         // TLS's client is who connects: the two ends settle it between themselves.
         (LegLocal::Bytes { .. }, Make::Bytes { tls: true }) => {}
-        (LegLocal::Bytes { .. }, _) => write_roles(&mut line, role),
-        (LegLocal::Unbound, _) => return None,
+        (LegLocal::Bytes { .. }, _) => write_roles(&mut line, role, false),
+        (LegLocal::Unbound | LegLocal::Msrp(_), _) => return None,
     }
     Some(line)
 }
@@ -120,19 +129,65 @@ fn write_rtcp(line: &mut MediaDescription, rtp: SocketAddr, rtcp: SocketAddr, ro
     line.lines_mut().set_attribute("rtcp", Some(&value));
 }
 
-/// The leg's own path (RFC 4975 §8.1), and no word of CEMA.
-fn write_path(line: &mut MediaDescription, local: &MsrpLocal) -> Option<()> {
-    let session_id = std::str::from_utf8(&local.session_id).ok()?;
-    let path = format!("msrp://{}/{session_id};tcp", local.listen);
+/// The largest message that a side may send (RFC 4975 §8.6): what the other one takes, and no more
+/// than the relay itself lets it; 0: it lets it send any.
+fn write_max_size(line: &mut MediaDescription, most: u64) {
+    let said = line.attribute("max-size");
+    let said = said.and_then(|value| value.trim().parse::<u64>().ok());
+    if most > 0 && said.is_none_or(|said| said > most) {
+        let value = most.to_string();
+        line.lines_mut().set_attribute("max-size", Some(&value));
+    }
+}
+
+/// The leg's own path (RFC 4975 §8.1) and certificate (RFC 8122).
+fn write_msrp(
+    line: &mut MediaDescription,
+    local: &MsrpLocal,
+    transport: MsrpTransport,
+    terms: &Terms,
+) -> Option<()> {
+    let path = msrp::own_path(local, transport)?;
     let lines = line.lines_mut();
     lines.set_attribute("path", Some(&path));
-    lines.retain_attributes(|name, _| !name.eq_ignore_ascii_case("msrp-cema"));
+    lines.retain_attributes(|name, _| !name.eq_ignore_ascii_case("tls-id"));
+    if transport.is_secure() {
+        let own = terms.settings.msrp.fingerprint.as_ref()?;
+        let value = msrp::fingerprint_value(own);
+        lines.set_attribute("fingerprint", Some(&value));
+    } else {
+        lines.retain_attributes(|name, _| !name.eq_ignore_ascii_case("fingerprint"));
+    }
     Some(())
 }
 
+/// What carries the leg, as its client wrote it (RFC 3264 §6).
+fn write_proto(line: &mut MediaDescription, transport: MsrpTransport, role: &Role<'_>) {
+    match role {
+        Role::Answer { offered, .. } => line.set_proto_of(offered),
+        Role::Offer { .. } => line.set_msrp(transport.is_secure()),
+    }
+}
+
+/// `a=msrp-cema` on a leg whose path names the address of c= and m= (RFC 6714): in answer to one,
+/// and in offers to a side that speaks it, or that may.
+fn write_cema(line: &mut MediaDescription, speaks: Option<bool>, role: &Role<'_>) {
+    let has = match role {
+        Role::Answer { offered, .. } => offered.has("msrp-cema"),
+        Role::Offer { .. } => speaks.unwrap_or_else(|| line.has("msrp-cema")),
+    };
+    let lines = line.lines_mut();
+    if has {
+        lines.set_attribute("msrp-cema", None);
+    } else {
+        lines.retain_attributes(|name, _| !name.eq_ignore_ascii_case("msrp-cema"));
+    }
+}
+
 /// `a=setup` and `a=connection` (RFC 4145, RFC 6135).
-fn write_roles(line: &mut MediaDescription, role: &Role<'_>) {
+fn write_roles(line: &mut MediaDescription, role: &Role<'_>, is_web: bool) {
     let setup = match role {
+        Role::Offer { .. } if is_web => Some(Setup::Passive),
         Role::Offer { .. } => Some(Setup::Actpass),
         Role::Answer { offered, setup, .. } => {
             write_connection(line, offered);

@@ -1,6 +1,7 @@
 //! The one event loop: sockets, workers, timers and the operator's door in; messages, orders and
 //! records out.
 
+mod identity;
 mod setup;
 
 pub use setup::{Ready, RunError};

@@ -5,11 +5,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use dataplane::api::{BackendKind, Doorbell, Learn};
+use dataplane::api::{
+    BackendKind, Chunking, Doorbell, Learn, MsrpBounds, MsrpListen, MsrpTransport, OriginPolicy,
+    PortChoice, TlsIdentity,
+};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use tokio::sync::mpsc;
 
+use super::identity::{self, IdentityError};
 use super::{Drain, Relay, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
@@ -30,8 +34,8 @@ pub struct Ready {
     pub sip: Vec<Listen>,
     /// The operator's door.
     pub admin: Option<SocketAddr>,
-    /// MSRP, a port for each worker.
-    pub msrp: Vec<SocketAddr>,
+    /// MSRP, a port for each worker and transport.
+    pub msrp: Vec<MsrpListen>,
     /// How many workers there are, and how they talk to the kernel.
     pub workers: (usize, &'static str),
     /// The first and the last port for media.
@@ -49,6 +53,8 @@ pub enum RunError {
     Admin(SocketAddr, io::Error),
     /// The workers can't be started.
     Workers(io::Error),
+    /// There is no certificate for MSRP over TLS.
+    Certificate(IdentityError),
     /// The record file can't be opened.
     Cdr(io::Error),
     /// Signals can't be listened for.
@@ -79,6 +85,11 @@ impl fmt::Display for RunError {
                 "can't start the workers: {error}. Look at media.addresses (are they this \
                  machine's?), media.first_core and msrp.port_first"
             ),
+            Self::Certificate(error) => write!(
+                out,
+                "no certificate for MSRP over TLS: {error}. Look at msrp.certificate and msrp.key; \
+                 without them one is made"
+            ),
             Self::Cdr(error) => write!(out, "can't open cdr.file: {error}"),
             Self::Signals(error) => write!(out, "can't listen for signals: {error}"),
             Self::System(error) => write!(out, "the system has nothing left: {error}"),
@@ -94,7 +105,12 @@ pub(super) async fn open(
     stopped: mpsc::Receiver<()>,
 ) -> Result<(Relay, Ready), RunError> {
     let bell = Doorbell::new().map_err(RunError::System)?;
-    let workers = workers(config);
+    let identity = identity::identity(&config.msrp).map_err(RunError::Certificate)?;
+    if let Some(identity) = &identity {
+        let fingerprint = media::fingerprint_value(&identity.fingerprint());
+        tracing::info!(fingerprint, "the certificate for MSRP over TLS");
+    }
+    let workers = workers(config, identity.clone());
     let handles = dataplane::start(&workers, &bell).map_err(RunError::Workers)?;
     let links = Links::new(handles);
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
@@ -113,7 +129,7 @@ pub(super) async fn open(
         .try_next_u64()
         .map_err(|error| RunError::System(io::Error::other(error)))?;
     let now = clock();
-    let settings = settings(config, &listens);
+    let settings = settings(config, &listens, identity.as_ref());
     let ready = Ready {
         sip: listens,
         admin: door.as_ref().map(|door| door.address),
@@ -154,7 +170,7 @@ pub(super) async fn open(
     Ok((relay, ready))
 }
 
-fn workers(config: &Config) -> dataplane::api::Config {
+fn workers(config: &Config, identity: Option<TlsIdentity>) -> dataplane::api::Config {
     dataplane::api::Config {
         workers: config.media.workers,
         first_core: config.media.first_core,
@@ -167,10 +183,33 @@ fn workers(config: &Config) -> dataplane::api::Config {
         port_last: config.media.port_last,
         port_quiet_ms: millis(config.media.port_quiet).into(),
         msrp_listen: config.media.addresses.clone(),
-        msrp_port_first: config.msrp.port_first,
+        msrp_ports: msrp_ports(&config.msrp),
+        msrp_tls: identity,
+        msrp_origins: origins(&config.msrp.ws_origins),
         pool: dataplane::frame::PoolSize::default(),
         seed: None,
     }
+}
+
+/// Where each transport of MSRP is listened for.
+fn msrp_ports(msrp: &config::Msrp) -> [PortChoice; MsrpTransport::ALL.len()] {
+    MsrpTransport::ALL.map(|transport| {
+        let first = match transport {
+            MsrpTransport::Tcp => Some(msrp.port_first),
+            MsrpTransport::Tls => msrp.tls_port_first,
+            MsrpTransport::Ws => msrp.ws_port_first,
+            MsrpTransport::Wss => msrp.wss_port_first,
+        };
+        first.map_or(PortChoice::Off, PortChoice::From)
+    })
+}
+
+fn origins(listed: &[String]) -> OriginPolicy {
+    if listed.is_empty() {
+        return OriginPolicy::Any;
+    }
+    let listed = listed.iter().map(|origin| origin.as_str().into());
+    OriginPolicy::Listed(listed.collect())
 }
 
 fn millis(time: std::time::Duration) -> u32 {
@@ -191,7 +230,7 @@ fn protocol(protocol: config::Protocol) -> Protocol {
     }
 }
 
-fn settings(config: &Config, listens: &[Listen]) -> Settings {
+fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>) -> Settings {
     let sip = &config.sip;
     let streams = streams(&config.policy.streams);
     Settings {
@@ -222,7 +261,7 @@ fn settings(config: &Config, listens: &[Listen]) -> Settings {
             stream_subset: !streams.is_all(),
         },
         streams,
-        media: Arc::new(media_settings(config)),
+        media: Arc::new(media_settings(config, identity)),
         bye_ack: match sip.bye_ack {
             config::ByeAck::AfterFarEnd => ByeAck::AfterFarEnd,
             config::ByeAck::Immediate => ByeAck::Immediate,
@@ -252,7 +291,7 @@ fn streams(kinds: &[StreamKind]) -> media::Policy {
     }
 }
 
-fn media_settings(config: &Config) -> media::Settings {
+fn media_settings(config: &Config, identity: Option<&TlsIdentity>) -> media::Settings {
     let addresses = &config.media.addresses;
     media::Settings {
         media_v4: addresses.iter().copied().find(std::net::IpAddr::is_ipv4),
@@ -265,11 +304,46 @@ fn media_settings(config: &Config) -> media::Settings {
             },
         },
         silence_ms: config.media.silence.map_or(0, millis),
-        cema: match config.msrp.cema {
+        msrp: media::Msrp {
+            carried: msrp_ports(&config.msrp).map(|ports| ports != PortChoice::Off),
+            fingerprint: identity.map(TlsIdentity::fingerprint),
+            needs_fingerprint: config.msrp.fingerprint_required,
+            trunk: trunk(&config.msrp),
+            trunks: config
+                .trunk
+                .values()
+                .map(|one| (one.who.clone(), trunk(&one.over(&config.msrp))))
+                .collect(),
+        },
+    }
+}
+
+fn trunk(msrp: &config::Msrp) -> media::Trunk {
+    media::Trunk {
+        cema: match msrp.cema {
             config::Cema::PassThrough => media::Cema::PassThrough,
             config::Cema::BackToBack => media::Cema::BackToBack,
         },
-        match_session_id_only: config.msrp.match_session_id_only,
+        toward: match msrp.toward {
+            config::Toward::Same => media::Toward::Same,
+            config::Toward::Tcp => media::Toward::Only(MsrpTransport::Tcp),
+            config::Toward::Tls => media::Toward::Only(MsrpTransport::Tls),
+            config::Toward::Ws => media::Toward::Only(MsrpTransport::Ws),
+            config::Toward::Wss => media::Toward::Only(MsrpTransport::Wss),
+        },
+        match_session_id_only: msrp.match_session_id_only,
+        chunking: match msrp.chunk_octets_max {
+            0 => Chunking::AsTheyCome,
+            octets => Chunking::AtMost {
+                octets,
+                exact: msrp.chunk_exact,
+            },
+        },
+        bounds: MsrpBounds {
+            message_octets: msrp.message_octets_max,
+            octets_per_s: msrp.octets_per_s_max,
+            idle_ms: millis(msrp.idle_max),
+        },
     }
 }
 
@@ -304,8 +378,14 @@ pub(super) fn announce(ready: &Ready) {
     text.push_str(&format!(
         "  media  ports {first}-{last}, {workers} worker(s) over {backend}; {path}\n"
     ));
-    for address in &ready.msrp {
-        text.push_str(&format!("  MSRP   tcp {address}\n"));
+    for MsrpListen { transport, address } in &ready.msrp {
+        let name = match transport {
+            MsrpTransport::Tcp => "tcp",
+            MsrpTransport::Tls => "tls",
+            MsrpTransport::Ws => "ws",
+            MsrpTransport::Wss => "wss",
+        };
+        text.push_str(&format!("  MSRP   {name} {address}\n"));
     }
     if let Some(address) = ready.admin {
         text.push_str(&format!(

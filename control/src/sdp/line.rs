@@ -102,6 +102,15 @@ impl Lines {
         std::str::from_utf8(value.unwrap_or_default()).ok()
     }
 
+    /// The values of all attributes of a name that are UTF-8.
+    pub(crate) fn attributes<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let lines = self.0.iter().filter(move |line| line.is_attribute(name));
+        lines.filter_map(|line| {
+            let (_, value) = line.as_attribute()?;
+            std::str::from_utf8(value.unwrap_or_default()).ok()
+        })
+    }
+
     /// Whether there is an attribute of a name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.0.iter().any(|line| line.is_attribute(name))

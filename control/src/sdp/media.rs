@@ -47,7 +47,7 @@ impl Kind {
 pub enum Proto {
     /// Any profile of RTP over UDP: AVP, AVPF, SAVP, SAVPF, with or without DTLS.
     Rtp,
-    /// `TCP/MSRP`, `TCP/TLS/MSRP` (RFC 4975 §8.2).
+    /// `TCP/MSRP`, `TCP/TLS/MSRP` (RFC 4975 §8.2); `TCP/WS/MSRP` and `TCP/WSS/MSRP` are about, too.
     Msrp {
         /// Over TLS.
         tls: bool,
@@ -134,13 +134,23 @@ impl MediaDescription {
     pub fn proto(&self) -> Proto {
         let proto = self.proto.to_ascii_uppercase();
         match proto.as_slice() {
-            b"TCP/MSRP" => Proto::Msrp { tls: false },
-            b"TCP/TLS/MSRP" => Proto::Msrp { tls: true },
+            b"TCP/MSRP" | b"TCP/WS/MSRP" => Proto::Msrp { tls: false },
+            b"TCP/TLS/MSRP" | b"TCP/WSS/MSRP" => Proto::Msrp { tls: true },
             b"TCP/BFCP" => Proto::Bfcp { tls: false },
             b"TCP/TLS/BFCP" => Proto::Bfcp { tls: true },
             udp if udp.starts_with(b"RTP/") || udp.starts_with(b"UDP/TLS/RTP/") => Proto::Rtp,
             _ => Proto::Other,
         }
+    }
+
+    /// Writes the same transport protocol as another m-line's.
+    pub fn set_proto_of(&mut self, other: &Self) {
+        self.proto = other.proto.clone();
+    }
+
+    /// Writes the transport protocol of MSRP (RFC 4975 §8.2).
+    pub fn set_msrp(&mut self, tls: bool) {
+        self.proto = Bytes::from_static(if tls { b"TCP/TLS/MSRP" } else { b"TCP/MSRP" });
     }
 
     /// Whether another m-line has the same media type.

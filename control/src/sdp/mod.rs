@@ -157,7 +157,8 @@ impl Sdp {
         for media in &self.media {
             media.write(&mut out);
         }
-        out.freeze()
+        // Descriptions are kept as long as their session: to the octet.
+        Bytes::copy_from_slice(&out)
     }
 
     /// Its m-lines' number.
@@ -199,7 +200,7 @@ impl Sdp {
 
     /// The value of its o-line; empty where there is none.
     #[must_use]
-    pub fn origin(&self) -> &[u8] {
+    pub fn origin(&self) -> &Bytes {
         &self.origin
     }
 

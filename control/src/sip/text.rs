@@ -62,6 +62,26 @@ impl Text {
         }
     }
 
+    /// Gives texts memory of their own, one piece for all, so that what they were pieces of can be
+    /// freed. A text that another one contains takes no room.
+    pub fn gather<'a>(texts: impl IntoIterator<Item = &'a mut Self>) {
+        let mut texts: Vec<&mut Self> = texts.into_iter().collect();
+        texts.sort_by_key(|text| std::cmp::Reverse(text.len()));
+        let mut whole = String::new();
+        let mut places = Vec::with_capacity(texts.len());
+        for text in &texts {
+            let place = whole.find(text.as_str()).unwrap_or_else(|| {
+                whole.push_str(text);
+                whole.len() - text.len()
+            });
+            places.push(place..place + text.len());
+        }
+        let whole = Self::shared(whole.into());
+        for (text, place) in texts.into_iter().zip(places) {
+            *text = whole.slice(place);
+        }
+    }
+
     fn shared(text: Arc<str>) -> Self {
         match u32::try_from(text.len()) {
             Ok(end) => Self {
@@ -180,5 +200,27 @@ mod tests {
         assert_eq!(piece.slice(0..1), "Z");
         assert_eq!(piece.slice(2..3), "", "inside a character");
         assert_eq!(piece.slice(3..9), "");
+    }
+
+    #[test]
+    fn gathered_texts_read_as_before_and_share_one_piece_of_memory() {
+        let message = Text::from(String::from("Call-ID: a84b@pc33; tag=pc33; Zoë"));
+        let mut texts = [
+            message.slice(9..18),
+            message.slice(24..28),
+            message.slice(30..34),
+        ];
+        let mut none = Text::EMPTY;
+        Text::gather(texts.iter_mut().chain([&mut none]));
+        assert_eq!(texts, ["a84b@pc33", "pc33", "Zoë"].map(Text::from));
+        assert_eq!(none, "");
+        let memory = texts.map(|text| match text.source {
+            super::Source::Shared(whole) => whole.len(),
+            super::Source::Static(_) => 0,
+        });
+        assert_eq!(
+            memory, [13; 3],
+            "the four letters of one are inside of another"
+        );
     }
 }

@@ -12,6 +12,7 @@
 mod link;
 mod msrp;
 mod plan;
+mod secure;
 
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair};
 pub use msrp::{
@@ -21,8 +22,9 @@ pub use plan::{
     Act, Component, Direction, Learn, LegFacts, LegLocal, LegSpec, Order, Outcome, Refusal, Remote,
     RtpRemote, StreamFacts, StreamPlan,
 };
+pub use secure::{OriginPolicy, TlsIdentity};
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::frame::PoolSize;
 
@@ -139,6 +141,33 @@ pub enum BackendKind {
     Epoll,
 }
 
+/// Where the workers listen for one transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PortChoice {
+    /// Nowhere: no leg can have that transport.
+    #[default]
+    Off,
+    /// On this port plus the worker's number; 0: each on one that the kernel picks.
+    From(u16),
+}
+
+impl PortChoice {
+    /// TCP only, from this port on.
+    #[must_use]
+    pub const fn only_tcp(first: u16) -> [Self; MsrpTransport::ALL.len()] {
+        [Self::From(first), Self::Off, Self::Off, Self::Off]
+    }
+}
+
+/// One of a worker's listeners for MSRP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MsrpListen {
+    /// What is spoken there.
+    pub transport: MsrpTransport,
+    /// Where it is.
+    pub address: SocketAddr,
+}
+
 /// What the workers are started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -154,11 +183,14 @@ pub struct Config {
     pub port_last: u16,
     /// How long a freed port is left alone, in milliseconds.
     pub port_quiet_ms: u64,
-    /// Addresses that every worker listens on for MSRP; the port is `msrp_port_first` plus the
-    /// worker's number, or one that the kernel picks where that is 0.
+    /// Addresses that every worker listens on for MSRP.
     pub msrp_listen: Vec<IpAddr>,
-    /// See `msrp_listen`.
-    pub msrp_port_first: u16,
+    /// The ports there, by [`MsrpTransport::index`]; those that are encrypted need `msrp_tls`.
+    pub msrp_ports: [PortChoice; MsrpTransport::ALL.len()],
+    /// Who the relay is on encrypted MSRP connections, those it makes and those it accepts.
+    pub msrp_tls: Option<TlsIdentity>,
+    /// Which web pages may open WebSockets for MSRP.
+    pub msrp_origins: OriginPolicy,
     /// Frames of each worker.
     pub pool: PoolSize,
     /// What the workers' random numbers are seeded with; `None`: the system's entropy.

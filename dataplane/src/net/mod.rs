@@ -204,6 +204,12 @@ pub trait Backend {
     /// Octets that wait to be written to a connection.
     fn queued(&self, socket: SocketId) -> usize;
 
+    /// Ties a datagram socket to one far end, or unties it: while it is tied the kernel drops what
+    /// comes from anybody else, and everything sent goes to that far end without its route being
+    /// looked up again. The socket was bound to a port by number. A backend for which that is no gain, and a kernel that refuses, may leave
+    /// the socket as it is.
+    fn tie(&mut self, socket: SocketId, far: Option<SocketAddr>);
+
     /// Receives what is there, at most `limits::RX_BATCH` items; never blocks.
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize;
 

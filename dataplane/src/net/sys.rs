@@ -154,6 +154,18 @@ pub(super) fn datagram_socket(local: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
+/// Ties a datagram socket to a far end, or unties it; says whether it is tied now.
+pub(super) fn tie(socket: &Socket, far: Option<SocketAddr>) -> bool {
+    if let Some(far) = far {
+        return socket.connect(&far.into()).is_ok();
+    }
+    // No family: the far end is forgotten, and the local address stays as it was bound.
+    let nobody = RawAddress::EMPTY;
+    // SAFETY: the kernel reads the address, which outlives the call.
+    let untied = unsafe { libc::connect(socket.as_raw_fd(), nobody.as_ptr(), RAW_V4_BYTES) };
+    untied != 0
+}
+
 /// Opens a TCP listener.
 pub(super) fn listener(local: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(

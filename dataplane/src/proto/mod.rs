@@ -1,4 +1,7 @@
-//! State machines without sockets or clocks: RTP, MSRP.
+//! State machines without sockets or clocks: RTP, MSRP, and what is under it.
 
+pub mod layer;
 pub mod msrp;
 pub mod rtp;
+pub mod tls;
+pub mod websocket;

@@ -5,7 +5,7 @@
 //! │  kind   │  0  │ RTCP │ side B │ generation  │    index    │
 //! ```
 
-use crate::api::{Component, Side};
+use crate::api::{Component, MsrpTransport, Side};
 
 /// A slot of a table and how often it was used before; stale ones find nobody.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum Owner {
     /// The connection of a byte leg.
     BytesConnection(SlotRef, Side),
     /// One of the worker's listeners for MSRP.
-    MsrpListener,
+    MsrpListener(MsrpTransport),
     /// An MSRP connection, in the worker's own table.
     MsrpConnection(SlotRef),
     /// A connection that is done with and waits for its far end to close, in the worker's line.
@@ -69,7 +69,9 @@ impl Mark {
             Owner::Rtp(slot, side, component) => (RTP, slot, side, component),
             Owner::BytesListener(slot, side) => (BYTES_LISTENER, slot, side, Component::Rtp),
             Owner::BytesConnection(slot, side) => (BYTES_CONNECTION, slot, side, Component::Rtp),
-            Owner::MsrpListener => return Self(MSRP_LISTENER << KIND_SHIFT),
+            Owner::MsrpListener(transport) => {
+                return Self(MSRP_LISTENER << KIND_SHIFT | transport.index() as u64);
+            }
             Owner::MsrpConnection(slot) => (MSRP_CONNECTION, slot, Side::A, Component::Rtp),
             Owner::Closing(slot) => (CLOSING, slot, Side::A, Component::Rtp),
         };
@@ -101,7 +103,7 @@ impl Mark {
             RTP => Owner::Rtp(slot, side, component),
             BYTES_LISTENER => Owner::BytesListener(slot, side),
             BYTES_CONNECTION => Owner::BytesConnection(slot, side),
-            MSRP_LISTENER => Owner::MsrpListener,
+            MSRP_LISTENER => Owner::MsrpListener(*MsrpTransport::ALL.get(slot.index as usize)?),
             MSRP_CONNECTION => Owner::MsrpConnection(slot),
             CLOSING => Owner::Closing(slot),
             _ => return None,
@@ -144,7 +146,7 @@ mod tests {
                     Owner::Rtp(slot, side, Component::Rtcp),
                     Owner::BytesListener(slot, side),
                     Owner::BytesConnection(slot, side),
-                    Owner::MsrpListener,
+                    Owner::MsrpListener(MsrpTransport::Wss),
                     Owner::MsrpConnection(slot),
                     Owner::Closing(slot),
                 ] {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::api::MsrpSetup;
-use crate::proto::msrp::LegKey;
+use crate::api::{MsrpSetup, MsrpTransport};
+use crate::proto::msrp::{Demand, LegKey};
 
 use super::SlotRef;
 
@@ -14,6 +14,8 @@ pub struct MsrpLeg {
     pub key: LegKey,
     /// The local address it connects from.
     pub local_ip: IpAddr,
+    /// What carries it, and who its far end has to be.
+    pub demand: Demand,
     /// Its far end and who connects, once known.
     pub remote: Option<(SocketAddr, MsrpSetup)>,
     /// The connection that the relay is making for it.
@@ -25,10 +27,15 @@ pub struct MsrpLeg {
 impl MsrpLeg {
     /// Makes a leg that waits for its far end.
     #[must_use]
-    pub fn new(key: LegKey, local_ip: IpAddr) -> Self {
+    pub fn new(key: LegKey, local_ip: IpAddr, transport: MsrpTransport) -> Self {
+        let demand = Demand {
+            transport,
+            certificate: None,
+        };
         Self {
             key,
             local_ip,
+            demand,
             remote: None,
             connecting: None,
             lost_untold: false,

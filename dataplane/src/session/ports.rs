@@ -106,7 +106,9 @@ mod tests {
             port_last,
             port_quiet_ms: 1000,
             msrp_listen: Vec::new(),
-            msrp_port_first: 0,
+            msrp_ports: crate::api::PortChoice::only_tcp(0),
+            msrp_tls: None,
+            msrp_origins: crate::api::OriginPolicy::Any,
             pool: PoolSize::default(),
             seed: Some(1),
         }

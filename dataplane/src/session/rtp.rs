@@ -36,6 +36,8 @@ pub struct RtpLeg {
     loss: Loss,
     learn: Learn,
     bound_mux: bool,
+    /// Sockets that the kernel keeps to the one far end.
+    tied: [bool; 2],
     pair: PortPair,
 }
 
@@ -56,6 +58,7 @@ impl RtpLeg {
             loss: Loss::default(),
             learn,
             bound_mux: rtcp.is_none(),
+            tied: [false; 2],
             pair,
         }
     }
@@ -69,6 +72,28 @@ impl RtpLeg {
         self.direction = direction;
         // A side that isn't to send is not silent: it is on hold.
         self.silence.listen(now, direction.may_send);
+    }
+
+    /// Sockets whose one far end is certain by now and that aren't tied to it yet; they count as
+    /// tied from now on.
+    pub fn to_tie(&mut self, now: Instant) -> [Option<(Socket, SocketAddr)>; 2] {
+        let mut found = [None; 2];
+        for (index, place) in found.iter_mut().enumerate() {
+            let (Some(socket), false) = (self.sockets[index], self.tied[index]) else {
+                continue;
+            };
+            if let Some(far) = self.sources[index].settled(now) {
+                self.tied[index] = true;
+                *place = Some((socket, far));
+            }
+        }
+        found
+    }
+
+    /// Sockets that are tied to the far end and have to be untied before another one is named.
+    pub fn untie(&mut self) -> [Option<Socket>; 2] {
+        let tied = std::mem::take(&mut self.tied);
+        [0, 1].map(|index| self.sockets[index].filter(|_| tied[index]))
     }
 
     /// Takes a datagram of this side and says what it is.

@@ -6,16 +6,19 @@ use std::net::SocketAddr;
 
 use crate::api::Side;
 use crate::frame::{Class, Frame, Pool};
-use crate::limits::{MSRP_CONNECTIONS, STREAM_QUEUE_HIGH_BYTES};
+use crate::limits::{MSRP_CONNECTIONS, STREAM_FRAME_BYTES, STREAM_QUEUE_HIGH_BYTES};
 use crate::net::{Backend, SocketId, TxBatch, TxItem};
-use crate::proto::msrp::{ConnectionKey, Egress};
+use crate::proto::msrp::{ConnectionKey, Egress, Written};
 use crate::session::SlotRef;
+
+use super::layer::{Kit, Layer};
 
 /// A connection and what is being written to it.
 pub(super) struct Conn {
     pub(super) socket: SocketId,
     pub(super) peer: SocketAddr,
     pub(super) state: State,
+    pub(super) layer: Layer,
     pub(super) reading: bool,
     /// Whether bytes for it were lost; it is written to no more and closed after the batch.
     pub(super) is_broken: bool,
@@ -24,6 +27,8 @@ pub(super) struct Conn {
     /// Octets written since the batch numbered `batch` began.
     pub(super) unsent: usize,
     pub(super) batch: u64,
+    /// Octets written since it began.
+    pub(super) written: u64,
 }
 
 /// What a connection is for.
@@ -31,12 +36,13 @@ pub(super) struct Conn {
 pub(super) enum State {
     /// It is being made, for a leg.
     Connecting(SlotRef, Side),
+    /// Its layer's handshake is going on; the leg is the one that it was made for.
+    Handshaking(Option<(SlotRef, Side)>),
     /// The relay knows it.
     Open(ConnectionKey),
 }
 
 /// The table of connections.
-#[derive(Default)]
 pub(super) struct Conns {
     pub(super) slots: Vec<(u32, Option<Conn>)>,
     pub(super) free: Vec<u32>,
@@ -47,9 +53,23 @@ pub(super) struct Conns {
     pub(super) broken: Vec<SlotRef>,
     pub(super) batch: u64,
     pub(super) bytes_out: u64,
+    pub(super) kit: Kit,
 }
 
 impl Conns {
+    pub(super) fn new(kit: Kit) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_key: Vec::new(),
+            dirty: Vec::new(),
+            broken: Vec::new(),
+            batch: 0,
+            bytes_out: 0,
+            kit,
+        }
+    }
+
     pub(super) fn add(&mut self, conn: Conn) -> Option<SlotRef> {
         let index = match self.free.pop() {
             Some(index) => index,
@@ -75,6 +95,13 @@ impl Conns {
     pub(super) fn find_mut(&mut self, slot: SlotRef) -> Option<&mut Conn> {
         let place = self.slots.get_mut(slot.index as usize)?;
         place.1.as_mut().filter(|_| place.0 == slot.generation)
+    }
+
+    /// A connection, and what its layer shares with others.
+    pub(super) fn with_kit(&mut self, slot: SlotRef) -> Option<(&mut Conn, &mut Kit)> {
+        let place = self.slots.get_mut(slot.index as usize)?;
+        let conn = place.1.as_mut().filter(|_| place.0 == slot.generation)?;
+        Some((conn, &mut self.kit))
     }
 
     pub(super) fn remove(&mut self, slot: SlotRef) -> Option<Conn> {
@@ -149,6 +176,7 @@ impl<B: Backend> Egress for Out<'_, B> {
             broken,
             batch,
             bytes_out,
+            kit,
             ..
         } = &mut *self.conns;
         let place = slots.get_mut(slot.index as usize);
@@ -172,15 +200,21 @@ impl<B: Backend> Egress for Out<'_, B> {
                     }
                 },
             };
-            let count = self.pool.append(&mut frame, bytes);
+            let count = conn.layer.append(self.pool, &mut frame, bytes, kit);
             bytes = bytes.get(count..).unwrap_or_default();
             if bytes.is_empty() {
                 conn.building = Some(frame);
-            } else {
-                let socket = conn.socket;
-                *bytes_out += frame.len() as u64;
-                self.tx.items.push(TxItem::Bytes { socket, frame });
+                return;
             }
+            if !conn.layer.finish(self.pool, &mut frame, kit) {
+                self.pool.give(frame);
+                conn.is_broken = true;
+                broken.push(slot);
+                return;
+            }
+            let socket = conn.socket;
+            *bytes_out += frame.len() as u64;
+            self.tx.items.push(TxItem::Bytes { socket, frame });
         }
     }
 
@@ -194,20 +228,37 @@ impl<B: Backend> Egress for Out<'_, B> {
             waiting > STREAM_QUEUE_HIGH_BYTES
         })
     }
+
+    fn progress(&self, to: ConnectionKey) -> Written {
+        let conn = self
+            .conns
+            .slot_of(to)
+            .and_then(|slot| self.conns.find(slot));
+        let Some(conn) = conn else {
+            return Written::default();
+        };
+        let waiting = self.backend.queued(conn.socket) + conn.unsent_in(self.conns.batch);
+        Written {
+            handed_over: conn.written,
+            left: conn.written.saturating_sub(waiting as u64),
+        }
+    }
 }
 
 impl Conn {
     /// Makes a connection that is read and that nothing was written to.
-    pub(super) fn new(socket: SocketId, peer: SocketAddr, state: State) -> Self {
+    pub(super) fn new(socket: SocketId, peer: SocketAddr, state: State, layer: Layer) -> Self {
         Self {
             socket,
             peer,
             state,
+            layer,
             reading: true,
             is_broken: false,
             building: None,
             unsent: 0,
             batch: 0,
+            written: 0,
         }
     }
 
@@ -217,6 +268,7 @@ impl Conn {
 
     fn count(&mut self, batch: u64, bytes: usize) {
         self.unsent = self.unsent_in(batch) + bytes;
+        self.written += bytes as u64;
         self.batch = batch;
     }
 }
@@ -227,20 +279,55 @@ impl<B: Backend> Out<'_, B> {
         let Conns {
             slots,
             dirty,
+            broken,
             bytes_out,
             batch,
+            kit,
             ..
         } = &mut *self.conns;
         for index in dirty.drain(..) {
-            let place = slots.get_mut(index as usize);
-            if let Some(conn) = place.and_then(|place| place.1.as_mut())
-                && let Some(frame) = conn.building.take()
-            {
+            let Some((generation, Some(conn))) = slots.get_mut(index as usize) else {
+                continue;
+            };
+            let Some(mut frame) = conn.building.take() else {
+                continue;
+            };
+            if conn.layer.finish(self.pool, &mut frame, kit) {
                 let socket = conn.socket;
                 *bytes_out += frame.len() as u64;
                 self.tx.items.push(TxItem::Bytes { socket, frame });
+            } else {
+                self.pool.give(frame);
+                conn.is_broken = true;
+                broken.push(SlotRef {
+                    index,
+                    generation: *generation,
+                });
             }
         }
         *batch += 1;
+    }
+
+    /// Writes what a connection's layer has to say, past the layer itself; whatever was gathered
+    /// for it goes after that.
+    pub(super) fn write_wire(&mut self, slot: SlotRef) {
+        let mut wire = std::mem::take(&mut self.conns.kit.out.wire);
+        let batch = self.conns.batch;
+        if let Some(conn) = self.conns.find_mut(slot).filter(|conn| !conn.is_broken) {
+            conn.count(batch, wire.len());
+            let socket = conn.socket;
+            for part in wire.chunks(STREAM_FRAME_BYTES) {
+                let Some(mut frame) = self.pool.take(Class::Stream) else {
+                    conn.is_broken = true;
+                    self.conns.broken.push(slot);
+                    break;
+                };
+                self.pool.append(&mut frame, part);
+                self.tx.items.push(TxItem::Bytes { socket, frame });
+            }
+            self.conns.bytes_out += wire.len() as u64;
+        }
+        wire.clear();
+        self.conns.kit.out.wire = wire;
     }
 }

@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use rand::rngs::{StdRng, SysRng};
 use rand::{RngExt, SeedableRng};
 
-use crate::api::{Config, Side, WorkerEnd};
+use crate::api::{Config, MsrpListen, Side, WorkerEnd};
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{
-    DRAIN_CHECK_MS, HOUSEKEEPING_MS, RX_BATCH, SESSIONS_PER_WORKER, SWEEP_TICKS, TX_BATCH,
+    DRAIN_CHECK_MS, HOUSEKEEPING_MS, MSRP_LEAVING_PER_CYCLE, RX_BATCH, SESSIONS_PER_WORKER,
+    SWEEP_TICKS, TX_BATCH,
 };
 use crate::net::{Backend, RxBatch, RxItem, SocketId, Token, TxBatch};
 use crate::pipeline::Path;
@@ -18,6 +19,7 @@ use crate::session::{Mark, Owner, Ports, Sessions, SlotRef, Streams};
 use crate::stats::{Board, DropReason, Stats};
 
 use super::closing::Closings;
+use super::layer::Kit;
 use super::msrp::Msrp;
 use super::release::Drain;
 
@@ -64,7 +66,7 @@ impl<B: Backend> Worker<B> {
     ///
     /// # Errors
     ///
-    /// When a listener can't be bound, or the system gives no random numbers.
+    /// When a listener can't be bound or has no identity, or the system gives no random numbers.
     pub fn new(setup: Setup<'_>, backend: B, pool: Pool, now: Instant) -> io::Result<Self> {
         let Setup {
             config,
@@ -92,7 +94,7 @@ impl<B: Backend> Worker<B> {
             touched: Vec::with_capacity(RX_BATCH),
             endings: Vec::new(),
             closings: Closings::default(),
-            msrp: Msrp::new(random.random()),
+            msrp: Msrp::new(random.random(), Kit::new(config)?),
             random,
             board,
             rx: RxBatch {
@@ -110,8 +112,9 @@ impl<B: Backend> Worker<B> {
 
     /// Where it listens for MSRP.
     #[must_use]
-    pub fn msrp_listen(&self) -> Vec<SocketAddr> {
-        self.msrp.listeners.iter().map(|(_, at)| *at).collect()
+    pub fn msrp_listen(&self) -> Vec<MsrpListen> {
+        let listeners = self.msrp.listeners.iter();
+        listeners.map(|(_, listen)| *listen).collect()
     }
 
     /// Its end of the link.
@@ -123,6 +126,13 @@ impl<B: Backend> Worker<B> {
     /// Runs one cycle and says how many orders and items it found.
     pub fn cycle(&mut self, now: Instant) -> usize {
         self.stats.cycles += 1;
+        // First of all, so that what is found to have left has left before `now`.
+        let at_most = if now >= self.housekeeping_at {
+            usize::MAX
+        } else {
+            MSRP_LEAVING_PER_CYCLE
+        };
+        self.msrp_sent(now, at_most);
         let orders = self.take_orders(now);
         self.flush();
         let items = self.receive(now);
@@ -142,6 +152,7 @@ impl<B: Backend> Worker<B> {
         }
         let timers = [
             self.msrp.relay.poll_timeout(),
+            self.msrp.handshakes.next_deadline(),
             self.closings.next_deadline(),
         ];
         for at in timers.into_iter().flatten() {
@@ -227,7 +238,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_received(now, slot, side, frame),
             Some(Owner::MsrpConnection(slot)) => self.msrp_received(now, slot, frame),
             Some(Owner::Closing(_)) => self.pool.give(frame),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
             }
@@ -238,7 +249,9 @@ impl<B: Backend> Worker<B> {
         self.stats.sockets += 1;
         match Mark(token.0).owner() {
             Some(Owner::BytesListener(slot, side)) => self.bytes_accepted(slot, side, socket, peer),
-            Some(Owner::MsrpListener) => self.msrp_accepted(now, socket, peer),
+            Some(Owner::MsrpListener(transport)) => {
+                self.msrp_accepted(now, transport, (socket, peer));
+            }
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesConnection(..)
@@ -254,7 +267,10 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
             Some(
-                Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener | Owner::Closing(_),
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Closing(_),
             )
             | None => {}
         }
@@ -265,7 +281,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_lost(slot),
             Some(Owner::Closing(place)) => self.closing_closed(place),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
         }
     }
 
@@ -274,7 +290,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_drained(now, slot, side),
             // Whoever waits for it is looked at when the batch ends.
             Some(Owner::MsrpConnection(_) | Owner::Closing(_)) => {}
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener) | None => {}
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
         }
     }
 
@@ -299,7 +315,7 @@ impl<B: Backend> Worker<B> {
 
     fn housekeeping(&mut self, now: Instant) {
         self.finish_endings(now);
-        self.msrp_housekeeping();
+        self.msrp_housekeeping(now);
         self.sweep(now);
         self.publish(now);
     }
@@ -315,7 +331,9 @@ impl<B: Backend> Worker<B> {
         let to = slots.min(from + slots.div_ceil(SWEEP_TICKS));
         for index in from..to {
             let index = u32::try_from(index).unwrap_or(u32::MAX);
-            self.look_at(now, self.streams.slot_ref(index));
+            let slot = self.streams.slot_ref(index);
+            self.tie_sockets(now, slot);
+            self.look_at(now, slot);
         }
         self.sweep_from = to;
     }

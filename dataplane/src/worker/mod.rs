@@ -4,6 +4,8 @@ mod bytes;
 mod closing;
 mod conns;
 mod cycle;
+mod handshakes;
+mod layer;
 mod msrp;
 mod open;
 mod orders;

@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::api::{
-    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec,
-    Refusal, Side,
+    Config, Direction, LegFacts, LegLocal, LegSpec, MsrpListen, MsrpLocal, MsrpRemote, MsrpSetup,
+    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side,
 };
 use crate::frame::Frame;
 use crate::limits::{
-    MSRP_RESUMES_PER_CYCLE, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
+    MSRP_RESUMES_PER_CYCLE, MSRP_SWEPT, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
 };
 use crate::net::{Backend, SocketId, SocketSpec, Token};
 use crate::proto::msrp::{self, BoundLegs, ConnectionKey, Connections, LegKey, Verdict};
@@ -25,13 +25,16 @@ use crate::stats::{DropReason, Stats};
 
 use super::Worker;
 use super::conns::{Conn, Conns, Out, State};
+use super::handshakes::Handshakes;
+use super::layer::{Kit, Layer};
 use super::open::Opening;
 
 /// The MSRP side of a worker.
 pub(super) struct Msrp {
     pub(super) relay: Connections,
-    pub(super) listeners: Vec<(SocketId, SocketAddr)>,
-    conns: Conns,
+    pub(super) listeners: Vec<(SocketId, MsrpListen)>,
+    pub(super) conns: Conns,
+    pub(super) handshakes: Handshakes,
     /// Whose leg is whose, by the relay's key.
     legs: Vec<Option<(SlotRef, Side)>>,
     /// Connections that aren't read now.
@@ -42,7 +45,7 @@ pub(super) struct Msrp {
 
 impl Msrp {
     /// Makes one without connections.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, kit: Kit) -> Self {
         let config = msrp::Config {
             transactions: MSRP_TRANSACTIONS,
             timeout: Duration::from_secs(MSRP_TRANSACTION_S),
@@ -50,7 +53,8 @@ impl Msrp {
         Self {
             relay: Connections::new(config, seed),
             listeners: Vec::new(),
-            conns: Conns::default(),
+            conns: Conns::new(kit),
+            handshakes: Handshakes::default(),
             legs: Vec::new(),
             paused: VecDeque::new(),
             scratch: vec![0; STREAM_FRAME_BYTES].into_boxed_slice(),
@@ -63,10 +67,10 @@ impl Msrp {
         Some(self.conns.find(slot)?.socket)
     }
 
-    fn key_of(&self, slot: SlotRef) -> Option<ConnectionKey> {
+    pub(super) fn key_of(&self, slot: SlotRef) -> Option<ConnectionKey> {
         match self.conns.find(slot)?.state {
             State::Open(key) => Some(key),
-            State::Connecting(..) => None,
+            State::Connecting(..) | State::Handshaking(_) => None,
         }
     }
 
@@ -87,15 +91,24 @@ impl Msrp {
 
 impl<B: Backend> Worker<B> {
     pub(super) fn listen_for_msrp(&mut self, config: &Config, number: usize) -> io::Result<()> {
-        let first = usize::from(config.msrp_port_first);
-        let port = match first {
-            0 => 0,
-            first => u16::try_from(first + number).map_err(io::Error::other)?,
-        };
-        for ip in &config.msrp_listen {
-            let local = SocketAddr::new(*ip, port);
-            let listener = self.open_socket(&SocketSpec::Listen { local }, Owner::MsrpListener)?;
-            self.msrp.listeners.push(listener);
+        for (transport, choice) in MsrpTransport::ALL.into_iter().zip(config.msrp_ports) {
+            let port = match choice {
+                PortChoice::Off => continue,
+                PortChoice::From(_) if !self.msrp.conns.kit.has(transport) => {
+                    return Err(io::Error::other("encrypted MSRP without an identity"));
+                }
+                PortChoice::From(0) => 0,
+                PortChoice::From(first) => {
+                    u16::try_from(usize::from(first) + number).map_err(io::Error::other)?
+                }
+            };
+            for ip in &config.msrp_listen {
+                let local = SocketAddr::new(*ip, port);
+                let owner = Owner::MsrpListener(transport);
+                let (socket, address) = self.open_socket(&SocketSpec::Listen { local }, owner)?;
+                let listen = MsrpListen { transport, address };
+                self.msrp.listeners.push((socket, listen));
+            }
         }
         Ok(())
     }
@@ -108,15 +121,18 @@ impl<B: Backend> Worker<B> {
     ) -> Result<(MsrpLeg, LegLocal), Refusal> {
         let LegSpec::Msrp(MsrpSpec {
             local_ip,
+            transport,
             match_session_id_only,
+            chunking,
+            bounds,
             ..
         }) = *spec
         else {
             return Err(Refusal::Unknown);
         };
-        let mut addresses = self.msrp.listeners.iter().map(|(_, at)| *at);
-        let listen = addresses
-            .find(|at| at.ip() == local_ip)
+        let mut listeners = self.msrp.listeners.iter().map(|(_, listen)| *listen);
+        let listen = listeners
+            .find(|listen| listen.transport == transport && listen.address.ip() == local_ip)
             .ok_or(Refusal::Socket)?;
         let mut session_id = [0; 32];
         session_id.fill_with(|| ID_ALPHABET[self.random.random_range(0..ID_ALPHABET.len())]);
@@ -128,9 +144,16 @@ impl<B: Backend> Worker<B> {
             match_session_id_only,
         };
         let key = self.msrp.relay.add_leg(leg).ok_or(Refusal::Full)?;
+        self.msrp.relay.set_chunking(key, chunking);
+        self.msrp.relay.set_bounds(key, bounds);
         self.msrp.set_owner(key, Some((opening.slot, side)));
-        let local = LegLocal::Msrp(MsrpLocal { listen, session_id });
-        Ok((MsrpLeg::new(key, local_ip), local))
+        let local = LegLocal::Msrp(MsrpLocal {
+            listen: listen.address,
+            session_id,
+        });
+        let leg = MsrpLeg::new(key, local_ip, transport);
+        self.msrp.relay.set_demand(key, leg.demand);
+        Ok((leg, local))
     }
 
     pub(super) fn undo_msrp(&mut self, leg: MsrpLeg) {
@@ -192,42 +215,78 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let (key, local_ip) = (leg.key, leg.local_ip);
+        leg.demand.certificate = remote.fingerprint;
+        let demand = leg.demand;
         let moved = leg.remote.is_some_and(|(at, _)| at != remote.address);
         leg.remote = Some((remote.address, remote.setup));
         let pending = leg.connecting;
         let relay = &mut self.msrp.relay;
         relay.set_remote(key, &remote.path, remote.local_path.as_deref());
         relay.set_direction(key, direction.may_send, direction.may_receive);
+        relay.set_demand(key, demand);
+        let is_trusted = relay.is_trusted(key);
         let bound = relay.connection_of(key);
         let there = pending.is_some() || bound.is_some();
-        if remote.setup == MsrpSetup::Passive || there && !moved {
+        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
+        if !is_trusted {
+            self.stats.drop(DropReason::Fingerprint);
+        }
+        if remote.setup == MsrpSetup::Passive {
+            // Somebody else was the first to bind; the announced far end can still do so.
+            if let Some(bound) = bound.filter(|_| !is_trusted) {
+                self.close_conn(bound, Some(key));
+            }
             return;
         }
-        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
-        for old in [pending, bound].into_iter().flatten() {
+        if there && !moved && is_trusted {
+            return;
+        }
+        let (relay, mut out, stats) = self.msrp_parts();
+        let unused = relay.detach(key, &mut out, stats);
+        let unused = unused.and_then(|key| self.msrp.conns.slot_of(key));
+        for old in [pending, unused].into_iter().flatten() {
             self.close_conn(old, Some(key));
         }
+        let to = (&*remote.path, remote.address.ip());
+        let layer = Layer::connect(demand.transport, to, &self.msrp.conns.kit);
         let spec = SocketSpec::Connect {
             local: local_ip,
             remote: remote.address,
         };
-        self.make_msrp_connection(slot, side, &spec);
+        self.make_msrp_connection((slot, side), &spec, layer);
     }
 
-    pub(super) fn msrp_accepted(&mut self, now: Instant, socket: SocketId, peer: SocketAddr) {
-        let Some(key) = self.msrp.relay.accept(now) else {
+    pub(super) fn msrp_accepted(
+        &mut self,
+        now: Instant,
+        transport: MsrpTransport,
+        (socket, peer): (SocketId, SocketAddr),
+    ) {
+        let layer = Layer::accept(transport, &self.msrp.conns.kit);
+        let key = match &layer {
+            Some(Layer::Plain) => self.msrp.relay.accept(now),
+            Some(_) | None => None,
+        };
+        let state = match (&layer, key) {
+            (_, Some(key)) => Some(State::Open(key)),
+            (Some(Layer::Plain) | None, None) => None,
+            (Some(_), None) => Some(State::Handshaking(None)),
+        };
+        let conn = layer
+            .zip(state)
+            .map(|(layer, state)| Conn::new(socket, peer, state, layer));
+        let Some(slot) = conn.and_then(|conn| self.msrp.conns.add(conn)) else {
+            if let Some(key) = key {
+                self.forget_at_relay(key);
+            }
             self.stats.drop(DropReason::NotBound);
             self.close_socket(socket);
             return;
         };
-        let conn = Conn::new(socket, peer, State::Open(key));
-        let Some(slot) = self.msrp.conns.add(conn) else {
-            self.forget_at_relay(key);
-            self.stats.drop(DropReason::NotBound);
-            self.close_socket(socket);
-            return;
-        };
-        self.msrp.conns.name(key, slot);
+        match key {
+            Some(key) => self.msrp.conns.name(key, slot),
+            None => self.begin_handshake(now, slot),
+        }
         let owner = Owner::MsrpConnection(slot);
         self.backend.adopt(socket, Token(Mark::new(owner).0));
     }
@@ -237,6 +296,23 @@ impl<B: Backend> Worker<B> {
         let Some(State::Connecting(stream, side)) = state else {
             return;
         };
+        match self.msrp.conns.find_mut(slot) {
+            Some(conn) if !conn.layer.is_plain() => {
+                conn.state = State::Handshaking(Some((stream, side)));
+                self.begin_handshake(now, slot);
+                self.layered_received(now, slot, None);
+            }
+            Some(_) | None => self.connection_made(now, slot, (stream, side)),
+        }
+    }
+
+    /// A connection that was made for a leg can be used.
+    pub(super) fn connection_made(
+        &mut self,
+        now: Instant,
+        slot: SlotRef,
+        (stream, side): (SlotRef, Side),
+    ) {
         let leg = self.msrp_leg(stream, side).map(|leg| {
             leg.connecting = None;
             leg.key
@@ -257,23 +333,32 @@ impl<B: Backend> Worker<B> {
     }
 
     pub(super) fn msrp_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
+        let conn = self.msrp.conns.find(slot);
+        if conn.is_some_and(|conn| !conn.layer.is_plain()) {
+            self.layered_received(now, slot, Some(frame));
+            return;
+        }
         let read = self.pool.bytes(&frame);
         let len = read.len();
         if let Some(to) = self.msrp.scratch.get_mut(..len) {
             to.copy_from_slice(read);
         }
         self.pool.give(frame);
+        self.stats.stream_bytes_in += len as u64;
+        let scratch = std::mem::take(&mut self.msrp.scratch);
+        self.feed_relay(now, slot, scratch.get(..len).unwrap_or_default());
+        self.msrp.scratch = scratch;
+    }
+
+    /// Hands a connection's octets to the relay.
+    pub(super) fn feed_relay(&mut self, now: Instant, slot: SlotRef, bytes: &[u8]) {
         let Some(key) = self.msrp.key_of(slot) else {
             self.stats.drop(DropReason::NoLeg);
             return;
         };
-        self.stats.stream_bytes_in += len as u64;
-        let scratch = std::mem::take(&mut self.msrp.scratch);
-        let bytes = scratch.get(..len).unwrap_or_default();
         let (relay, mut out, stats) = self.msrp_parts();
         let verdict = relay.receive(now, key, bytes, &mut out, stats);
         let blocked = relay.blocked(key, &out);
-        self.msrp.scratch = scratch;
         match verdict {
             // The relay has counted why.
             Verdict::Close(_) => self.close_conn(slot, None),
@@ -288,12 +373,16 @@ impl<B: Backend> Worker<B> {
             return;
         };
         match conn.state {
-            State::Connecting(stream, side) => {
+            State::Connecting(stream, side) | State::Handshaking(Some((stream, side))) => {
                 if let Some(leg) = self.msrp_leg(stream, side) {
                     leg.connecting = None;
                 }
                 self.drop_conn(slot);
                 self.tell_lost(stream, side);
+            }
+            State::Handshaking(None) => {
+                self.stats.drop(DropReason::Handshake);
+                self.drop_conn(slot);
             }
             State::Open(_) => self.drop_conn(slot),
         }
@@ -316,6 +405,7 @@ impl<B: Backend> Worker<B> {
     }
 
     pub(super) fn msrp_timeouts(&mut self, now: Instant) {
+        self.end_overdue_handshakes(now);
         let (relay, mut out, stats) = self.msrp_parts();
         if relay.poll_timeout().is_some_and(|at| at <= now) {
             relay.handle_timeout(now, &mut out, stats);
@@ -323,7 +413,19 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    pub(super) fn msrp_housekeeping(&mut self) {
+    /// At a cycle's beginning: what has left by now is timed.
+    pub(super) fn msrp_sent(&mut self, now: Instant, at_most: usize) {
+        let (relay, out, _) = self.msrp_parts();
+        relay.sent(now, at_most, &out);
+    }
+
+    pub(super) fn msrp_housekeeping(&mut self, now: Instant) {
+        self.msrp.relay.sweep(now, MSRP_SWEPT);
+        while let Some(leg) = self.msrp.relay.next_lost() {
+            if let Some((stream, side)) = self.msrp.owner_of(leg) {
+                self.tell_lost(stream, side);
+            }
+        }
         self.resume_some(usize::MAX);
         self.stats.stream_bytes_out += std::mem::take(&mut self.msrp.conns.bytes_out);
     }
@@ -350,15 +452,21 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn make_msrp_connection(&mut self, stream: SlotRef, side: Side, spec: &SocketSpec) {
-        let made = match *spec {
-            SocketSpec::Connect { remote, .. } => {
+    fn make_msrp_connection(
+        &mut self,
+        (stream, side): (SlotRef, Side),
+        spec: &SocketSpec,
+        layer: Option<Layer>,
+    ) {
+        let made = match (*spec, layer) {
+            (SocketSpec::Connect { remote, .. }, Some(layer)) => {
                 let state = State::Connecting(stream, side);
                 // The socket's mark needs the slot, so the slot comes first.
-                let conn = Conn::new(SocketId(u32::MAX), remote, state);
+                let conn = Conn::new(SocketId(u32::MAX), remote, state, layer);
                 self.msrp.conns.add(conn)
             }
-            SocketSpec::Datagram { .. } | SocketSpec::Listen { .. } => None,
+            (SocketSpec::Connect { .. }, None)
+            | (SocketSpec::Datagram { .. } | SocketSpec::Listen { .. }, _) => None,
         };
         let Some(slot) = made else {
             self.tell_lost(stream, side);
@@ -383,15 +491,33 @@ impl<B: Backend> Worker<B> {
     /// Closes a connection, and tells of the legs that lose it by that, but for one.
     ///
     /// What was written to it still arrives.
-    fn close_conn(&mut self, slot: SlotRef, but: Option<LegKey>) {
+    pub(super) fn close_conn(&mut self, slot: SlotRef, but: Option<LegKey>) {
         let state = self.msrp.conns.find(slot).map(|conn| conn.state);
+        self.end_layer(slot);
         let Some(socket) = self.forget_conn(slot, but) else {
             return;
         };
         match state {
-            Some(State::Open(_)) => self.close_softly(socket),
+            Some(State::Open(_) | State::Handshaking(_)) => self.close_softly(socket),
             Some(State::Connecting(..)) | None => self.close_socket(socket),
         }
+    }
+
+    /// Says to the far end's layer that nothing more comes.
+    fn end_layer(&mut self, slot: SlotRef) {
+        let conn = self.msrp.conns.find(slot);
+        let is_layered = conn.is_some_and(|conn| {
+            !conn.layer.is_plain() && !matches!(conn.state, State::Connecting(..))
+        });
+        if !is_layered {
+            return;
+        }
+        self.msrp_flush();
+        if let Some((conn, kit)) = self.msrp.conns.with_kit(slot) {
+            conn.layer.end(kit);
+        }
+        let (_, mut out, _) = self.msrp_parts();
+        out.write_wire(slot);
     }
 
     /// Closes a connection that broke or ended, and tells of the legs that lose it by that.
@@ -450,14 +576,14 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn msrp_leg(&mut self, slot: SlotRef, side: Side) -> Option<&mut MsrpLeg> {
+    pub(super) fn msrp_leg(&mut self, slot: SlotRef, side: Side) -> Option<&mut MsrpLeg> {
         match &mut self.streams.find_mut(slot)?.media {
             Media::Msrp(legs) => Some(leg_mut(legs, side)),
             Media::Rtp(_) | Media::Bytes(_) => None,
         }
     }
 
-    fn msrp_parts(&mut self) -> (&mut Connections, Out<'_, B>, &mut Stats) {
+    pub(super) fn msrp_parts(&mut self) -> (&mut Connections, Out<'_, B>, &mut Stats) {
         let out = Out {
             backend: &mut self.backend,
             pool: &mut self.pool,
@@ -472,12 +598,13 @@ impl<B: Backend> Worker<B> {
 /// Writes the URI of a leg (RFC 4975 §6).
 fn path_of<'a>(
     buffer: &'a mut [u8; PATH_BYTES],
-    listen: SocketAddr,
+    listen: MsrpListen,
     session_id: &[u8; 32],
 ) -> Option<&'a str> {
     let id = str::from_utf8(session_id).ok()?;
     let mut rest = buffer.as_mut_slice();
-    write!(rest, "msrp://{listen}/{id};tcp").ok()?;
+    let (scheme, parameter) = (listen.transport.scheme(), listen.transport.parameter());
+    write!(rest, "{scheme}://{}/{id};{parameter}", listen.address).ok()?;
     let unwritten = rest.len();
     str::from_utf8(buffer.get(..PATH_BYTES - unwritten)?).ok()
 }

@@ -7,7 +7,7 @@ use crate::api::{
     StreamPlan, StreamSet,
 };
 use crate::limits::{ACTS_PER_ORDER, DRAINS_PER_WORKER, ORDERS_PER_CYCLE, STREAMS_PER_SESSION};
-use crate::net::Backend;
+use crate::net::{Backend, SocketId};
 use crate::session::{Media, SessionRef, SlotRef, Streams, leg_mut};
 
 use super::Worker;
@@ -230,7 +230,12 @@ impl<B: Backend> Worker<B> {
             Remote::Rtp(remote) => {
                 let media = self.streams.find_mut(slot).map(|stream| &mut stream.media);
                 if let Some(Media::Rtp(legs)) = media {
-                    leg_mut(legs, side).connect(now, remote, direction);
+                    let leg = leg_mut(legs, side);
+                    let tied = leg.untie();
+                    leg.connect(now, remote, direction);
+                    for socket in tied.into_iter().flatten() {
+                        self.backend.tie(SocketId(socket.0), None);
+                    }
                 }
             }
             Remote::Bytes { address, setup } => {

@@ -140,6 +140,19 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// Ties sockets to far ends that are certain by now.
+    pub(super) fn tie_sockets(&mut self, now: Instant, slot: SlotRef) {
+        let media = self.streams.find_mut(slot).map(|stream| &mut stream.media);
+        let Some(Media::Rtp(legs)) = media else {
+            return;
+        };
+        for leg in legs {
+            for (socket, far) in leg.to_tie(now).into_iter().flatten() {
+                self.backend.tie(SocketId(socket.0), Some(far));
+            }
+        }
+    }
+
     /// Tells control that a leg's connection is lost, now or when there is room.
     pub(super) fn tell_lost(&mut self, slot: SlotRef, side: Side) {
         if let Some(stream) = self.streams.find_mut(slot) {

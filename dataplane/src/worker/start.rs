@@ -1,13 +1,12 @@
 //! Starting the workers: a thread each, pinned, with its own backend and frames.
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use crate::api::{BackendKind, Config, ControlEnd, Doorbell, WorkerEnd, ring_pair};
+use crate::api::{BackendKind, Config, ControlEnd, Doorbell, MsrpListen, WorkerEnd, ring_pair};
 use crate::frame::Pool;
 use crate::limits::{LOADED_ITEMS, SPIN_CYCLES};
 use crate::net::mmsg::Mmsg;
@@ -24,8 +23,8 @@ pub struct Handle {
     pub link: ControlEnd,
     /// Its counters.
     pub board: Board,
-    /// Where it listens for MSRP.
-    pub msrp_listen: Vec<SocketAddr>,
+    /// Where it listens for MSRP, one listener for each address and transport.
+    pub msrp_listen: Vec<MsrpListen>,
     /// How it talks to the kernel; never `Auto`.
     pub backend: BackendKind,
     /// Its thread.
@@ -61,7 +60,7 @@ fn end(handle: Handle) {
 
 /// What a worker says once it runs.
 struct Started {
-    msrp_listen: Vec<SocketAddr>,
+    msrp_listen: Vec<MsrpListen>,
     backend: BackendKind,
 }
 

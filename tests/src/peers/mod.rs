@@ -6,6 +6,7 @@ pub mod msrp;
 pub mod rtp;
 pub mod sdp;
 pub mod sip;
+pub mod tls;
 
 use std::hash::{BuildHasher as _, RandomState};
 

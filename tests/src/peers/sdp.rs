@@ -49,8 +49,13 @@ impl Writer {
     #[must_use]
     pub fn message(self, path: &str, attributes: &[&str]) -> Self {
         let port = path_address(path).map_or(9, |address| address.port());
+        let tls = if path.starts_with("msrps:") {
+            "TLS/"
+        } else {
+            ""
+        };
         let mut lines =
-            format!("m=message {port} TCP/MSRP *\r\na=accept-types:*\r\na=path:{path}\r\n");
+            format!("m=message {port} TCP/{tls}MSRP *\r\na=accept-types:*\r\na=path:{path}\r\n");
         for attribute in attributes {
             lines.push_str(&format!("a={attribute}\r\n"));
         }

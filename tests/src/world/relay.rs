@@ -42,7 +42,9 @@ impl Relay {
             port_last: 59_999,
             port_quiet_ms: 1_000,
             msrp_listen: vec![ADDRESS],
-            msrp_port_first: 2855,
+            msrp_ports: dataplane::api::PortChoice::only_tcp(2855),
+            msrp_tls: None,
+            msrp_origins: dataplane::api::OriginPolicy::Any,
             pool: PoolSize {
                 datagrams: 2048,
                 streams: 256,
@@ -200,8 +202,7 @@ fn settings() -> Settings {
             same_ip: false,
         },
         silence_ms: 0,
-        cema: media::Cema::PassThrough,
-        match_session_id_only: false,
+        msrp: media::Msrp::default(),
     };
     Settings {
         listen: vec![(Protocol::Udp, SocketAddr::new(ADDRESS, 5060))],

@@ -41,8 +41,7 @@ fn settings(random: &mut StdRng) -> Settings {
             .then(|| "2001:db8::1".parse().unwrap()),
         learn: Learn::Never,
         silence_ms: 1000,
-        cema: *pick(random, &[media::Cema::PassThrough, media::Cema::BackToBack]),
-        match_session_id_only: false,
+        msrp: super::media::msrp(random),
     };
     let stay = Stay {
         media_charging: random.random_ratio(4, 5),

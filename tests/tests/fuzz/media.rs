@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use control::media::{Cema, Media, Policy, Proposal, Settings};
+use control::media::{Cema, Media, Msrp, Policy, Proposal, Settings, Toward, Trunk};
 use control::sdp::Sdp;
-use dataplane::api::{Act, Learn, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Side, StreamSet};
+use dataplane::api::{
+    Act, Learn, LegLocal, LegSpec, MsrpLocal, MsrpSpec, MsrpTransport, Side, StreamSet,
+};
 use rand::RngExt;
 use rand::rngs::StdRng;
 
@@ -24,8 +26,28 @@ fn settings(random: &mut StdRng) -> Settings {
             same_ip: random.random(),
         },
         silence_ms: 0,
-        cema: *pick(random, &[Cema::PassThrough, Cema::BackToBack]),
-        match_session_id_only: random.random(),
+        msrp: msrp(random),
+    }
+}
+
+/// Any settings of MSRP.
+pub fn msrp(random: &mut StdRng) -> Msrp {
+    let transport = *pick(random, &MsrpTransport::ALL);
+    Msrp {
+        carried: MsrpTransport::ALL
+            .map(|transport| transport == MsrpTransport::Tcp || random.random()),
+        fingerprint: random.random::<bool>().then_some([7; 32]),
+        needs_fingerprint: random.random_ratio(1, 4),
+        trunk: Trunk {
+            cema: *pick(random, &[Cema::PassThrough, Cema::BackToBack]),
+            toward: *pick(
+                random,
+                &[Toward::Same, Toward::Same, Toward::Only(transport)],
+            ),
+            match_session_id_only: random.random(),
+            ..Trunk::default()
+        },
+        trunks: Vec::new(),
     }
 }
 
@@ -105,6 +127,10 @@ impl Session {
             let spoilt = spoilt(random, answer, offer);
             let answer = if random.random() { answer } else { &spoilt };
             if let Ok(answered) = proposal.answer(answer) {
+                if answered.offer_again {
+                    let again = proposal.offer_to_far().expect("every port is bound");
+                    assert_eq!(lines(&again), lines(&far));
+                }
                 assert_eq!(
                     lines(&answered.to_offerer),
                     lines(offer),

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use dataplane::proto::msrp::{Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict};
+use dataplane::api::{Chunking, MsrpBounds};
+use dataplane::proto::msrp::{
+    Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict, Written as Progress,
+};
 use dataplane::stats::{DropReason, Stats};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -17,15 +20,27 @@ use super::spoil::{noise, pick, spoil};
 struct Written {
     bytes: BTreeMap<ConnectionKey, Vec<u8>>,
     full: Vec<ConnectionKey>,
+    handed_over: BTreeMap<ConnectionKey, u64>,
+    /// Connections of which nothing more leaves, and what had left.
+    held: BTreeMap<ConnectionKey, u64>,
 }
 
 impl Egress for Written {
     fn write(&mut self, to: ConnectionKey, bytes: &[u8]) {
+        *self.handed_over.entry(to).or_default() += bytes.len() as u64;
         self.bytes.entry(to).or_default().extend_from_slice(bytes);
     }
 
     fn is_full(&self, to: ConnectionKey) -> bool {
         self.full.contains(&to)
+    }
+
+    fn progress(&self, to: ConnectionKey) -> Progress {
+        let handed_over = self.handed_over.get(&to).copied().unwrap_or(0);
+        Progress {
+            handed_over,
+            left: self.held.get(&to).copied().unwrap_or(handed_over),
+        }
     }
 }
 
@@ -235,6 +250,8 @@ impl World {
         self.act(|world| {
             world.relay.closed(key, &mut world.out);
             world.out.bytes.remove(&key);
+            world.out.handed_over.remove(&key);
+            world.out.held.remove(&key);
         });
         self.ends.remove(&key);
     }
@@ -273,13 +290,28 @@ impl World {
             0..58 => self.send(random, key),
             58..68 => self.queue(random, key),
             68..80 => self.answer(random, key),
-            80..84 => self.out.full.retain(|_| random.random_ratio(1, 3)),
+            80..83 => self.out.full.retain(|_| random.random_ratio(1, 3)),
             84 => self.out.full.push(key),
             87..90 => {
                 let most = *pick(random, &[100, 100, 3_000, 40_000]);
                 self.pass(Duration::from_millis(random.random_range(0..most)));
             }
-            90..93 if keys.len() < 6 => self.accept(),
+            90 | 92 if keys.len() < 6 => self.accept(),
+            91 => {
+                let leg = self.legs[&letter];
+                self.act(|world| world.relay.detach(leg, &mut world.out, &mut world.stats));
+                self.check();
+            }
+            83 => {
+                let bounds = MsrpBounds {
+                    message_octets: *pick(random, &[0, 0, 1, 1000]),
+                    octets_per_s: *pick(random, &[0, 0, 10_000]),
+                    idle_ms: *pick(random, &[0, 0, 10_000]),
+                };
+                self.relay.set_bounds(self.legs[&letter], bounds);
+                self.relay.sweep(self.now, 2);
+                while self.relay.next_lost().is_some() {}
+            }
             93 if random.random_ratio(1, 3) => self.close(key),
             95 if random.random_ratio(1, 3) => {
                 let leg = self.legs.remove(&letter).unwrap();
@@ -301,6 +333,23 @@ impl World {
                     made
                 });
                 assert!(made.is_none() || self.relay.connection_of(leg) == made);
+            }
+            94 => {
+                let octets = *pick(random, &[1, 7, 100, 2048]);
+                let exact = random.random();
+                let chunking = *pick(
+                    random,
+                    &[Chunking::AsTheyCome, Chunking::AtMost { octets, exact }],
+                );
+                self.relay.set_chunking(self.legs[&letter], chunking);
+            }
+            85 => {
+                let octets = self.out.handed_over.get(&key).copied().unwrap_or(0);
+                self.out.held.insert(key, octets);
+            }
+            86 => {
+                self.out.held.retain(|_, _| random.random_ratio(1, 3));
+                self.relay.sent(self.now, 3, &self.out);
             }
             _ => self.pass(Duration::ZERO),
         }
@@ -384,7 +433,9 @@ impl World {
     /// Nobody does anything any more.
     fn end(&mut self) {
         self.out.full.clear();
+        self.out.held.clear();
         for _ in 0..15 {
+            self.relay.sent(self.now, usize::MAX, &self.out);
             self.pass(Duration::from_secs(31));
         }
         for key in self.ends.keys().copied().collect::<Vec<_>>() {

@@ -57,7 +57,9 @@ fn config(random: &mut StdRng) -> Config {
         port_last: 10_063,
         port_quiet_ms: 3000,
         msrp_listen: vec![LOCAL.parse().unwrap()],
-        msrp_port_first: 2855,
+        msrp_ports: dataplane::api::PortChoice::only_tcp(2855),
+        msrp_tls: None,
+        msrp_origins: dataplane::api::OriginPolicy::Any,
         pool: FRAMES,
         seed: Some(random.random()),
     }

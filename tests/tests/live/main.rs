@@ -9,7 +9,10 @@
 mod calls;
 mod closing;
 mod failures;
+mod msrp;
+mod msrp_browser;
 mod msrp_floods;
+mod msrp_openssl;
 mod msrp_relays;
 mod msrp_wire;
 mod operation;

@@ -28,7 +28,8 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
     command
         .arg(address(order.place.relay, 0).to_string())
         .arg(address(order.place.generator, 0).to_string())
-        .arg(order.legs.len().to_string());
+        .arg(order.legs.len().to_string())
+        .arg(order.doors.to_string());
     let process = Process::start("floor", folder.path(), &mut command);
     let up = eventually(Duration::from_secs(10), || {
         process.output().contains("ready")
@@ -41,7 +42,7 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
     }
     host::pin_process(process.id(), order.cores);
     for (number, leg) in order.legs.iter().enumerate() {
-        leg.connect(address(order.place.relay, number))?;
+        leg.connect(address(order.place.relay, number).into())?;
     }
     let before = host::resident_kib(process.id());
     let floor = Floor {

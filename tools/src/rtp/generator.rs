@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::host;
-use super::leg::Leg;
+use super::leg::Legs;
 use super::packet::Codec;
 use super::shard::{self, Shard};
 
@@ -182,12 +182,12 @@ pub struct Moment {
 ///
 /// A thread can't start or epoll isn't there.
 pub fn run(
-    legs: &[Leg],
+    legs: &Legs,
     load: &Load,
     (cores, relay): (&[usize], u32),
     mut watch: impl FnMut(Moment),
 ) -> Result<(Tally, Reading), String> {
-    let plan = Plan::new(load, legs.len());
+    let plan = Plan::new(load, legs.all.len());
     let gauges: Vec<Gauge> = cores.iter().map(|_| Gauge::default()).collect();
     let start_ns = shard::now_ns() + 50_000_000;
     let start = Instant::now() + Duration::from_millis(50);
@@ -203,8 +203,7 @@ pub fn run(
     thread::scope(|scope| {
         let mut shards = Vec::new();
         for (number, (core, gauge)) in cores.iter().zip(&gauges).enumerate() {
-            let shard = Shard::new(legs, (number, cores.len()), (plan, start_ns), load.codec)
-                .map_err(|error| format!("epoll: {error}"))?;
+            let shard = Shard::new(legs, (number, cores.len()), (plan, start_ns), load.codec)?;
             let body = move || {
                 host::pin_this_thread(&[*core]);
                 shard.run(gauge)

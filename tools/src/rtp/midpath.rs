@@ -8,7 +8,6 @@ use tests::peers::sip::{Agent, Call};
 
 use super::description::{place, sound};
 use super::host;
-use super::leg::address;
 use super::subject::{Backend, Order, Running};
 
 /// Media ports below the ones that the kernel hands out: enough for 7,000 calls.
@@ -63,7 +62,7 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
 
 impl Midpath {
     fn call(&mut self, order: &Order<'_>, number: usize) -> Result<(), String> {
-        let at = |leg| sound(address(order.place.generator, leg), order.codec);
+        let at = |leg: usize| sound(order.legs[leg].at.into(), order.codec);
         let (near, far) = (2 * number, 2 * number + 1);
         let to = self.called.uri();
         let mut out = self.caller.invite(&to, &at(near));

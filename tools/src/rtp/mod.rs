@@ -73,6 +73,10 @@ pub struct Shape {
     /// moderation hands them on; 0: each at its own moment.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=20_000))]
     coalesce_us: u64,
+    /// Pairs of sockets of each thread of the generator, shared by the calls' far ends; the relay
+    /// has ports for each call all the same. As many as there are calls: no end shares one.
+    #[arg(long, default_value_t = 4)]
+    sockets: usize,
     /// Leaves all processes at the priority that they have: else the generator is put before the
     /// machine's other work, and the relay gets real-time priority on its core.
     #[arg(long)]
@@ -94,7 +98,7 @@ impl Shape {
 
     /// Starts a relay with calls, before other work on its cores.
     fn start(&self, contender: Contender, load: &Load) -> Result<Subject, String> {
-        let subject = Subject::start(contender, self.calls, load)?;
+        let subject = Subject::start(contender, (self.calls, self.sockets), load)?;
         if !self.no_nice {
             host::prefer_process(subject.running.id());
         }
@@ -157,7 +161,7 @@ fn measure(
         host::queue_drops(subject.place.relay),
         host::queue_drops(subject.place.generator),
     );
-    let bar = progress(load, subject.legs.len(), quiet);
+    let bar = progress(load, subject.legs.all.len(), quiet);
     let mut most_kib = set_up_kib;
     let watch = |moment: Moment| {
         most_kib = most_kib.max(host::resident_kib(id));

@@ -12,7 +12,6 @@ use tests::live::{eventually, find};
 use super::bencode::{self, Value};
 use super::description::{place, sound};
 use super::host;
-use super::leg::address;
 use super::subject::{Order, Running};
 
 /// Its NG port; the address is this run's own.
@@ -88,7 +87,7 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
 impl Engine {
     fn call(&mut self, order: &Order<'_>, number: usize) -> Result<(), String> {
         let (near, far) = (2 * number, 2 * number + 1);
-        let at = |leg| sound(address(order.place.generator, leg), order.codec);
+        let at = |leg: usize| sound(order.legs[leg].at.into(), order.codec);
         let id = format!("call-{number}");
         let offer = [
             ("command", "offer"),

@@ -1,6 +1,7 @@
 //! One thread of the generator: its calls, both ends of each.
 
-use std::io::{ErrorKind, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut};
+use std::net::SocketAddrV4;
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -8,18 +9,24 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg, sendto,
+};
 use nix::sys::time::TimeSpec;
 
 use super::generator::{Gauge, Plan, Tally};
 use super::ledger::Ledger;
-use super::leg::Leg;
+use super::leg::Legs;
 use super::packet::{self, Codec, PACKET_BYTES, Stamp};
 
 /// Packets sent before the sockets are looked at again.
 const BURST: u32 = 16;
+/// A thread that is later than this sends its bursts in one system call each.
+const BEHIND_NS: u64 = 200_000;
 /// Sockets looked at before the next moment is.
 const EVENTS: usize = 64;
+/// Packets taken from one socket at a time.
+const TAKEN: usize = 32;
 /// How long packets may be on their way after the last was sent.
 const DRAIN_NS: u64 = 500_000_000;
 /// A thread sleeps only when its next packet is further away than this: waking takes a while.
@@ -36,10 +43,46 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The legs of one thread. Leg `n` here is leg `index[n]` of all.
+/// One end of a call of this thread.
+struct End {
+    /// Its number among all ends.
+    stream: u32,
+    door: usize,
+    relay: SockaddrIn,
+    ledger: Ledger,
+}
+
+/// A packet on its way to the kernel.
+struct Outgoing {
+    door: usize,
+    relay: SockaddrIn,
+    bytes: [u8; PACKET_BYTES],
+    is_measured: bool,
+}
+
+/// What batches need. The headers hold raw pointers, and so can't be made before their thread.
+struct Mail {
+    outgoing: Vec<Outgoing>,
+    sending: MultiHeaders<SockaddrIn>,
+    taking: MultiHeaders<SockaddrIn>,
+}
+
+impl Mail {
+    fn new() -> Self {
+        let burst = usize::try_from(BURST).unwrap_or(1);
+        Self {
+            outgoing: Vec::with_capacity(burst),
+            sending: MultiHeaders::preallocate(burst, None),
+            taking: MultiHeaders::preallocate(TAKEN, Some(nix::cmsg_space!(TimeSpec))),
+        }
+    }
+}
+
+/// The ends of one thread's calls: every `threads`th call is its own.
 pub struct Shard<'a> {
-    legs: Vec<(u32, &'a Leg)>,
-    ledgers: Vec<Ledger>,
+    legs: &'a Legs,
+    threads: usize,
+    ends: Vec<End>,
     order: Vec<u32>,
     epoll: Epoll,
     plan: Plan,
@@ -50,7 +93,7 @@ pub struct Shard<'a> {
     due_ns: u64,
     tally: Tally,
     came: u64,
-    control: Vec<u8>,
+    buffers: Vec<[u8; 2 * PACKET_BYTES]>,
 }
 
 impl<'a> Shard<'a> {
@@ -58,31 +101,44 @@ impl<'a> Shard<'a> {
     ///
     /// # Errors
     ///
-    /// The kernel has no epoll for them.
+    /// The kernel has no epoll for them, or an end has no port of the relay.
     pub fn new(
-        legs: &'a [Leg],
+        legs: &'a Legs,
         (number, threads): (usize, usize),
         (plan, start_ns): (Plan, u64),
         codec: Codec,
-    ) -> nix::Result<Self> {
-        let mine = legs
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| index / 2 % threads == number);
-        let legs: Vec<(u32, &Leg)> = mine
-            .map(|(index, leg)| (u32::try_from(index).unwrap_or(u32::MAX), leg))
-            .collect();
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
-        for (at, (_, leg)) in (0..).zip(&legs) {
-            epoll.add(&leg.socket, EpollEvent::new(EpollFlags::EPOLLIN, at))?;
+    ) -> Result<Self, String> {
+        let of_thread = |index: usize| index / 2 % threads == number;
+        let mut ends = Vec::new();
+        for (index, leg) in legs.all.iter().enumerate() {
+            if !of_thread(index) {
+                continue;
+            }
+            let relay = leg.relay().ok_or("an end has no port of the relay")?;
+            ends.push(End {
+                stream: u32::try_from(index).unwrap_or(u32::MAX),
+                door: leg.door,
+                relay: relay.into(),
+                ledger: Ledger::new(plan.first, plan.end),
+            });
         }
-        let share = plan.period_ns / u64::try_from(legs.len().max(1) * threads).unwrap_or(1);
+        let no_epoll = |error: Errno| format!("epoll: {error}");
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(no_epoll)?;
+        for (door, socket) in legs.doors.iter().enumerate() {
+            if of_thread(door) {
+                let mark = u64::try_from(door).unwrap_or(u64::MAX);
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, mark);
+                epoll.add(socket, event).map_err(no_epoll)?;
+            }
+        }
+        let share = plan.period_ns / u64::try_from(ends.len().max(1) * threads).unwrap_or(1);
         let offset = share * u64::try_from(number).unwrap_or(0);
-        let count = u32::try_from(legs.len()).unwrap_or(u32::MAX);
+        let count = u32::try_from(ends.len()).unwrap_or(u32::MAX);
         Ok(Self {
-            ledgers: vec![Ledger::new(plan.first, plan.end); legs.len()],
-            order: mixed(count),
             legs,
+            threads,
+            order: mixed(count),
+            ends,
             epoll,
             plan,
             codec,
@@ -92,7 +148,7 @@ impl<'a> Shard<'a> {
             due_ns: start_ns + offset,
             tally: Tally::default(),
             came: 0,
-            control: nix::cmsg_space!(TimeSpec),
+            buffers: vec![[0; 2 * PACKET_BYTES]; TAKEN],
         })
     }
 
@@ -101,15 +157,16 @@ impl<'a> Shard<'a> {
         let (mut sent, mut idle_ns, mut idle) = (0_u64, 0, false);
         let mut before = now_ns();
         let mut last_ns = self.start_ns;
+        let mut mail = Mail::new();
         loop {
             let now = now_ns();
             if idle && !self.all_sent() && now > self.start_ns {
                 idle_ns += now.saturating_sub(before.max(self.start_ns));
             }
             before = now;
-            let count = self.send_due();
+            let count = self.send_due(&mut mail);
             sent += u64::from(count);
-            let came = self.receive();
+            let came = self.receive(&mut mail.taking);
             gauge.sent.store(sent, Ordering::Relaxed);
             gauge.received.store(self.came, Ordering::Relaxed);
             idle = count == 0 && came == 0;
@@ -131,44 +188,55 @@ impl<'a> Shard<'a> {
     }
 
     fn all_sent(&self) -> bool {
-        self.round >= self.plan.end || self.legs.is_empty()
+        self.round >= self.plan.end || self.ends.is_empty()
     }
 
     /// Sends what is due, at most a burst.
-    fn send_due(&mut self) -> u32 {
+    fn send_due(&mut self, mail: &mut Mail) -> u32 {
         let mut count = 0;
         while count < BURST && !self.all_sent() {
             let now = now_ns();
             if now < self.due_ns {
                 break;
             }
-            self.send_one(now);
-            count += 1;
+            // One by one while there is time, as each then bears the moment at which it leaves.
+            let batch = if now - self.due_ns > BEHIND_NS {
+                BURST
+            } else {
+                1
+            };
+            mail.outgoing.clear();
+            while mail.outgoing.len() < usize::try_from(batch).unwrap_or(1)
+                && !self.all_sent()
+                && now >= self.due_ns
+            {
+                let outgoing = self.next_packet(now);
+                mail.outgoing.push(outgoing);
+            }
+            count += u32::try_from(mail.outgoing.len()).unwrap_or(0);
+            self.post(mail);
         }
         count
     }
 
-    fn send_one(&mut self, now: u64) {
+    /// The next packet, with its moment and the following one's.
+    fn next_packet(&mut self, now: u64) -> Outgoing {
         let at = usize::try_from(self.order[self.turn]).unwrap_or(0);
-        let (stream, leg) = self.legs[at];
-        let mut bytes = [0; PACKET_BYTES];
+        let end = &self.ends[at];
+        let mut outgoing = Outgoing {
+            door: end.door,
+            relay: end.relay,
+            bytes: [0; PACKET_BYTES],
+            is_measured: self.round >= self.plan.first,
+        };
         let stamp = Stamp {
-            stream,
+            stream: end.stream,
             seq: self.round,
             sent_ns: now,
         };
-        let packet = packet::write(&mut bytes, self.codec, stamp);
-        let mut result = leg.socket.send(packet);
-        if result
-            .as_ref()
-            .is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-        {
-            // That was the news of an earlier packet; this one hasn't left yet.
-            result = leg.socket.send(packet);
-        }
-        if self.round >= self.plan.first {
+        packet::write(&mut outgoing.bytes, self.codec, stamp);
+        if outgoing.is_measured {
             self.tally.sent += 1;
-            self.tally.refused += u64::from(result.is_err());
             self.tally.lateness.saturating_record(now - self.due_ns);
         }
         self.turn += 1;
@@ -182,6 +250,37 @@ impl<'a> Shard<'a> {
         let due = u64::from(self.round) * self.plan.period_ns + within;
         let slot = self.plan.slot_ns;
         self.due_ns = self.start_ns + due.div_ceil(slot) * slot;
+        outgoing
+    }
+
+    /// Hands packets to the kernel, those of one socket together.
+    fn post(&mut self, mail: &mut Mail) {
+        let length = self.codec.packet_bytes();
+        mail.outgoing.sort_by_key(|packet| packet.door);
+        for same in mail.outgoing.chunk_by(|one, other| one.door == other.door) {
+            let descriptor = self.legs.doors[same[0].door].as_raw_fd();
+            let mut left = same;
+            if left.len() > 1 {
+                let parts: Vec<[IoSlice<'_>; 1]> = left
+                    .iter()
+                    .map(|packet| [IoSlice::new(&packet.bytes[..length])])
+                    .collect();
+                let to: Vec<_> = left.iter().map(|packet| Some(packet.relay)).collect();
+                let flags = MsgFlags::MSG_DONTWAIT;
+                let sent = sendmmsg(descriptor, &mut mail.sending, &parts, &to, [], flags);
+                left = &left[sent.map_or(0, Iterator::count)..];
+            }
+            // What the kernel stopped at goes by itself: an error is of an earlier packet, mostly.
+            for packet in left {
+                let bytes = &packet.bytes[..length];
+                let send = || sendto(descriptor, bytes, &packet.relay, MsgFlags::MSG_DONTWAIT);
+                let mut result = send();
+                if result == Err(Errno::ECONNREFUSED) {
+                    result = send();
+                }
+                self.tally.refused += u64::from(packet.is_measured && result.is_err());
+            }
+        }
     }
 
     fn rest(&self, now: u64) {
@@ -191,59 +290,100 @@ impl<'a> Shard<'a> {
         }
     }
 
-    /// Takes one packet of each socket that has some.
-    fn receive(&mut self) -> usize {
+    /// Takes a batch of each socket that has packets.
+    fn receive(&mut self, headers: &mut MultiHeaders<SockaddrIn>) -> usize {
         let mut events = [EpollEvent::empty(); EVENTS];
         let ready = self
             .epoll
             .wait(&mut events, EpollTimeout::ZERO)
             .unwrap_or(0);
         for event in &events[..ready] {
-            self.take(usize::try_from(event.data()).unwrap_or(0));
+            self.take(usize::try_from(event.data()).unwrap_or(0), headers);
         }
         ready
     }
 
-    fn take(&mut self, at: usize) {
-        let (own, leg) = self.legs[at];
-        let mut bytes = [0; 2048];
-        let mut parts = [IoSliceMut::new(&mut bytes)];
-        let descriptor = leg.socket.as_raw_fd();
+    fn take(&mut self, door: usize, headers: &mut MultiHeaders<SockaddrIn>) {
+        let descriptor = self.legs.doors[door].as_raw_fd();
+        let mut parts: Vec<[IoSliceMut<'_>; 1]> = Vec::with_capacity(TAKEN);
+        parts.extend(
+            self.buffers
+                .iter_mut()
+                .map(|bytes| [IoSliceMut::new(bytes)]),
+        );
         let flags = MsgFlags::MSG_DONTWAIT;
-        let (length, came_ns) =
-            match recvmsg::<()>(descriptor, &mut parts, Some(&mut self.control), flags) {
-                Ok(message) => (message.bytes, arrival(message.cmsgs().ok())),
-                Err(Errno::EAGAIN | Errno::ECONNREFUSED | Errno::EINTR) => return,
-                Err(_) => {
-                    self.tally.damaged += 1;
-                    return;
-                }
-            };
-        self.came += 1;
-        let Some(stamp) = packet::read(&bytes[..length], self.codec) else {
+        let taken = recvmmsg(descriptor, headers, &mut parts, flags, None);
+        let messages = match taken {
+            Ok(messages) => messages,
+            Err(Errno::EAGAIN | Errno::ECONNREFUSED | Errno::EINTR) => return,
+            Err(_) => {
+                self.tally.damaged += 1;
+                return;
+            }
+        };
+        let mut books = Books {
+            ends: &mut self.ends,
+            threads: self.threads,
+            codec: self.codec,
+            tally: &mut self.tally,
+        };
+        for message in messages {
+            self.came += 1;
+            let packet = message.iovs().next().unwrap_or_default();
+            let source = message.address.map(SocketAddrV4::from);
+            let came_ns = arrival(message.cmsgs().ok());
+            books.enter(packet, (door, source), came_ns);
+        }
+    }
+
+    fn close(mut self) -> Tally {
+        for end in &self.ends {
+            self.tally.received += end.ledger.received;
+            self.tally.lost += end.ledger.lost();
+            self.tally.duplicated += end.ledger.duplicated;
+            self.tally.reordered += end.ledger.reordered;
+        }
+        self.tally
+    }
+}
+
+/// What is written down of a packet that came.
+struct Books<'a> {
+    ends: &'a mut [End],
+    threads: usize,
+    codec: Codec,
+    tally: &'a mut Tally,
+}
+
+impl Books<'_> {
+    fn enter(
+        &mut self,
+        packet: &[u8],
+        (door, source): (usize, Option<SocketAddrV4>),
+        came_ns: Option<u64>,
+    ) {
+        let Some(stamp) = packet::read(packet, self.codec) else {
             self.tally.damaged += 1;
             return;
         };
-        if stamp.stream != own ^ 1 {
+        // The end that it is for: the other one of its sender's call.
+        let number = usize::try_from(stamp.stream ^ 1).unwrap_or(usize::MAX);
+        let at = number / 2 / self.threads * 2 + number % 2;
+        let is_own = |end: &&mut End| {
+            end.stream == stamp.stream ^ 1
+                && end.door == door
+                && source == Some(SocketAddrV4::from(end.relay))
+        };
+        let Some(end) = self.ends.get_mut(at).filter(is_own) else {
             self.tally.stray += 1;
             return;
-        }
-        if self.ledgers[at].take(stamp.seq) {
+        };
+        if end.ledger.take(stamp.seq) {
             let came_ns = came_ns.unwrap_or_else(now_ns);
             self.tally
                 .latency
                 .saturating_record(came_ns.saturating_sub(stamp.sent_ns));
         }
-    }
-
-    fn close(mut self) -> Tally {
-        for ledger in &self.ledgers {
-            self.tally.received += ledger.received;
-            self.tally.lost += ledger.lost();
-            self.tally.duplicated += ledger.duplicated;
-            self.tally.reordered += ledger.reordered;
-        }
-        self.tally
     }
 }
 
@@ -272,7 +412,7 @@ fn mixed(count: u32) -> Vec<u32> {
 mod tests {
     use super::{Gauge, Shard, mixed, now_ns};
     use crate::rtp::generator::{Load, Plan};
-    use crate::rtp::leg::{self, address};
+    use crate::rtp::leg::Legs;
     use crate::rtp::packet::Codec;
     use crate::rtp::subject::Place;
 
@@ -297,9 +437,9 @@ mod tests {
     #[test]
     fn legs_without_a_relay_between_lose_nothing() {
         let ip = Place::own().generator;
-        let legs = leg::open(ip, 4).unwrap();
-        for (number, leg) in legs.iter().enumerate() {
-            leg.connect(address(ip, number ^ 1)).unwrap();
+        let legs = Legs::open(ip, 2, 1).unwrap();
+        for (number, leg) in legs.all.iter().enumerate() {
+            leg.connect(legs.all[number ^ 1].at.into()).unwrap();
         }
         let load = Load {
             codec: Codec::G711,
@@ -308,7 +448,7 @@ mod tests {
             warmup_s: 0,
             coalesce_us: 0,
         };
-        let plan = (Plan::new(&load, legs.len()), now_ns());
+        let plan = (Plan::new(&load, legs.all.len()), now_ns());
         let shard = Shard::new(&legs, (0, 1), plan, Codec::G711).unwrap();
         let tally = shard.run(&Gauge::default());
         assert_eq!((tally.sent, tally.received, tally.lost), (2000, 2000, 0));

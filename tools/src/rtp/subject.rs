@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::generator::Load;
 use super::host::{self, Cores};
-use super::leg::{self, Leg};
+use super::leg::{self, Leg, Legs};
 use super::packet::Codec;
 use super::{floor, midpath, rtpengine};
 
@@ -94,8 +94,8 @@ pub trait Running {
 
 /// A running relay and the ends of its calls.
 pub struct Subject {
-    /// Both ends of every call, connected to the relay.
-    pub legs: Vec<Leg>,
+    /// Both ends of every call, each told its port of the relay.
+    pub legs: Legs,
     /// The process.
     pub running: Box<dyn Running>,
     /// Its resident memory before the first call, in KiB.
@@ -118,15 +118,21 @@ pub struct Order<'a> {
     pub codec: Codec,
     /// The ends, to connect.
     pub legs: &'a [Leg],
+    /// The sockets that they share.
+    pub doors: usize,
 }
 
 impl Subject {
-    /// Starts the relay and sets up `calls` calls.
+    /// Starts the relay and sets up `calls` calls, over `doors` pairs of sockets per thread.
     ///
     /// # Errors
     ///
     /// It can't be started or refuses a call.
-    pub fn start(contender: Contender, calls: usize, load: &Load) -> Result<Self, String> {
+    pub fn start(
+        contender: Contender,
+        (calls, doors): (usize, usize),
+        load: &Load,
+    ) -> Result<Self, String> {
         if !(1..=leg::CALLS_MAX).contains(&calls) {
             return Err(format!("1 to {} calls", leg::CALLS_MAX));
         }
@@ -136,13 +142,14 @@ impl Subject {
         // This thread and what it starts stay off the relay's cores; the relay is put there.
         host::pin_this_thread(&cores.generator);
         let place = Place::own();
-        let legs = leg::open(place.generator, calls)?;
+        let legs = Legs::open(place.generator, calls, doors * cores.generator.len())?;
         let order = Order {
             contender,
             place,
             cores: &cores.relay,
             codec: load.codec,
-            legs: &legs,
+            legs: &legs.all,
+            doors: legs.doors.len(),
         };
         let (running, resident_before_kib) = match contender.target {
             Target::Midpath => midpath::start(&order)?,
@@ -170,6 +177,6 @@ impl Subject {
     /// How many calls there are.
     #[must_use]
     pub fn calls(&self) -> usize {
-        self.legs.len() / 2
+        self.legs.all.len() / 2
     }
 }

@@ -1,5 +1,6 @@
 //! The engine between two hand-written clients and a worker that does what it is told at once.
 
+mod again;
 mod chaos;
 mod closing;
 mod early;
@@ -50,8 +51,7 @@ impl Bench {
             media_v6: None,
             learn: dataplane::api::Learn::Never,
             silence_ms: 0,
-            cema: media::Cema::PassThrough,
-            match_session_id_only: false,
+            msrp: media::Msrp::default(),
         };
         let mut settings = Settings {
             listen: vec![(Protocol::Udp, relay())],

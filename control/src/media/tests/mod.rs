@@ -1,8 +1,10 @@
 //! A worker that binds at once, and two sides that talk through the relay.
 
+mod cema;
 mod msrp;
 mod random;
 mod rtp;
+mod secure;
 mod session;
 
 use std::net::{IpAddr, SocketAddr};
@@ -13,7 +15,7 @@ use dataplane::api::{
     StreamPlan, StreamSet,
 };
 
-use super::{Answered, Cema, Media, Policy, Proposal, Refused, Settings};
+use super::{Answered, Media, Msrp, Policy, Proposal, Refused, Settings};
 use crate::sdp::{Proto, Sdp};
 
 const RELAY_4: &str = "198.51.100.1";
@@ -28,10 +30,20 @@ fn settings() -> Settings {
             same_ip: false,
         },
         silence_ms: 0,
-        cema: Cema::PassThrough,
-        match_session_id_only: false,
+        msrp: msrp(),
     }
 }
+
+/// TCP and TLS with a certificate of our own, and WebSockets.
+fn msrp() -> Msrp {
+    Msrp {
+        carried: [true; 4],
+        fingerprint: Some([0xab; 32]),
+        ..Msrp::default()
+    }
+}
+
+const OWN_FINGERPRINT: &str = "SHA-256 AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB:AB";
 
 /// The relay under test, with a worker's ports.
 struct Relay {
@@ -123,6 +135,11 @@ impl Relay {
         }
     }
 
+    /// Writes what the far side is offered anew, after an answer without CEMA.
+    fn again(proposal: &mut Proposal) -> String {
+        emitted(&proposal.offer_to_far().unwrap())
+    }
+
     fn ids(&self) -> Vec<u8> {
         let live = self.media.streams().filter(|stream| !stream.released);
         live.map(|stream| stream.id.0).collect()
@@ -151,14 +168,19 @@ fn emitted(bytes: &[u8]) -> String {
         let connection = sdp.connection(line).expect("every line has an address");
         let ip = connection.ip.unwrap();
         assert!(is_ours(ip), "{ip} is not the relay's:\n{text}");
-        let is_msrp = matches!(line.proto(), Proto::Msrp { .. });
-        if is_msrp && line.port() != 0 && !line.has("msrp-cema") {
-            let start = format!("msrp://{}/", SocketAddr::new(ip, line.port()));
+        if let Proto::Msrp { tls } = line.proto()
+            && line.port() != 0
+            && !line.has("msrp-cema")
+        {
+            let scheme = if tls { "msrps" } else { "msrp" };
+            let start = format!("{scheme}://{}/", SocketAddr::new(ip, line.port()));
             let path = line.attribute("path").unwrap();
             assert!(
                 path.starts_with(&start),
                 "path differs from c= and m=:\n{text}"
             );
+            let own = tls.then_some(OWN_FINGERPRINT);
+            assert_eq!(line.attribute("fingerprint"), own, "not our own:\n{text}");
         }
     }
     text

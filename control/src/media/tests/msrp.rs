@@ -1,9 +1,9 @@
 use dataplane::api::{Act, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Remote, Side, StreamSet};
 
-use super::{Done, Relay, crlf, emitted, may, settings, told};
-use crate::media::{Cema, Policy, Settings};
+use super::{Done, Relay, crlf, emitted, may, msrp as msrp_settings, settings, told};
+use crate::media::{Msrp, Policy, Settings, Trunk};
 
-const OFFER: &str = "v=0
+pub(super) const OFFER: &str = "v=0
     o=- 1 1 IN IP4 192.0.2.10
     s=-
     c=IN IP4 192.0.2.10
@@ -15,7 +15,7 @@ const OFFER: &str = "v=0
     a=connection:new
     a=sendrecv
     ";
-const ANSWER: &str = "v=0
+pub(super) const ANSWER: &str = "v=0
     o=- 9 9 IN IP4 203.0.113.20
     s=-
     c=IN IP4 203.0.113.20
@@ -28,7 +28,7 @@ const ANSWER: &str = "v=0
     a=sendrecv
     ";
 
-fn with_cema(text: &str) -> String {
+pub(super) fn with_cema(text: &str) -> String {
     format!("{text}a=msrp-cema")
 }
 
@@ -38,14 +38,14 @@ fn with_tls(text: &str) -> String {
         + "a=fingerprint:SHA-256 AA:BB\na=msrp-cema"
 }
 
-fn msrp(done: &Done, side: Side) -> &MsrpRemote {
+pub(super) fn msrp(done: &Done, side: Side) -> &MsrpRemote {
     match told(&done.answered.acts, 0, side) {
         Some((Remote::Msrp(remote), _)) => remote,
         other => panic!("no MSRP far end: {other:?}"),
     }
 }
 
-fn bytes(done: &Done, side: Side) -> (String, MsrpSetup) {
+pub(super) fn bytes(done: &Done, side: Side) -> (String, MsrpSetup) {
     match told(&done.answered.acts, 0, side) {
         Some((Remote::Bytes { address, setup }, _)) => (address.to_string(), *setup),
         other => panic!("no byte leg: {other:?}"),
@@ -265,54 +265,6 @@ fn byte_legs_are_never_one_way() {
 }
 
 #[test]
-fn a_cema_offer_that_is_answered_without_it_is_refused() {
-    let mut relay = Relay::new();
-    let (mut proposal, _) = relay.offer(Side::A, &with_cema(OFFER));
-    let refused = proposal.answer(crlf(ANSWER).as_bytes()).unwrap_err();
-    assert_eq!(refused.code, 488);
-    assert_eq!(proposal.abandon(), StreamSet(1));
-
-    // Beside a stream that goes on, it is refused alone.
-    let audio = "m=audio 30000 RTP/AVP 0\n";
-    let offer = with_cema(OFFER).replace("m=message", &format!("{audio}m=message"));
-    let answer = ANSWER.replace("m=message", &format!("{audio}m=message"));
-    let (_, done) = Relay::new().exchange(Side::A, &offer, &answer);
-    assert!(done.answer.contains("m=audio 2000"), "{}", done.answer);
-    assert!(
-        done.answer.ends_with("m=message 0 TCP/MSRP *\r\n"),
-        "{}",
-        done.answer
-    );
-    assert_eq!(done.released, StreamSet(0b10));
-}
-
-#[test]
-fn back_to_back_speaks_of_no_cema_and_takes_no_tls() {
-    let with = || {
-        Relay::with(Settings {
-            cema: Cema::BackToBack,
-            ..settings()
-        })
-    };
-
-    let (far, done) = with().exchange(Side::A, &with_cema(OFFER), &with_cema(ANSWER));
-    assert!(!far.contains("cema") && !done.answer.contains("cema"));
-    assert!(far.contains("a=path:msrp://198.51.100.1:2855/"), "{far}");
-
-    let refused = with().refuses(Side::A, &with_tls(OFFER), Policy::ALL);
-    assert!(refused.warning.starts_with("302"), "{}", refused.warning);
-}
-
-#[test]
-fn tls_without_cema_is_refused() {
-    let offer = with_tls(OFFER).replace("a=msrp-cema", "");
-
-    let refused = Relay::new().refuses(Side::A, &offer, Policy::ALL);
-
-    assert!(refused.warning.starts_with("302"), "{}", refused.warning);
-}
-
-#[test]
 fn a_chat_that_began_back_to_back_stays_so() {
     let mut relay = Relay::new();
     relay.exchange(Side::A, OFFER, ANSWER);
@@ -320,6 +272,7 @@ fn a_chat_that_began_back_to_back_stays_so() {
     let (far, done) = relay.exchange(Side::B, &with_cema(ANSWER), OFFER);
 
     assert!(!far.contains("cema") && far.contains("akkkkk"), "{far}");
+    assert!(done.answer.contains("a=msrp-cema"), "{}", done.answer);
     assert!(done.released.is_empty());
     assert_eq!(relay.ids(), [0]);
 }
@@ -333,7 +286,7 @@ fn a_chat_that_loses_cema_gets_a_stream_of_another_make() {
 
     assert!(far.contains("a=path:msrp://198.51.100.1:2855/"), "{far}");
     assert_eq!(done.released, StreamSet(1));
-    assert_eq!(relay.ids(), [1]);
+    assert_eq!(relay.ids(), [2]);
 }
 
 #[test]
@@ -400,7 +353,13 @@ fn a_connection_attribute_is_answered_only_where_offered() {
 #[test]
 fn settings_reach_the_plan() {
     let relay = Relay::with(Settings {
-        match_session_id_only: true,
+        msrp: Msrp {
+            trunk: Trunk {
+                match_session_id_only: true,
+                ..Trunk::default()
+            },
+            ..msrp_settings()
+        },
         ..settings()
     });
     let mut proposal = relay

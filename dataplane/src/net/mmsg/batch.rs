@@ -130,7 +130,7 @@ impl Inbox {
 /// Datagrams of one socket that are sent together.
 pub(super) struct Outbox {
     fd: RawFd,
-    items: Vec<(SocketAddr, Frame)>,
+    items: Vec<(Option<SocketAddr>, Frame)>,
     kernel: Headers,
 }
 
@@ -148,7 +148,7 @@ impl Outbox {
         self.items.is_empty() || (self.fd == fd && self.items.len() < BATCH)
     }
 
-    pub(super) fn push(&mut self, fd: RawFd, to: SocketAddr, frame: Frame) {
+    pub(super) fn push(&mut self, fd: RawFd, to: Option<SocketAddr>, frame: Frame) {
         self.fd = fd;
         self.items.push((to, frame));
     }
@@ -170,7 +170,7 @@ impl Outbox {
         let kernel = &mut self.kernel;
         for (index, (to, frame)) in self.items.iter().enumerate() {
             let bytes = pool.bytes_mut(frame);
-            let (name, name_len) = RawAddress::new(*to);
+            let (name, name_len) = to.map_or((RawAddress::EMPTY, 0), RawAddress::new);
             if let (Some(header), Some(vector), Some(place)) = (
                 kernel.headers.get_mut(index),
                 kernel.vectors.get_mut(index),
@@ -203,8 +203,11 @@ impl Outbox {
     }
 }
 
-fn send_one(fd: RawFd, to: SocketAddr, bytes: &[u8]) -> bool {
-    let (name, name_len) = RawAddress::new(to);
+fn send_one(fd: RawFd, to: Option<SocketAddr>, bytes: &[u8]) -> bool {
+    let name = to.map(RawAddress::new);
+    let (name, name_len) = name
+        .as_ref()
+        .map_or((ptr::null(), 0), |(name, len)| (name.as_ptr(), *len));
     // SAFETY: the kernel reads the bytes and the name, which both outlive the call.
     let sent = unsafe {
         libc::sendto(
@@ -212,7 +215,7 @@ fn send_one(fd: RawFd, to: SocketAddr, bytes: &[u8]) -> bool {
             bytes.as_ptr().cast(),
             bytes.len(),
             libc::MSG_DONTWAIT,
-            name.as_ptr(),
+            name,
             name_len,
         )
     };

@@ -15,7 +15,7 @@ mod stream;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -50,7 +50,11 @@ struct Slot {
 }
 
 enum Socket {
-    Datagram(UdpSocket),
+    Datagram {
+        socket: socket2::Socket,
+        /// It is tied to one far end, so that what it sends needs no address.
+        tied: bool,
+    },
     Listener(TcpListener),
     Stream(Box<Stream>),
 }
@@ -160,7 +164,7 @@ impl Mmsg {
             return;
         };
         match &mut slot.socket {
-            Socket::Datagram(socket) => {
+            Socket::Datagram { socket, .. } => {
                 let fd = socket.as_raw_fd();
                 self.starved |= !self.inbox.receive(fd, slot.token, rx, pool);
             }
@@ -293,7 +297,10 @@ impl Backend for Mmsg {
                 let socket = sys::datagram_socket(local)?;
                 socket.set_nonblocking(true)?;
                 let bound = sys::ip_address(&socket.local_addr()?)?;
-                let socket = Socket::Datagram(UdpSocket::from(socket));
+                let socket = Socket::Datagram {
+                    socket,
+                    tied: false,
+                };
                 Ok((self.insert(socket, token, Interest::READ)?, bound))
             }
             SocketSpec::Listen { local } => {
@@ -376,6 +383,16 @@ impl Backend for Mmsg {
         }
     }
 
+    fn tie(&mut self, socket: SocketId, far: Option<SocketAddr>) {
+        if let Some(Slot {
+            socket: Socket::Datagram { socket, tied },
+            ..
+        }) = self.slots.get_mut(socket)
+        {
+            *tied = sys::tie(socket, far);
+        }
+    }
+
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
         self.slots.recycle();
         self.starved = false;
@@ -401,7 +418,7 @@ impl Backend for Mmsg {
             match item {
                 TxItem::Datagram { socket, to, frame } => {
                     let Some(Slot {
-                        socket: Socket::Datagram(udp),
+                        socket: Socket::Datagram { socket: udp, tied },
                         ..
                     }) = self.slots.get(socket)
                     else {
@@ -412,7 +429,8 @@ impl Backend for Mmsg {
                     if !self.outbox.fits(udp.as_raw_fd()) {
                         tx.failed += self.outbox.flush(pool);
                     }
-                    self.outbox.push(udp.as_raw_fd(), to, frame);
+                    self.outbox
+                        .push(udp.as_raw_fd(), (!tied).then_some(to), frame);
                 }
                 TxItem::Bytes { socket, frame } => self.send_bytes(socket, frame, pool),
             }
@@ -440,7 +458,7 @@ impl Backend for Mmsg {
 impl AsRawFd for Socket {
     fn as_raw_fd(&self) -> RawFd {
         match self {
-            Self::Datagram(socket) => socket.as_raw_fd(),
+            Self::Datagram { socket, .. } => socket.as_raw_fd(),
             Self::Listener(socket) => socket.as_raw_fd(),
             Self::Stream(stream) => stream.fd(),
         }

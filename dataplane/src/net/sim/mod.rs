@@ -366,6 +366,8 @@ impl Backend for Sim {
         }
     }
 
+    fn tie(&mut self, _: SocketId, _: Option<SocketAddr>) {}
+
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
         let mut world = self.world.borrow_mut();
         world.slots.recycle();

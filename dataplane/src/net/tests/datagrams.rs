@@ -90,6 +90,70 @@ pub(super) fn a_refused_datagram_is_counted_and_does_not_hold_up_the_others(make
     assert_eq!(rig.tx.failed, 2);
 }
 
+fn next_datagram(rig: &mut Rig) -> Vec<u8> {
+    let frame = rig.until(|rig| match rig.rx.items.pop() {
+        Some(RxItem::Datagram { frame, .. }) => Some(frame),
+        other => panic_on(other),
+    });
+    let bytes = rig.bytes_of(frame).to_vec();
+    bytes
+}
+
+pub(super) fn a_tied_socket_hears_and_reaches_its_far_end_alone_until_it_is_untied(make: Make) {
+    for local in [V4, V6] {
+        let mut rig = Rig::new(make);
+        // A port of the kernel's choosing would be lost with the tie (connect(2), AF_UNSPEC).
+        let (picked, at) = rig.datagram(local);
+        rig.backend.close(picked, &mut rig.pool);
+        let (socket, _) = rig.datagram(&at.to_string());
+        let (far, far_at) = peer(local);
+        let (stranger, stranger_at) = peer(local);
+        rig.backend.tie(socket, Some(far_at));
+        // A batch of more than one, and one by itself.
+        for said in [&[b"1", b"2"][..], &[b"3"]] {
+            for word in said {
+                rig.say(socket, far_at, *word);
+            }
+            rig.send();
+            for word in said {
+                let mut bytes = [0; 8];
+                let (count, from) = far.recv_from(&mut bytes).unwrap();
+                assert_eq!((&bytes[..count], from), (&word[..], at));
+            }
+        }
+        // The kernel drops the stranger's, or tells the stranger that nobody is there.
+        let _ = stranger.send_to(b"stranger", at);
+        far.send_to(b"far", at).unwrap();
+        assert_eq!(next_datagram(&mut rig), b"far");
+        rig.backend.tie(socket, None);
+        stranger.send_to(b"stranger", at).unwrap();
+        assert_eq!(next_datagram(&mut rig), b"stranger");
+        rig.say(socket, stranger_at, b"heard");
+        rig.send();
+        let mut bytes = [0; 8];
+        let (count, from) = stranger.recv_from(&mut bytes).unwrap();
+        assert_eq!((&bytes[..count], from), (&b"heard"[..], at));
+        assert_eq!(rig.tx.failed, 0);
+    }
+}
+
+pub(super) fn a_far_end_that_is_gone_and_comes_back_is_heard_again(make: Make) {
+    let mut rig = Rig::new(make);
+    let (socket, at) = rig.datagram(V4);
+    let (far, far_at) = peer(V4);
+    rig.backend.tie(socket, Some(far_at));
+    drop(far);
+    // Each is answered by "port unreachable", which a tied socket is told of.
+    for _ in 0..20 {
+        rig.say(socket, far_at, b"is anybody there?");
+        rig.send();
+        rig.settle();
+    }
+    let far = UdpSocket::bind(far_at).unwrap();
+    far.send_to(b"back", at).unwrap();
+    assert_eq!(next_datagram(&mut rig), b"back");
+}
+
 pub(super) fn a_datagram_that_does_not_fit_a_frame_is_dropped_and_counted(make: Make) {
     let mut rig = Rig::new(make);
     let (_, at) = rig.datagram(V4);

@@ -36,6 +36,8 @@ scenes![
     datagrams::a_refused_datagram_is_counted_and_does_not_hold_up_the_others,
     datagrams::a_datagram_that_does_not_fit_a_frame_is_dropped_and_counted,
     datagrams::an_empty_datagram_is_received_and_does_not_end_the_receiving,
+    datagrams::a_tied_socket_hears_and_reaches_its_far_end_alone_until_it_is_untied,
+    datagrams::a_far_end_that_is_gone_and_comes_back_is_heard_again,
     datagrams::a_closed_port_is_free_at_once,
     datagrams::a_thousand_sockets_come_and_go_without_a_trace,
     datagrams::nothing_of_a_closed_socket_reaches_its_successor,

@@ -67,7 +67,10 @@ struct Slot {
 }
 
 enum Kind {
-    Datagram,
+    Datagram {
+        /// It is tied to one far end, so that what it sends needs no address.
+        tied: bool,
+    },
     Listener,
     Stream(Box<Stream>),
 }
@@ -163,7 +166,7 @@ impl Uring {
     fn stream_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
         match &mut self.slots.get_mut(id)?.kind {
             Kind::Stream(stream) => Some(stream),
-            Kind::Datagram | Kind::Listener => None,
+            Kind::Datagram { .. } | Kind::Listener => None,
         }
     }
 
@@ -197,10 +200,10 @@ impl Uring {
             return Ok(());
         };
         match &slot.kind {
-            Kind::Datagram if self.datagrams.is_empty() => {
+            Kind::Datagram { .. } if self.datagrams.is_empty() => {
                 return Err(io::ErrorKind::WouldBlock.into());
             }
-            Kind::Datagram => self.ring.receive(owner, self.datagrams.group())?,
+            Kind::Datagram { .. } => self.ring.receive(owner, self.datagrams.group())?,
             Kind::Listener => self.ring.accept(owner)?,
             Kind::Stream(stream) if !stream.is_read() => {
                 slot.to_arm = false;
@@ -300,7 +303,7 @@ impl Uring {
                 return;
             }
             let ops: &[Op] = match slot.kind {
-                Kind::Datagram => &[Op::Receive],
+                Kind::Datagram { .. } => &[Op::Receive],
                 Kind::Listener => &[Op::Accept],
                 Kind::Stream(_) => &[Op::Read, Op::Write, Op::Connect],
             };
@@ -327,19 +330,20 @@ impl Uring {
             self.send_pushed(pool);
         }
         let owner = self.owner(id);
-        let is_datagram =
-            matches!(self.slots.get(id), Some(slot) if matches!(slot.kind, Kind::Datagram));
         let place = self.outbox.addresses.get_mut(self.outbox.frames.len());
         if let Some(place) = place
-            && is_datagram
+            && let Some(Slot {
+                kind: Kind::Datagram { tied },
+                ..
+            }) = self.slots.get(id)
         {
-            let (address, len) = RawAddress::new(to);
-            *place = address;
-            if self
-                .ring
-                .send(owner, pool.bytes(&frame), place, len)
-                .is_ok()
-            {
+            let address = (!tied).then(|| {
+                let (address, len) = RawAddress::new(to);
+                *place = address;
+                (&*place, len)
+            });
+            let pushed = self.ring.send(owner, pool.bytes(&frame), address);
+            if pushed.is_ok() {
                 return self.outbox.frames.push(frame);
             }
         }
@@ -363,7 +367,9 @@ impl Uring {
 impl Backend for Uring {
     fn open(&mut self, spec: &SocketSpec, token: Token) -> io::Result<(SocketId, SocketAddr)> {
         let (socket, kind) = match *spec {
-            SocketSpec::Datagram { local } => (sys::datagram_socket(local)?, Kind::Datagram),
+            SocketSpec::Datagram { local } => {
+                (sys::datagram_socket(local)?, Kind::Datagram { tied: false })
+            }
             SocketSpec::Listen { local } => (sys::listener(local)?, Kind::Listener),
             SocketSpec::Connect { local, remote } => {
                 let socket = sys::stream_socket(local, remote)?;
@@ -450,6 +456,17 @@ impl Backend for Uring {
         match self.slots.get(socket).map(|slot| &slot.kind) {
             Some(Kind::Stream(stream)) => stream.queue.bytes(),
             _ => 0,
+        }
+    }
+
+    fn tie(&mut self, socket: SocketId, far: Option<SocketAddr>) {
+        if let Some(Slot {
+            socket,
+            kind: Kind::Datagram { tied },
+            ..
+        }) = self.slots.get_mut(socket)
+        {
+            *tied = sys::tie(socket, far);
         }
     }
 

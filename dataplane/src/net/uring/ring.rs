@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::RawFd;
+use std::ptr;
 use std::time::Duration;
 
 use io_uring::squeue::{Entry, Flags};
@@ -219,7 +220,7 @@ impl Ring {
 
     /// Reads once; `waiting` says that nothing is there yet as far as is known.
     pub(super) fn read(&mut self, owner: Owner, group: u16, waiting: bool) -> io::Result<()> {
-        let read = opcode::Recv::new(Fixed(owner.id.0), std::ptr::null_mut(), 0)
+        let read = opcode::Recv::new(Fixed(owner.id.0), ptr::null_mut(), 0)
             .buf_group(group)
             .ioprio(if waiting { POLL_FIRST } else { 0 })
             .build()
@@ -250,13 +251,13 @@ impl Ring {
         &mut self,
         owner: Owner,
         bytes: &[u8],
-        to: &RawAddress,
-        to_len: libc::socklen_t,
+        to: Option<(&RawAddress, libc::socklen_t)>,
     ) -> io::Result<()> {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        let (to, to_len) = to.map_or((ptr::null(), 0), |(to, len)| (to.as_ptr(), len));
         let send = opcode::Send::new(Fixed(owner.id.0), bytes.as_ptr(), len)
             .flags(libc::MSG_DONTWAIT)
-            .dest_addr(to.as_ptr())
+            .dest_addr(to)
             .dest_addr_len(to_len)
             .build()
             .flags(Flags::SKIP_SUCCESS);

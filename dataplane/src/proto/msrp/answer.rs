@@ -5,10 +5,13 @@ use std::time::Instant;
 
 use super::compose::{self, Start};
 use super::connection::{Answer, Connection, Forward, Incoming, KeptHead};
+use super::fan::Failed;
 use super::legs::{LegRef, Link};
 use super::transactions::{Kind, List, Progress, Ticket, Transaction};
 use super::{ConnectionKey, Connections, Egress, LegKey};
-use crate::wire::msrp::{FailureReport, Flag, Head, Method, Return, Status, TransactionId};
+use crate::wire::msrp::{
+    ByteRange, FailureReport, Flag, Head, Method, Return, Status, TransactionId,
+};
 
 impl Connections {
     /// A response came: the transaction it belongs to ends.
@@ -19,6 +22,7 @@ impl Connections {
         status: Status,
         out: &mut impl Egress,
     ) {
+        self.counts.response_in(status.0);
         let Some(ticket) = Ticket::parse(&head.transaction) else {
             return;
         };
@@ -43,7 +47,7 @@ impl Connections {
                 let source = transaction.source;
                 self.fail_early(source, ticket, status, out);
             }
-            (Kind::Send(_), Progress::Waiting) => {
+            (Kind::Send(_), Progress::Leaving | Progress::Waiting) => {
                 if let Some(transaction) = self.forget(ticket, key) {
                     self.settle(&transaction, status, out);
                 }
@@ -59,8 +63,11 @@ impl Connections {
             return;
         }
         self.counts.reported += 1;
-        self.report(transaction, status, out);
-        if status.0 == STOP_SENDING {
+        if !self.is_news(transaction) {
+            return;
+        }
+        self.report(&Failed::of(transaction), status, out);
+        if status.0 == STOP_SENDING && !self.is_for_many(transaction.source.key) {
             self.stop_message(transaction, out);
         }
     }
@@ -107,7 +114,7 @@ impl Connections {
     }
 
     /// Gives up the chunk that comes from a connection and says so at once.
-    fn fail_incoming(&mut self, key: ConnectionKey, code: u16, out: &mut impl Egress) {
+    pub(super) fn fail_incoming(&mut self, key: ConnectionKey, code: u16, out: &mut impl Egress) {
         let Some(forward) = self.abort(key, out) else {
             return;
         };
@@ -173,9 +180,6 @@ impl Connections {
         let Some(sink) = self.connection_of(leg) else {
             return;
         };
-        let Some(source) = self.legs.get(leg).and_then(|leg| leg.peer) else {
-            return;
-        };
         let first = self
             .connection(sink)
             .and_then(|state| self.transactions.first(state.open));
@@ -185,7 +189,7 @@ impl Connections {
             let is_its = self
                 .transactions
                 .get(ticket)
-                .is_some_and(|open| open.source.key == source);
+                .is_some_and(|open| open.to == leg);
             if is_its
                 && let Some(transaction) = self.forget(ticket, sink)
                 && matches!(transaction.kind, Kind::Send(_))
@@ -196,7 +200,12 @@ impl Connections {
     }
 
     /// What went out is complete: its response is waited for, where there will be one.
-    pub(super) fn begin_waiting(&mut self, sink: ConnectionKey, ticket: Ticket, is_send: bool) {
+    pub(super) fn begin_waiting(
+        &mut self,
+        sink: ConnectionKey,
+        (ticket, is_send): (Ticket, bool),
+        out: &impl Egress,
+    ) {
         let progress = self.transactions.get(ticket).map(|open| open.progress);
         match progress {
             Some(Progress::AnsweredEarly) | None => {
@@ -206,13 +215,8 @@ impl Connections {
                     self.counts.delivered += 1;
                 }
             }
-            Some(Progress::Streaming | Progress::Waiting) => {
-                let Some(now) = self.latest else {
-                    return;
-                };
-                let mut open = self.open_on(sink);
-                self.transactions.wait(ticket, now, &mut open);
-                self.set_open_on(sink, open);
+            Some(Progress::Streaming | Progress::Leaving | Progress::Waiting) => {
+                self.begin_to_leave(sink, ticket, out);
             }
         }
     }
@@ -243,11 +247,11 @@ impl Connections {
     }
 
     /// Tells a SEND's sender that it failed (RFC 4975 §7.1.2).
-    fn report(&mut self, transaction: &Transaction, status: Status, out: &mut impl Egress) {
-        let Some(to) = self.source_connection(transaction.source) else {
+    pub(super) fn report(&mut self, failed: &Failed, status: Status, out: &mut impl Egress) {
+        let Some(to) = self.source_connection(failed.source) else {
             return;
         };
-        let Some(leg) = self.legs.live(transaction.source) else {
+        let Some(leg) = self.legs.live(failed.source) else {
             return;
         };
         let Some(remote) = leg.remote.as_deref() else {
@@ -264,10 +268,10 @@ impl Connections {
         };
         compose::start(&mut frame, start);
         frame.extend_from_slice(b"Message-ID: ");
-        frame.extend_from_slice(transaction.id.as_bytes());
+        frame.extend_from_slice(failed.id.as_bytes());
         frame.extend_from_slice(b"\r\n");
-        let total = (transaction.total != u64::MAX).then_some(transaction.total);
-        compose::byte_range(&mut frame, transaction.start, Some(transaction.end), total);
+        let ByteRange { start, end, total } = failed.range;
+        compose::byte_range(&mut frame, start, end, total);
         frame.extend_from_slice(b"Status: 000 ");
         compose::number(&mut frame, Some(u64::from(status.0)));
         frame.extend_from_slice(b"\r\n");
@@ -335,6 +339,7 @@ impl Connections {
         answer: Answer,
         out: &mut impl Egress,
     ) {
+        self.counts.response_out(answer.code);
         let start = Start {
             id: &answer.to,
             tail: compose::code(answer.code),
@@ -370,6 +375,7 @@ impl Connections {
         ) {
             return;
         }
+        self.counts.response_out(400);
         let answer = Start {
             id: &start.transaction,
             tail: compose::code(400),

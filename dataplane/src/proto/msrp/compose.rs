@@ -1,6 +1,7 @@
 //! Puts frames together.
 
-use crate::wire::msrp::{Flag, IDENT_BYTES_MAX, TransactionId};
+use super::connection::KeptHead;
+use crate::wire::msrp::{ByteRange, Flag, IDENT_BYTES_MAX, TransactionId};
 
 /// The parts of a head that are the relay's own.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,16 @@ pub(super) fn byte_range(frame: &mut Vec<u8>, start: u64, end: Option<u64>, tota
     number(frame, end);
     frame.push(b'/');
     number(frame, total);
+    frame.extend_from_slice(b"\r\n");
+}
+
+/// The other headers of a head that was kept, with another Byte-Range, and the empty line.
+pub(super) fn with_range(frame: &mut Vec<u8>, kept: &KeptHead, range: ByteRange) {
+    let rest = kept.second();
+    let (from, to) = kept.range_line.unwrap_or((0, 0));
+    frame.extend_from_slice(rest.get(..from).unwrap_or_default());
+    byte_range(frame, range.start, range.end, range.total);
+    frame.extend_from_slice(rest.get(to..).unwrap_or_default());
     frame.extend_from_slice(b"\r\n");
 }
 

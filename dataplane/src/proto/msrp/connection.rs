@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use super::fan::Fan;
 use super::legs::LegRef;
 use super::transactions::{List, ShortText, Ticket};
-use super::{ConnectionKey, LegKey};
+use super::{Carrier, ConnectionKey, LegKey};
 use crate::limits::MSRP_HEAD_BYTES;
 use crate::wire::msrp::{ByteRange, FailureReport, Framer, TransactionId};
 
@@ -15,6 +16,7 @@ pub(super) struct Connection {
     /// What becomes of the frame that is being received.
     pub(super) incoming: Incoming,
     pub(super) legs: Vec<LegKey>,
+    pub(super) carrier: Carrier,
     pub(super) wait: Wait,
     /// A head that was read and waits to be forwarded.
     pub(super) head: Option<KeptHead>,
@@ -29,10 +31,18 @@ pub(super) struct Connection {
     pub(super) pending: Vec<u8>,
     /// Octets of responses and reports written while it didn't take them.
     pub(super) owed: usize,
+    /// Octets it has sent since its turn at a sink began.
+    pub(super) turn: u64,
+    /// Octets that it sent beyond its quantum in earlier turns (deficit round robin).
+    pub(super) debt: u64,
+    /// It may keep its turn although its chunk has ended, until what was read of it is used up.
+    pub(super) keeps_turn: bool,
     /// When something last came from it.
     pub(super) heard: Option<Instant>,
     /// Transactions that wait for a response on this connection.
     pub(super) open: List,
+    /// How far its octets had left and since when, while some have to.
+    pub(super) stalled: Option<(u64, Instant)>,
 }
 
 impl Connection {
@@ -42,6 +52,7 @@ impl Connection {
             framer: Framer::new(),
             incoming: Incoming::Nothing,
             legs: Vec::new(),
+            carrier: Carrier::default(),
             wait: Wait::No,
             head: None,
             parked: Vec::new(),
@@ -50,22 +61,26 @@ impl Connection {
             next_waiter: None,
             pending: Vec::new(),
             owed: 0,
+            turn: 0,
+            debt: 0,
+            keeps_turn: false,
             heard: None,
             open: List::EMPTY,
+            stalled: None,
         }
     }
 
     pub(super) fn forward(&self) -> Option<&Forward> {
         match &self.incoming {
             Incoming::Forward(forward) => Some(forward),
-            Incoming::Nothing | Incoming::Swallow(_) => None,
+            Incoming::Nothing | Incoming::Fan(_) | Incoming::Swallow(_) => None,
         }
     }
 
     pub(super) fn forward_mut(&mut self) -> Option<&mut Forward> {
         match &mut self.incoming {
             Incoming::Forward(forward) => Some(forward),
-            Incoming::Nothing | Incoming::Swallow(_) => None,
+            Incoming::Nothing | Incoming::Fan(_) | Incoming::Swallow(_) => None,
         }
     }
 }
@@ -85,6 +100,8 @@ pub(super) enum Incoming {
     /// There is none.
     Nothing,
     Forward(Forward),
+    /// For many.
+    Fan(Fan),
     Swallow(Swallow),
 }
 
@@ -108,8 +125,12 @@ pub(super) struct Forward {
     pub(super) range: ByteRange,
     /// Octets of it that are out.
     pub(super) sent: u64,
-    /// It was cut with `+` and goes on with a new head at its next octet.
+    /// It was cut with `+`, or nothing of it is out, and it goes on with a new head.
     pub(super) suspended: bool,
+    /// How it is cut for the far end.
+    pub(super) cut: Cut,
+    /// Whether something of it is out.
+    pub(super) is_begun: bool,
     /// The URI that is answered, and the headers for a new head.
     pub(super) kept: KeptHead,
 }
@@ -118,6 +139,17 @@ impl Forward {
     pub(super) fn is_interruptible(&self) -> bool {
         self.is_send && self.range.end.is_none()
     }
+}
+
+/// How a chunk is cut for a far end.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// As it comes.
+    AsItComes,
+    /// Into pieces of at most so many octets.
+    AtMost(u64),
+    /// The same, and each is gathered whole before it is sent.
+    Exact { most: usize, gathered: Vec<u8> },
 }
 
 /// A frame that is read and not relayed.

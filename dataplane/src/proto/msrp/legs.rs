@@ -2,9 +2,11 @@
 
 use std::hash::{DefaultHasher, Hasher};
 
-use super::{ConnectionKey, Leg, LegKey, MsrpFacts};
-use crate::api::Direction;
-use crate::limits::{MSRP_LEGS, MSRP_STOPPED};
+use super::bounds::Bounds;
+use super::fan::Member;
+use super::{ConnectionKey, Demand, Leg, LegKey, MsrpFacts};
+use crate::api::{Chunking, Direction};
+use crate::limits::{MSRP_LEGS, MSRP_LEGS_PER_CONNECTION, MSRP_STOPPED};
 use crate::wire::msrp::Uri;
 
 /// A leg that may be gone by now: its place may be another one's.
@@ -24,6 +26,23 @@ pub(super) enum Link {
     Lost,
 }
 
+/// The legs that lost their connection; an iterator.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct BoundLegs {
+    pub(super) legs: [Option<LegKey>; MSRP_LEGS_PER_CONNECTION],
+    next: usize,
+}
+
+impl Iterator for BoundLegs {
+    type Item = LegKey;
+
+    fn next(&mut self) -> Option<LegKey> {
+        let leg = self.legs.get(self.next).copied().flatten()?;
+        self.next += 1;
+        Some(leg)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct LegState {
     pub(super) generation: u32,
@@ -34,9 +53,18 @@ pub(super) struct LegState {
     pub(super) remote: Option<Box<[u8]>>,
     match_session_id_only: bool,
     pub(super) peer: Option<LegKey>,
+    /// Whom its messages go to, where they go to many.
+    pub(super) members: Option<Box<[Member]>>,
     pub(super) direction: Direction,
+    /// How SENDs to its far end are cut.
+    pub(super) chunking: Chunking,
+    /// What its far end may ask for, and how much of it was used.
+    pub(super) bounds: Bounds,
     pub(super) frozen: bool,
     pub(super) link: Link,
+    pub(super) demand: Demand,
+    /// Its far end was named anew while it had a connection, and may come with another one.
+    pub(super) is_moved: bool,
     pub(super) facts: MsrpFacts,
     /// Transactions of what came from it, not answered yet.
     pub(super) open: u32,
@@ -134,9 +162,14 @@ impl Legs {
             remote: None,
             match_session_id_only: leg.match_session_id_only,
             peer: None,
+            members: None,
             direction: Direction::BOTH,
+            chunking: Chunking::AsTheyCome,
+            bounds: Bounds::default(),
             frozen: false,
             link: Link::Awaited,
+            demand: Demand::default(),
+            is_moved: false,
             facts: MsrpFacts::default(),
             open: 0,
             stopped: [0; MSRP_STOPPED],
@@ -188,6 +221,15 @@ impl Legs {
         let Some(state) = self.get_mut(key) else {
             return;
         };
+        let is_new = state
+            .remote
+            .as_deref()
+            .is_some_and(|old| old != path.as_bytes());
+        state.is_moved |= is_new && matches!(state.link, Link::Bound(_));
+        if state.link == Link::Lost {
+            // RFC 4975 §5.4: a session is recovered by another exchange of SDP.
+            state.link = Link::Awaited;
+        }
         state.remote = Some(path.as_bytes().into());
         let before = state.alias_id().map(Box::<[u8]>::from);
         state.alias = local_path.map(|alias| alias.as_bytes().into());
@@ -273,7 +315,7 @@ fn place_of(hash: u64) -> usize {
     usize::try_from(hash % INDEX_PLACES as u64).unwrap_or(0)
 }
 
-fn hash(bytes: &[u8]) -> u64 {
+pub(super) fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
     hasher.finish()

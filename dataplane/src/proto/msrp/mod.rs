@@ -42,28 +42,40 @@
 //! told.
 
 mod answer;
+mod bounds;
+mod carrier;
+mod chunks;
+mod clock;
 mod compose;
 mod connection;
+mod counts;
+mod fan;
 mod legs;
+mod moves;
+mod parking;
 mod relay;
 mod request;
 mod sink;
 mod transactions;
 
+pub use counts::MsrpFacts;
+pub use legs::BoundLegs;
+
 use std::collections::VecDeque;
-use std::mem;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+pub use self::carrier::{Carrier, Demand};
 use self::connection::{Connection, Wait};
-use self::legs::{Legs, Link};
+use self::counts::Counts;
+use self::legs::{LegRef, Legs, Link};
 use self::transactions::Transactions;
 use crate::api::Direction;
 use crate::limits::{
-    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PARKED_BYTES, MSRP_PENDING_HIGH_BYTES,
-    MSRP_UNBOUND, MSRP_UNBOUND_MS, MSRP_WAITING_BYTES,
+    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PENDING_HIGH_BYTES, MSRP_SHARED_BYTES,
+    MSRP_UNBOUND, MSRP_UNBOUND_MS,
 };
 use crate::stats::{DropReason, Stats};
 use crate::wire::msrp::Shared;
@@ -111,33 +123,26 @@ pub trait Egress {
     fn write(&mut self, to: ConnectionKey, bytes: &[u8]);
     /// Whether what waits for a connection is above the high mark.
     fn is_full(&self, to: ConnectionKey) -> bool;
+    /// How far writing to a connection has come; by default all is written at once.
+    fn progress(&self, _to: ConnectionKey) -> Written {
+        Written::default()
+    }
 }
 
-/// What came from one leg.
+/// Octets of a connection, counted from its first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MsrpFacts {
-    /// Frames: requests and responses.
-    pub frames: u64,
-    /// Octets of those frames.
-    pub bytes: u64,
-    /// Requests that were not forwarded though they had content.
-    pub dropped: u64,
+pub struct Written {
+    /// That were handed over.
+    pub handed_over: u64,
+    /// Of those: that the kernel has.
+    pub left: u64,
 }
 
-/// The legs that lost their connection; an iterator.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BoundLegs {
-    legs: [Option<LegKey>; MSRP_LEGS_PER_CONNECTION],
-    next: usize,
-}
-
-impl Iterator for BoundLegs {
-    type Item = LegKey;
-
-    fn next(&mut self) -> Option<LegKey> {
-        let leg = self.legs.get(self.next).copied().flatten()?;
-        self.next += 1;
-        Some(leg)
+impl Written {
+    /// Octets that wait.
+    #[must_use]
+    pub fn waiting(self) -> u64 {
+        self.handed_over.saturating_sub(self.left)
     }
 }
 
@@ -154,6 +159,12 @@ pub struct Connections {
     counts: Counts,
     /// The time of the latest call that told it.
     latest: Option<Instant>,
+    /// Connections with transactions whose last octets have not left yet.
+    leaving: VecDeque<ConnectionKey>,
+    /// Legs with a bound on their silence.
+    watched: VecDeque<LegRef>,
+    /// Legs that lost a connection that others still use.
+    lost: VecDeque<LegKey>,
     /// Connections that waited and may go on.
     ready: VecDeque<ConnectionKey>,
     /// Connections bound to no leg, with their generation and since when; some are bound by now.
@@ -166,36 +177,6 @@ pub struct Connections {
     waiting_octets: usize,
     /// Buffers for what waits, not in use.
     spare: Vec<Vec<u8>>,
-}
-
-/// What is told to [`Stats`] at the next occasion.
-#[derive(Debug, Default)]
-struct Counts {
-    acknowledged: u64,
-    delivered: u64,
-    reported: u64,
-    open: u64,
-    full_transactions: u64,
-    drops: [u64; DropReason::ALL.len()],
-}
-
-impl Counts {
-    fn drop(&mut self, why: DropReason) {
-        if let Some(count) = self.drops.get_mut(why as usize) {
-            *count += 1;
-        }
-    }
-
-    fn publish(&mut self, stats: &mut Stats) {
-        stats.msrp_acknowledged = self.acknowledged;
-        stats.msrp_delivered = self.delivered;
-        stats.msrp_reported = self.reported;
-        stats.msrp_open = self.open;
-        stats.full_transactions += mem::take(&mut self.full_transactions);
-        for (count, new) in stats.drops.iter_mut().zip(&mut self.drops) {
-            *count += mem::take(new);
-        }
-    }
 }
 
 impl Connections {
@@ -212,6 +193,9 @@ impl Connections {
             random: StdRng::seed_from_u64(seed),
             counts: Counts::default(),
             latest: None,
+            leaving: VecDeque::new(),
+            watched: VecDeque::new(),
+            lost: VecDeque::new(),
             ready: VecDeque::new(),
             unbound: VecDeque::new(),
             broken: VecDeque::new(),
@@ -273,6 +257,7 @@ impl Connections {
     /// Reports the SENDs to a leg that wait for a response, with 481: it is going to be removed.
     pub fn report_open(&mut self, leg: LegKey, out: &mut impl Egress, stats: &mut Stats) {
         self.fail_open_of(leg, out);
+        self.end_fan_of(leg, out);
         self.run_ready(out);
         self.counts.publish(stats);
     }
@@ -291,6 +276,11 @@ impl Connections {
             return;
         };
         self.wake(Some(key));
+        self.unbind(key, leg);
+    }
+
+    /// Takes a leg off a connection's list.
+    fn unbind(&mut self, key: ConnectionKey, leg: LegKey) {
         if let Some(connection) = self.connection_mut(key) {
             connection.legs.retain(|bound| *bound != leg);
             if connection.legs.is_empty() {
@@ -364,7 +354,9 @@ impl Connections {
         stats: &mut Stats,
     ) -> Verdict {
         self.latest = Some(now);
-        let verdict = match self.feed(connection, bytes, out) {
+        let fed = self.feed(connection, bytes, out);
+        self.end_turn(connection, out);
+        let verdict = match fed {
             Ok(()) => Verdict::Continue,
             Err(why) => {
                 self.counts.drop(why);
@@ -404,11 +396,29 @@ impl Connections {
             || !state.parked.is_empty()
             || state.pending.len() >= MSRP_PENDING_HIGH_BYTES
             || owes
-            || state.legs.iter().any(|leg| {
-                let peer = self.legs.get(*leg).and_then(|leg| leg.peer);
-                peer.and_then(|peer| self.connection_of(peer))
-                    .is_some_and(|sink| out.is_full(sink))
-            })
+            || self.has_full_sink(state, out)
+            || self.is_ahead(state)
+    }
+
+    /// Whether what came from a connection waits at a sink, so that no more of it is wanted.
+    ///
+    /// One session's sink stops its connection at the high mark. Where sessions share a connection,
+    /// one whose sink doesn't take it is let go on by `limits::MSRP_SHARED_BYTES`, so that it holds
+    /// up the others only then: their frames come behind its own on the same stream.
+    fn has_full_sink(&self, state: &Connection, out: &impl Egress) -> bool {
+        let is_shared = state.legs.len() > 1;
+        state.legs.iter().any(|leg| {
+            let leg = self.legs.get(*leg);
+            if let Some(members) = leg.and_then(|leg| leg.members.as_deref()) {
+                return self.are_all_full(members, out);
+            }
+            let peer = leg.and_then(|leg| leg.peer);
+            peer.and_then(|peer| self.connection_of(peer))
+                .is_some_and(|sink| {
+                    out.is_full(sink)
+                        && (!is_shared || out.progress(sink).waiting() > MSRP_SHARED_BYTES)
+                })
+        })
     }
 
     /// Does what is due.
@@ -487,6 +497,7 @@ impl Connections {
         connection.legs.push(leg);
         if let Some(state) = self.legs.get_mut(leg) {
             state.link = Link::Bound(key);
+            state.is_moved = false;
         }
         self.wake_source_of(leg);
         true
@@ -519,7 +530,7 @@ impl Connections {
     }
 
     fn forget_bound(&mut self) {
-        let mut unbound = mem::take(&mut self.unbound);
+        let mut unbound = std::mem::take(&mut self.unbound);
         unbound.retain(|entry| self.is_unbound(*entry));
         self.unbound = unbound;
     }
@@ -545,51 +556,10 @@ impl Connections {
     fn connection_mut(&mut self, key: ConnectionKey) -> Option<&mut Connection> {
         self.places.get_mut(key.0 as usize)?.as_mut()
     }
-
-    /// Keeps bytes for later.
-    fn park(&mut self, key: ConnectionKey, bytes: &[u8]) -> Result<(), DropReason> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        let has_room = self.waiting_octets + bytes.len() <= MSRP_WAITING_BYTES;
-        let spare = match self.connection(key) {
-            Some(connection) if connection.parked.capacity() == 0 => self.spare.pop(),
-            Some(_) | None => None,
-        };
-        let Some(connection) = self.connection_mut(key) else {
-            return Ok(());
-        };
-        if let Some(spare) = spare {
-            connection.parked = spare;
-        }
-        if connection.parked.len() + bytes.len() > MSRP_PARKED_BYTES || !has_room {
-            return Err(DropReason::PoolFull);
-        }
-        connection.parked.extend_from_slice(bytes);
-        self.waiting_octets += bytes.len();
-        Ok(())
-    }
-
-    /// What waited is taken up again, or given up.
-    fn no_longer_waits(&mut self, octets: usize) {
-        self.waiting_octets = self.waiting_octets.saturating_sub(octets);
-    }
-
-    fn give_spare(&mut self, mut buffer: Vec<u8>) {
-        let is_worth_it = (1..=SPARE_BYTES).contains(&buffer.capacity());
-        if is_worth_it && self.spare.len() < SPARE_KEPT {
-            buffer.clear();
-            self.spare.push(buffer);
-        }
-    }
 }
 
 /// A head with both paths at their longest, and room to spare.
 const SCRATCH_BYTES: usize = 4 * crate::limits::MSRP_HEAD_BYTES;
-/// Buffers for what waits that are kept for use again.
-const SPARE_KEPT: usize = 64;
-/// Octets of the longest of them.
-const SPARE_BYTES: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests;

@@ -3,14 +3,14 @@
 use std::mem;
 
 use super::compose::{self, Start};
-use super::connection::{Connection, Forward, Incoming, KeptHead, Swallow, Wait};
-use super::legs::LegRef;
+use super::connection::{Connection, Cut, Forward, Incoming, KeptHead, Swallow, Wait};
+use super::legs::{LegRef, LegState};
 use super::request::{Refused, Route};
 use super::transactions::{Kind, Opening, ShortText};
 use super::{ConnectionKey, Connections, Egress, LegKey};
 use crate::stats::DropReason;
 use crate::wire::msrp::{
-    ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Step, TransactionId,
+    ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Status, Step, TransactionId,
 };
 
 /// What comes after a head.
@@ -106,11 +106,19 @@ impl Connections {
             if !self.may_go_on(key, out) {
                 return self.park(key, input);
             }
+            // No more at a time than may go out before another source has its turn.
+            let window = input.get(..self.window(key)).unwrap_or(input);
+            let mut unread = window;
             let step = framer
-                .next(&mut input, &mut self.shared)
+                .next(&mut unread, &mut self.shared)
                 .map_err(|_| DropReason::NotMsrp)?;
+            let used = window.len() - unread.len();
+            input = input.get(used..).unwrap_or_default();
             let Some(step) = step else {
-                return Ok(());
+                if input.is_empty() {
+                    return Ok(());
+                }
+                continue;
             };
             match step {
                 Step::Head { octets, body } => {
@@ -133,21 +141,13 @@ impl Connections {
         }
     }
 
-    /// Whether the frame being received can be relayed further now.
-    fn may_go_on(&mut self, key: ConnectionKey, out: &mut impl Egress) -> bool {
-        let forward = self.connection(key).and_then(Connection::forward);
-        match forward {
-            Some(forward) if forward.suspended => {
-                let sink = forward.sink;
-                self.acquire(sink, key, out)
-            }
-            Some(_) | None => true,
-        }
-    }
-
     fn outgoing_id(&self, key: ConnectionKey) -> Option<TransactionId> {
         let forward = self.connection(key)?.forward()?;
-        Some(forward.id)
+        match forward.cut {
+            Cut::AsItComes | Cut::AtMost(_) => Some(forward.id),
+            // Its id is chosen once its body is known.
+            Cut::Exact { .. } => None,
+        }
     }
 
     pub(super) fn on_head(
@@ -164,6 +164,7 @@ impl Connections {
         match head.kind {
             Return::Response(status) => {
                 self.count_frame(key, None, octets.len());
+                self.count_response(key, status);
                 self.on_response(key, &head, status, out);
                 self.swallow(key, Swallow::default());
                 Ok(Flow::On)
@@ -171,7 +172,13 @@ impl Connections {
             Return::Request(method) => {
                 let flow = self.on_request(key, &head, (method, body), out);
                 if matches!(flow, Flow::On) {
-                    self.count_frame(key, self.leg_of_frame(key), octets.len());
+                    let leg = self.leg_of_frame(key);
+                    self.count_frame(key, leg, octets.len());
+                    if method == Method::Report
+                        && let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg))
+                    {
+                        state.facts.reports += 1;
+                    }
                 }
                 Ok(flow)
             }
@@ -187,7 +194,10 @@ impl Connections {
     ) -> Flow {
         let leg = match self.leg_for(key, head, method) {
             Ok(leg) => leg,
-            Err(refused) => return self.refuse(key, None, head, refused),
+            Err(refused) => match self.take_over(key, head, out) {
+                Some(leg) => leg,
+                None => return self.refuse(key, None, head, refused),
+            },
         };
         let reference = self.legs.reference(leg);
         let has_content = head.content_type.is_some();
@@ -207,6 +217,7 @@ impl Connections {
             Method::Send if !body || head.message_id.is_none() => {
                 self.refuse(key, reference, head, Refused::uncounted(400))
             }
+            Method::Send if self.is_for_many(leg) => self.fan(key, leg, head),
             Method::Send => match self.may_send(leg, head).and_then(|()| self.route(leg)) {
                 Ok(Some(route)) => self.forward(key, head, route, out),
                 Ok(None) => self.wait_for_peer(key, leg),
@@ -244,53 +255,41 @@ impl Connections {
         if !self.acquire(route.sink, key, out) {
             return Flow::Wait;
         }
-        let is_send = head.kind == Return::Request(Method::Send);
-        let is_report = head.kind == Return::Request(Method::Report);
-        let is_tracked = if is_send {
-            head.failure_report != FailureReport::No
-        } else {
-            !is_report
-        };
-        let message_id = ShortText::new(head.message_id.unwrap_or_default());
-        let opening = Opening {
-            kind: if is_send {
-                Kind::Send(head.failure_report)
-            } else {
-                Kind::Other
-            },
-            source: route.from,
-            sink: route.sink,
-            id: if is_send {
-                message_id
-            } else {
-                ShortText::new(head.transaction.as_bytes())
-            },
-        };
-        let Some(ticket) = self.ticket(is_tracked.then_some(opening)) else {
+        let Some((ticket, cut)) = self.ticket_and_cut(head, route) else {
             self.release(route.sink, key, out);
             return self.refuse(key, Some(route.from), head, Refused::uncounted(408));
         };
-        let id = ticket.id();
-        self.write_head(head, route, &id, (true, out));
         let mut kept = KeptHead::new(self.shared.take(), head.from_first(), head.rest);
         kept.range_line = head.byte_range_line;
-        let forward = Forward {
+        let mut forward = Forward {
             came_as: head.transaction,
             from: route.from,
             to: route.to,
             sink: route.sink,
             ticket,
-            id,
+            id: ticket.id(),
             failure_report: head.failure_report,
-            is_send,
-            message_id,
+            is_send: head.kind == Return::Request(Method::Send),
+            message_id: ShortText::new(head.message_id.unwrap_or_default()),
             range: head.byte_range.unwrap_or(ByteRange::WHOLE),
             sent: 0,
-            suspended: false,
+            suspended: matches!(cut, Cut::Exact { .. }),
+            is_begun: !matches!(cut, Cut::Exact { .. }),
+            cut,
             kept,
         };
+        let is_recut = matches!(forward.cut, Cut::AtMost(_));
+        if !matches!(forward.cut, Cut::AsItComes) {
+            forward.range.end = None;
+        }
+        if forward.is_begun && !is_recut {
+            self.write_head(head, route, &forward.id, (true, out));
+        }
         if let Some(state) = self.connection_mut(key) {
             state.incoming = Incoming::Forward(forward);
+        }
+        if is_recut {
+            self.write_continued_head(key, out);
         }
         Flow::On
     }
@@ -307,13 +306,14 @@ impl Connections {
             kind: Kind::Other,
             source: route.from,
             sink: route.sink,
+            to: route.to.key,
             id: ShortText::new(head.transaction.as_bytes()),
         });
         let Some(ticket) = self.ticket(opening) else {
             return self.refuse(key, Some(route.from), head, Refused::uncounted(408));
         };
         self.write_head(head, route, &ticket.id(), (false, out));
-        self.begin_waiting(route.sink, ticket, false);
+        self.begin_waiting(route.sink, (ticket, false), out);
         let swallow = Swallow {
             leg: Some(route.from),
             answer: None,
@@ -366,6 +366,11 @@ impl Connections {
                 let leg = swallow.leg;
                 return self.count_bytes(leg, octets.len());
             }
+            Incoming::Fan(fan) => {
+                let from = fan.from;
+                self.count_bytes(Some(from), octets.len());
+                return self.fan_body(key, octets, out);
+            }
             Incoming::Nothing => return,
         };
         let from = forward.from;
@@ -373,14 +378,13 @@ impl Connections {
         if !self.has_both_legs(key) {
             return self.give_up(key, 481, out);
         }
-        if self.is_suspended(key) && !self.resume(key, out) {
+        if self.overruns(key, octets.len(), out) {
+            return;
+        }
+        if !(self.go_on_writing(key, out) && self.write_body(key, octets, out)) {
             return self.give_up(key, 408, out);
         }
-        if let Some(forward) = self.connection_mut(key).and_then(Connection::forward_mut) {
-            out.write(forward.sink, octets);
-            forward.sent = forward.sent.saturating_add(octets.len() as u64);
-            self.make_way(key, out);
-        }
+        self.make_way(key, out);
     }
 
     /// After a quantum, a chunk that may be cut makes way for another session's.
@@ -389,7 +393,9 @@ impl Connections {
             return;
         };
         let sink = forward.sink;
-        let is_due = forward.sent >= crate::limits::MSRP_QUANTUM_BYTES;
+        let is_due = self
+            .connection(key)
+            .is_some_and(|state| state.quantum_left() == 0);
         let is_awaited = self
             .connection(sink)
             .is_some_and(|state| state.waiters.is_some());
@@ -417,28 +423,25 @@ impl Connections {
     }
 
     fn on_end(&mut self, key: ConnectionKey, flag: Flag, out: &mut impl Egress) {
-        if self.is_suspended(key) && flag != Flag::More {
-            if !self.has_both_legs(key) {
-                self.give_up(key, 481, out);
-            } else if !self.resume(key, out) {
-                self.give_up(key, 408, out);
-            }
-        }
-        if self.forward_is_open(key) {
-            self.finish_piece(key, flag, out);
-        }
+        self.finish_chunk(key, flag, out);
+        self.fan_end(key, flag, out);
         let Some(state) = self.connection_mut(key) else {
             return;
         };
         match mem::replace(&mut state.incoming, Incoming::Nothing) {
-            Incoming::Nothing => {}
+            Incoming::Nothing | Incoming::Fan(_) => {}
             Incoming::Swallow(swallow) => {
                 if let Some(answer) = swallow.answer {
                     self.write_answer(key, answer, out);
                 }
             }
-            Incoming::Forward(forward) => {
-                self.release(forward.sink, key, out);
+            Incoming::Forward(mut forward) => {
+                if let Some(leg) = self.legs.live_mut(forward.from).filter(|_| forward.is_send) {
+                    leg.facts.sends += 1;
+                    leg.facts.messages += u64::from(flag == Flag::Complete);
+                }
+                self.uncut(&mut forward);
+                self.end_chunk(forward.sink, key, out);
                 if forward.is_send && forward.failure_report == FailureReport::Yes {
                     let answer = self.answer_to(forward, 200);
                     self.write_answer(key, answer, out);
@@ -450,25 +453,15 @@ impl Connections {
     }
 
     /// Whether neither leg of the frame being relayed was removed since it began.
-    fn has_both_legs(&self, key: ConnectionKey) -> bool {
+    pub(super) fn has_both_legs(&self, key: ConnectionKey) -> bool {
         let forward = self.connection(key).and_then(Connection::forward);
         forward.is_some_and(|forward| {
             self.legs.live(forward.from).is_some() && self.legs.live(forward.to).is_some()
         })
     }
 
-    fn is_suspended(&self, key: ConnectionKey) -> bool {
-        let forward = self.connection(key).and_then(Connection::forward);
-        forward.is_some_and(|forward| forward.suspended)
-    }
-
-    fn forward_is_open(&self, key: ConnectionKey) -> bool {
-        let forward = self.connection(key).and_then(Connection::forward);
-        forward.is_some_and(|forward| !forward.suspended)
-    }
-
     /// Ends what goes out with `#` and reads on to the end, which is answered with a code.
-    fn give_up(&mut self, key: ConnectionKey, code: u16, out: &mut impl Egress) {
+    pub(super) fn give_up(&mut self, key: ConnectionKey, code: u16, out: &mut impl Egress) {
         if let Some(forward) = self.abort(key, out) {
             let swallow = self.swallow_rest(forward, Some(code));
             self.swallow(key, swallow);
@@ -484,23 +477,40 @@ impl Connections {
     fn leg_of_frame(&self, key: ConnectionKey) -> Option<LegRef> {
         match &self.connection(key)?.incoming {
             Incoming::Forward(forward) => Some(forward.from),
+            Incoming::Fan(fan) => Some(fan.from),
             Incoming::Swallow(swallow) => swallow.leg,
             Incoming::Nothing => None,
         }
     }
 
     fn count_frame(&mut self, key: ConnectionKey, leg: Option<LegRef>, octets: usize) {
-        let first = self.connection(key).and_then(|state| state.legs.first());
-        let leg = leg.or_else(|| first.and_then(|leg| self.legs.reference(*leg)));
-        if let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg)) {
+        let now = self.latest;
+        if let Some(state) = self.leg_or_first(key, leg) {
             state.facts.frames += 1;
             state.facts.bytes += octets as u64;
+            state.bounds.hear(now);
+            state.bounds.take(octets, now);
         }
     }
 
+    fn count_response(&mut self, key: ConnectionKey, status: Status) {
+        if let Some(state) = self.leg_or_first(key, None) {
+            state.facts.response(status.0);
+        }
+    }
+
+    fn leg_or_first(&mut self, key: ConnectionKey, leg: Option<LegRef>) -> Option<&mut LegState> {
+        let first = self.connection(key).and_then(|state| state.legs.first());
+        let leg = leg.or_else(|| first.and_then(|leg| self.legs.reference(*leg)))?;
+        self.legs.live_mut(leg)
+    }
+
     fn count_bytes(&mut self, leg: Option<LegRef>, octets: usize) {
+        let now = self.latest;
         if let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg)) {
             state.facts.bytes += octets as u64;
+            state.bounds.hear(now);
+            state.bounds.take(octets, now);
         }
     }
 }

@@ -63,6 +63,18 @@ impl Connections {
         if matches!(state.link, Link::Bound(_)) {
             return Err(Refused::new(506, DropReason::NotBound));
         }
+        let carrier = self.connection(key).map(|state| state.carrier);
+        let carrier = carrier.unwrap_or_default();
+        if state.demand.transport != carrier.transport {
+            return Err(unknown);
+        }
+        if !state.demand.trusts(&carrier) {
+            // Whoever it is, it is not the one whose SDP came: nothing more is taken from it.
+            if !self.broken.contains(&key) {
+                self.broken.push_back(key);
+            }
+            return Err(Refused::new(403, DropReason::Fingerprint));
+        }
         if !self.bind(key, leg) {
             return Err(Refused::new(403, DropReason::NotBound));
         }
@@ -83,7 +95,8 @@ impl Connections {
         if !from.direction.may_send || !to.direction.may_receive {
             return Err(Refused::new(403, DropReason::Direction));
         }
-        if head.message_id.is_some_and(|id| from.is_stopped(id)) {
+        let is_stopped = head.message_id.is_some_and(|id| from.is_stopped(id));
+        if is_stopped || from.is_too_long(head) {
             return Err(Refused::uncounted(413));
         }
         Ok(())

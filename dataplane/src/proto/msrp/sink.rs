@@ -13,18 +13,23 @@ use std::mem;
 use super::compose::{self, Start};
 use super::connection::{Connection, Forward, Incoming, Swallow, Wait};
 use super::legs::Link;
-use super::transactions::{Kind, Opening, Ticket};
+use super::transactions::{Opening, Ticket};
 use super::{BoundLegs, ConnectionKey, Connections, Egress, LegKey};
-use crate::limits::{MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_WAITING_BYTES};
+use crate::limits::{MSRP_DEBT_BYTES, MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_WAITING_BYTES};
 use crate::stats::DropReason;
 use crate::wire::msrp::{FailureReport, Flag};
 
 impl Connections {
-    /// Writes a whole frame: between chunks, into a chunk that may be cut, or after one.
-    pub(super) fn write_frame(&mut self, to: ConnectionKey, frame: &[u8], out: &mut impl Egress) {
+    /// Writes a whole frame: between chunks, into a chunk that may be cut, or after one; false: too
+    /// much waits already, and it is lost.
+    pub(super) fn write_frame(
+        &mut self,
+        to: ConnectionKey,
+        frame: &[u8],
+        out: &mut impl Egress,
+    ) -> bool {
         if self.is_streaming_to(to) && !self.suspend_owner(to, out) {
-            self.write_later(to, frame);
-            return;
+            return self.write_later(to, frame);
         }
         out.write(to, frame);
         let is_full = out.is_full(to);
@@ -35,26 +40,29 @@ impl Connections {
                 0
             };
         }
+        true
     }
 
-    fn write_later(&mut self, to: ConnectionKey, frame: &[u8]) {
+    fn write_later(&mut self, to: ConnectionKey, frame: &[u8]) -> bool {
         let has_room = self.waiting_octets + frame.len() <= MSRP_WAITING_BYTES;
         let spare = match self.connection(to) {
             Some(connection) if connection.pending.capacity() == 0 => self.spare.pop(),
             Some(_) | None => None,
         };
         let Some(connection) = self.connection_mut(to) else {
-            return;
+            return false;
         };
         if let Some(spare) = spare {
             connection.pending = spare;
         }
-        if connection.pending.len() + frame.len() <= MSRP_PENDING_BYTES && has_room {
+        let fits = connection.pending.len() + frame.len() <= MSRP_PENDING_BYTES && has_room;
+        if fits {
             connection.pending.extend_from_slice(frame);
             self.waiting_octets += frame.len();
         } else {
             self.counts.drop(DropReason::PoolFull);
         }
+        fits
     }
 
     /// Makes a connection's chunks go to a sink next; false: it has to wait for its turn.
@@ -67,25 +75,22 @@ impl Connections {
         let Some(state) = self.connection_mut(sink) else {
             return true;
         };
-        let Some(owner) = state.owner else {
-            state.owner = Some(key);
+        let owner = state.owner.filter(|owner| self.holds(*owner, sink));
+        let Some(owner) = owner else {
+            if let Some(state) = self.connection_mut(sink) {
+                state.owner = Some(key);
+            }
+            self.begin_turn(key);
             return true;
         };
         if owner == key {
             return true;
         }
-        if !self.holds(owner, sink) {
-            if let Some(state) = self.connection_mut(sink) {
-                state.owner = Some(key);
-            }
-            return true;
-        }
         self.line_up(sink, key);
-        let used_up = self
-            .connection(owner)
-            .and_then(Connection::forward)
-            .filter(|forward| forward.sink == sink)
-            .is_some_and(|forward| forward.suspended || forward.sent >= MSRP_QUANTUM_BYTES);
+        let used_up = self.connection(owner).is_some_and(|state| {
+            let forward = state.forward().filter(|forward| forward.sink == sink);
+            forward.is_some_and(|forward| forward.suspended || state.quantum_left() == 0)
+        });
         if used_up && self.suspend_owner(sink, out) {
             self.pass_on(sink);
             return self.connection(sink).and_then(|sink| sink.owner) == Some(key)
@@ -97,7 +102,9 @@ impl Connections {
     /// Whether a sink's owner has a chunk for it, or its turn before it.
     fn holds(&self, owner: ConnectionKey, sink: ConnectionKey) -> bool {
         let forward = self.connection(owner).and_then(Connection::forward);
-        forward.is_some_and(|forward| forward.sink == sink) || self.ready.contains(&owner)
+        forward.is_some_and(|forward| forward.sink == sink)
+            || self.ready.contains(&owner)
+            || self.connection(owner).is_some_and(|state| state.keeps_turn)
     }
 
     /// Ends the chunk being written to a sink with `+`, to go on later; false: it can't be cut.
@@ -132,18 +139,18 @@ impl Connections {
             return;
         };
         let (sink, ticket, is_send) = (forward.sink, forward.ticket, forward.is_send);
-        let (range, sent) = (forward.range, forward.sent);
+        let (range, last) = (forward.range, forward.last());
         out.write(sink, compose::EndLine::new(&forward.id, flag).octets());
         if let Some(transaction) = self.transactions.get_mut(ticket) {
             transaction.start = range.start;
-            transaction.end = range.start.saturating_add(sent).saturating_sub(1);
+            transaction.end = last;
             transaction.total = range.total.unwrap_or(u64::MAX);
         }
         if is_send {
             self.counts.acknowledged += 1;
             self.counts.open += 1;
         }
-        self.begin_waiting(sink, ticket, is_send);
+        self.begin_waiting(sink, (ticket, is_send), out);
     }
 
     /// A suspended chunk goes on: a new head, with the Byte-Range from where it was cut; false:
@@ -152,14 +159,8 @@ impl Connections {
         let Some(forward) = self.connection(key).and_then(Connection::forward) else {
             return false;
         };
-        let opening = Opening {
-            kind: Kind::Send(forward.failure_report),
-            source: forward.from,
-            sink: forward.sink,
-            id: forward.message_id,
-        };
-        let is_tracked = forward.failure_report != FailureReport::No;
-        let Some(ticket) = self.ticket(is_tracked.then_some(opening)) else {
+        let opening = forward.opening();
+        let Some(ticket) = self.ticket(opening) else {
             return false;
         };
         let Some(forward) = self.connection_mut(key).and_then(Connection::forward_mut) else {
@@ -175,7 +176,8 @@ impl Connections {
         true
     }
 
-    fn write_continued_head(&mut self, key: ConnectionKey, out: &mut impl Egress) {
+    /// Writes the head of a piece with its own Byte-Range.
+    pub(super) fn write_continued_head(&mut self, key: ConnectionKey, out: &mut impl Egress) {
         let mut frame = mem::take(&mut self.scratch);
         frame.clear();
         let forward = self.connection(key).and_then(Connection::forward);
@@ -189,12 +191,7 @@ impl Connections {
                 from_path: leg.own(),
             };
             compose::start(&mut frame, start);
-            let rest = forward.kept.second();
-            let (from, to) = forward.kept.range_line.unwrap_or((0, 0));
-            frame.extend_from_slice(rest.get(..from).unwrap_or_default());
-            compose::byte_range(&mut frame, forward.range.start, None, forward.range.total);
-            frame.extend_from_slice(rest.get(to..).unwrap_or_default());
-            frame.extend_from_slice(b"\r\n");
+            compose::with_range(&mut frame, &forward.kept, forward.range);
             out.write(forward.sink, &frame);
         }
         self.scratch = frame;
@@ -215,6 +212,49 @@ impl Connections {
         ticket
     }
 
+    /// A chunk has ended: what waited goes out. The source keeps its turn while it has not used up
+    /// its quantum and more of it may have been read; [`Self::end_turn`] takes it then.
+    pub(super) fn end_chunk(
+        &mut self,
+        sink: ConnectionKey,
+        key: ConnectionKey,
+        out: &mut impl Egress,
+    ) {
+        let is_awaited = self
+            .connection(sink)
+            .is_some_and(|state| state.owner == Some(key) && state.waiters.is_some());
+        match self.connection_mut(key) {
+            Some(state) if is_awaited && state.quantum_left() > 0 => {
+                state.keeps_turn = true;
+                self.write_pending(sink, out);
+            }
+            Some(_) | None => self.release(sink, key, out),
+        }
+    }
+
+    /// What was read of a source is used up: the turns it kept are the next one's.
+    pub(super) fn end_turn(&mut self, key: ConnectionKey, out: &mut impl Egress) {
+        if let Some(state) = self.connection_mut(key)
+            && state.keeps_turn
+        {
+            state.keeps_turn = false;
+            self.release_unused(key, out);
+        }
+    }
+
+    fn write_pending(&mut self, sink: ConnectionKey, out: &mut impl Egress) {
+        let Some(state) = self.connection_mut(sink) else {
+            return;
+        };
+        let pending = mem::take(&mut state.pending);
+        if !pending.is_empty() {
+            out.write(sink, &pending);
+            self.pending_is_handed_over(sink, out);
+        }
+        self.no_longer_waits(pending.len());
+        self.give_spare(pending);
+    }
+
     /// A chunk has ended: what waited goes out, and the next source has its turn.
     pub(super) fn release(
         &mut self,
@@ -228,13 +268,7 @@ impl Connections {
         if state.owner != Some(key) {
             return;
         }
-        state.owner = None;
-        let pending = mem::take(&mut state.pending);
-        if !pending.is_empty() {
-            out.write(sink, &pending);
-        }
-        self.no_longer_waits(pending.len());
-        self.give_spare(pending);
+        self.write_pending(sink, out);
         self.pass_on(sink);
     }
 
@@ -243,19 +277,48 @@ impl Connections {
         let Some(state) = self.connection_mut(sink) else {
             return;
         };
-        state.owner = None;
-        let Some((first, last)) = state.waiters else {
+        let (owner, is_awaited) = (state.owner.take(), state.waiters.is_some());
+        if let Some(owner) = owner.and_then(|owner| self.connection_mut(owner)) {
+            owner.settle_turn(is_awaited);
+        }
+        let Some(first) = self.next_in_line(sink) else {
             return;
         };
-        state.owner = Some(first);
-        let Some(waiter) = self.connection_mut(first) else {
-            return;
-        };
-        waiter.wait = Wait::No;
-        let next = waiter.next_waiter.take();
-        self.ready.push_back(first);
         if let Some(state) = self.connection_mut(sink) {
-            state.waiters = next.map(|next| (next, last));
+            state.owner = Some(first);
+        }
+        if let Some(waiter) = self.connection_mut(first) {
+            waiter.wait = Wait::No;
+            self.ready.push_back(first);
+        }
+        self.begin_turn(first);
+    }
+
+    fn begin_turn(&mut self, key: ConnectionKey) {
+        if let Some(state) = self.connection_mut(key) {
+            state.turn = 0;
+        }
+    }
+
+    /// Takes the first out of the line before a sink; those that overran their quantum in earlier
+    /// turns sit out until that is made up for.
+    fn next_in_line(&mut self, sink: ConnectionKey) -> Option<ConnectionKey> {
+        loop {
+            let (first, last) = self.connection(sink)?.waiters?;
+            let waiter = self.connection_mut(first)?;
+            let next = waiter.next_waiter.take();
+            let sits_out = waiter.debt >= MSRP_QUANTUM_BYTES && next.is_some();
+            if sits_out {
+                waiter.debt -= MSRP_QUANTUM_BYTES;
+                if let Some(last) = self.connection_mut(last) {
+                    last.next_waiter = Some(first);
+                }
+            }
+            let last = if sits_out { first } else { last };
+            self.connection_mut(sink)?.waiters = next.map(|next| (next, last));
+            if !sits_out {
+                return Some(first);
+            }
         }
     }
 
@@ -325,6 +388,9 @@ impl Connections {
                 self.counts.drop(why);
                 self.broken.push_back(key);
             }
+            if let Some(state) = self.connection_mut(key) {
+                state.keeps_turn = false;
+            }
             self.release_unused(key, out);
         }
     }
@@ -351,9 +417,9 @@ impl Connections {
     /// Gives up the chunk that comes from a connection: `#` to the sink.
     pub(super) fn abort(&mut self, key: ConnectionKey, out: &mut impl Egress) -> Option<Forward> {
         let state = self.connection_mut(key)?;
-        let forward = match mem::replace(&mut state.incoming, Incoming::Nothing) {
+        let mut forward = match mem::replace(&mut state.incoming, Incoming::Nothing) {
             Incoming::Forward(forward) => forward,
-            other @ (Incoming::Nothing | Incoming::Swallow(_)) => {
+            other @ (Incoming::Nothing | Incoming::Fan(_) | Incoming::Swallow(_)) => {
                 state.incoming = other;
                 return None;
             }
@@ -362,7 +428,10 @@ impl Connections {
             let end = compose::EndLine::new(&forward.id, Flag::Aborted);
             out.write(forward.sink, end.octets());
             self.forget(forward.ticket, forward.sink);
+        } else if forward.is_begun {
+            self.write_aborted_piece(&forward, out);
         }
+        self.uncut(&mut forward);
         self.release(forward.sink, key, out);
         Some(forward)
     }
@@ -372,6 +441,7 @@ impl Connections {
         if let Some(forward) = self.abort(key, out) {
             self.shared.give(forward.kept.buffer);
         }
+        self.abort_fan(key, out);
         if let Some(Wait::Sink(sink)) = self.connection(key).map(|state| state.wait) {
             self.leave_line(sink, key);
         }
@@ -395,10 +465,11 @@ impl Connections {
         }
         self.ready.retain(|ready| *ready != key);
         self.broken.retain(|broken| *broken != key);
+        self.leaving.retain(|leaving| *leaving != key);
         lost
     }
 
-    fn lose(&mut self, leg: LegKey) {
+    pub(super) fn lose(&mut self, leg: LegKey) {
         if let Some(state) = self.legs.get_mut(leg) {
             state.link = Link::Lost;
         }
@@ -411,8 +482,10 @@ impl Connections {
         let owner = self.connection_mut(sink).and_then(|sink| sink.owner.take());
         if let Some(state) = owner.and_then(|owner| self.connection_mut(owner))
             && state.forward().is_some_and(|forward| forward.sink == sink)
-            && let Incoming::Forward(forward) = mem::replace(&mut state.incoming, Incoming::Nothing)
+            && let Incoming::Forward(mut forward) =
+                mem::replace(&mut state.incoming, Incoming::Nothing)
         {
+            self.uncut(&mut forward);
             if !forward.suspended {
                 self.forget(forward.ticket, forward.sink);
             }
@@ -456,7 +529,13 @@ impl Connections {
             self.shared.give(head.buffer);
         }
         match state.incoming {
-            Incoming::Forward(forward) => self.shared.give(forward.kept.buffer),
+            Incoming::Forward(mut forward) => {
+                self.uncut(&mut forward);
+                self.shared.give(forward.kept.buffer);
+            }
+            Incoming::Fan(fan) => {
+                self.end_fan(fan, None);
+            }
             Incoming::Swallow(swallow) => {
                 if let Some(answer) = swallow.answer {
                     self.shared.give(answer.kept.buffer);
@@ -464,5 +543,26 @@ impl Connections {
             }
             Incoming::Nothing => {}
         }
+    }
+}
+
+impl Connection {
+    /// Octets that it may still send in its turn.
+    pub(super) fn quantum_left(&self) -> u64 {
+        MSRP_QUANTUM_BYTES
+            .saturating_sub(self.turn)
+            .saturating_sub(self.debt)
+    }
+
+    /// Its turn is over: what it sent too much counts against later ones, if anybody waits.
+    fn settle_turn(&mut self, is_awaited: bool) {
+        let used = self.turn.saturating_add(self.debt);
+        self.debt = if is_awaited {
+            used.saturating_sub(MSRP_QUANTUM_BYTES).min(MSRP_DEBT_BYTES)
+        } else {
+            0
+        };
+        self.turn = 0;
+        self.keeps_turn = false;
     }
 }

@@ -2,14 +2,23 @@
 //!
 //! A place's number and 64 random bits make its transaction id, so a response finds its place
 //! without a search and nobody can guess one.
+//!
+//! ```text
+//! Streaming ──last octet handed over──▶ Leaving ──the kernel has it──▶ Waiting ──▶ closed
+//!     └─2xx──▶ AnsweredEarly               └──────── response ──────────────────▶ closed
+//! ```
+//!
+//! The places are made in steps of `limits::MSRP_TRANSACTIONS_STEP` as they are needed, and a place
+//! that was left is the next to be taken.
 
+use std::mem;
 use std::time::{Duration, Instant};
 
 use rand::Rng;
 use rand::rngs::StdRng;
 
-use super::{ConnectionKey, legs::LegRef};
-use crate::limits::{MSRP_MESSAGE_ID_BYTES, MSRP_TRANSACTIONS};
+use super::{ConnectionKey, LegKey, legs::LegRef};
+use crate::limits::{MSRP_MESSAGE_ID_BYTES, MSRP_TRANSACTIONS, MSRP_TRANSACTIONS_STEP};
 use crate::wire::msrp::{FailureReport, TransactionId};
 
 /// A place in the table; [`Ticket::untracked`] for what is never answered.
@@ -90,7 +99,9 @@ pub(super) enum Progress {
     Streaming,
     /// Answered well before its last octet was out.
     AnsweredEarly,
-    /// Its response is waited for.
+    /// Its last octet waits to be taken by the kernel.
+    Leaving,
+    /// Its response is waited for, and its time runs.
     Waiting,
 }
 
@@ -114,6 +125,8 @@ pub(super) struct Transaction {
     pub(super) source: LegRef,
     /// Where it went.
     pub(super) sink: ConnectionKey,
+    /// The leg it went to.
+    pub(super) to: LegKey,
     /// Message-ID of a SEND; the transaction id that another request came with.
     pub(super) id: ShortText,
     pub(super) start: u64,
@@ -121,7 +134,9 @@ pub(super) struct Transaction {
     pub(super) end: u64,
     /// `u64::MAX` for `*`.
     pub(super) total: u64,
-    deadline_ns: u64,
+    /// `Leaving`: how far the sink's octets have to have left; `Waiting`: its deadline, in
+    /// nanoseconds since the epoch.
+    due: u64,
     by_deadline: Links,
     by_sink: Links,
 }
@@ -137,13 +152,28 @@ struct Links {
 pub(super) struct List {
     first: u32,
     last: u32,
+    /// Of a sink's list: the first that is `Leaving`; all behind it are, too.
+    leaving: u32,
 }
 
 impl List {
     pub(super) const EMPTY: Self = Self {
         first: NOBODY,
         last: NOBODY,
+        leaving: NOBODY,
     };
+
+    /// Whether one of a sink's list waits for its last octet to leave.
+    pub(super) fn has_leaving(self) -> bool {
+        self.leaving != NOBODY
+    }
+}
+
+/// A place of the table.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Free { next: u32 },
+    Taken(Transaction),
 }
 
 #[derive(Clone, Copy)]
@@ -157,14 +187,18 @@ pub(super) struct Opening {
     pub(super) kind: Kind,
     pub(super) source: LegRef,
     pub(super) sink: ConnectionKey,
+    pub(super) to: LegKey,
     pub(super) id: ShortText,
 }
 
-/// A fixed number of places, and the order in which their time is up.
+/// The places, and the order in which their time is up.
 #[derive(Debug)]
 pub(super) struct Transactions {
-    places: Vec<Option<Transaction>>,
-    free: Vec<u32>,
+    steps: Vec<Box<[Place]>>,
+    /// The place that is taken next; `NOBODY`: a new one.
+    free: u32,
+    /// Places that were taken at least once.
+    used: u32,
     capacity: usize,
     waiting: List,
     timeout: Duration,
@@ -174,15 +208,26 @@ pub(super) struct Transactions {
 
 impl Transactions {
     pub(super) fn new(capacity: usize, timeout: Duration) -> Self {
-        let capacity = capacity.min(MSRP_TRANSACTIONS);
-        Self {
-            places: Vec::with_capacity(capacity),
-            free: Vec::with_capacity(capacity),
-            capacity,
+        let mut table = Self {
+            steps: Vec::with_capacity(MSRP_TRANSACTIONS.div_ceil(MSRP_TRANSACTIONS_STEP)),
+            free: NOBODY,
+            used: 0,
+            capacity: capacity.min(MSRP_TRANSACTIONS),
             waiting: List::EMPTY,
             timeout,
             epoch: None,
+        };
+        if table.capacity > 0 {
+            table.grow();
         }
+        table
+    }
+
+    fn grow(&mut self) {
+        let made = self.steps.len() * MSRP_TRANSACTIONS_STEP;
+        let step = MSRP_TRANSACTIONS_STEP.min(self.capacity.saturating_sub(made));
+        let empty = Place::Free { next: NOBODY };
+        self.steps.push(vec![empty; step].into_boxed_slice());
     }
 
     pub(super) fn timeout(&self) -> Duration {
@@ -191,35 +236,46 @@ impl Transactions {
 
     /// Takes a place; `None`: all are taken.
     pub(super) fn open(&mut self, opening: Opening, random: &mut StdRng) -> Option<Ticket> {
-        let place = match self.free.pop() {
-            Some(place) => place,
-            None if self.places.len() < self.capacity => {
-                self.places.push(None);
-                u32::try_from(self.places.len() - 1).ok()?
-            }
-            None => return None,
-        };
+        let place = self.free_place()?;
         let random = random.next_u64();
         let nowhere = Links {
             before: NOBODY,
             after: NOBODY,
         };
-        *self.places.get_mut(place as usize)? = Some(Transaction {
+        *self.place_at(place)? = Place::Taken(Transaction {
             random,
             progress: Progress::Streaming,
             kind: opening.kind,
             extensions: 0,
             source: opening.source,
             sink: opening.sink,
+            to: opening.to,
             id: opening.id,
             start: 1,
             end: 0,
             total: u64::MAX,
-            deadline_ns: u64::MAX,
+            due: u64::MAX,
             by_deadline: nowhere,
             by_sink: nowhere,
         });
         Some(Ticket { place, random })
+    }
+
+    fn free_place(&mut self) -> Option<u32> {
+        let place = self.free;
+        if let Some(Place::Free { next }) = self.place_at(place) {
+            self.free = *next;
+            return Some(place);
+        }
+        if self.used as usize >= self.capacity {
+            return None;
+        }
+        if self.used as usize >= self.steps.len() * MSRP_TRANSACTIONS_STEP {
+            self.grow();
+        }
+        let place = self.used;
+        self.used += 1;
+        Some(place)
     }
 
     pub(super) fn get(&self, ticket: Ticket) -> Option<&Transaction> {
@@ -232,42 +288,74 @@ impl Transactions {
             .filter(|transaction| transaction.random == ticket.random)
     }
 
-    /// Its last octet is out: its time begins to run.
-    pub(super) fn wait(&mut self, ticket: Ticket, now: Instant, on_sink: &mut List) {
-        let deadline_ns = self.deadline(now);
+    /// Its last octet was handed over: its time begins once the sink's octets have left up to
+    /// `mark`.
+    pub(super) fn leave(&mut self, ticket: Ticket, mark: u64, on_sink: &mut List) {
         let Some(transaction) = self.get_mut(ticket) else {
             return;
         };
-        transaction.progress = Progress::Waiting;
-        transaction.deadline_ns = deadline_ns;
-        let mut waiting = self.waiting;
-        self.link(&mut waiting, ticket.place, By::Deadline);
-        self.waiting = waiting;
+        transaction.progress = Progress::Leaving;
+        transaction.due = mark;
         self.link(on_sink, ticket.place, By::Sink);
+        if on_sink.leaving == NOBODY {
+            on_sink.leaving = ticket.place;
+        }
+    }
+
+    /// A sink's octets have left up to `left`: the time of what they were runs.
+    pub(super) fn left(&mut self, left: u64, now: Instant, on_sink: &mut List) {
+        let due = self.deadline(now);
+        let mut waiting = self.waiting;
+        while let Some(transaction) = self.place_mut(on_sink.leaving)
+            && transaction.due <= left
+        {
+            transaction.progress = Progress::Waiting;
+            transaction.due = due;
+            let place = mem::replace(&mut on_sink.leaving, transaction.by_sink.after);
+            self.link(&mut waiting, place, By::Deadline);
+        }
+        self.waiting = waiting;
+    }
+
+    /// What waited behind a chunk was handed over: it has left once its sink's octets have up to
+    /// `mark`.
+    pub(super) fn handed_over(&mut self, mark: u64, on_sink: List) {
+        let mut next = on_sink.leaving;
+        while let Some(transaction) = self.place_mut(next) {
+            transaction.due = transaction.due.min(mark);
+            next = transaction.by_sink.after;
+        }
     }
 
     /// Frees a place; it must be on no list, or on that of the sink given.
     pub(super) fn close(&mut self, ticket: Ticket, on_sink: &mut List) -> Option<Transaction> {
-        let progress = self.get(ticket)?.progress;
-        if progress == Progress::Waiting {
+        let closed = *self.get(ticket)?;
+        if closed.progress == Progress::Waiting {
             let mut waiting = self.waiting;
             self.unlink(&mut waiting, ticket.place, By::Deadline);
             self.waiting = waiting;
+        }
+        if matches!(closed.progress, Progress::Waiting | Progress::Leaving) {
+            if on_sink.leaving == ticket.place {
+                on_sink.leaving = closed.by_sink.after;
+            }
             self.unlink(on_sink, ticket.place, By::Sink);
         }
-        self.free.push(ticket.place);
-        self.places.get_mut(ticket.place as usize)?.take()
+        let next = self.free;
+        *self.place_at(ticket.place)? = Place::Free { next };
+        self.free = ticket.place;
+        Some(closed)
     }
 
     /// Gives a transaction its time again.
     pub(super) fn extend(&mut self, ticket: Ticket, now: Instant) {
-        let deadline_ns = self.deadline(now);
+        let due = self.deadline(now);
         let mut waiting = self.waiting;
         self.unlink(&mut waiting, ticket.place, By::Deadline);
         self.link(&mut waiting, ticket.place, By::Deadline);
         self.waiting = waiting;
         if let Some(transaction) = self.get_mut(ticket) {
-            transaction.deadline_ns = deadline_ns;
+            transaction.due = due;
             transaction.extensions = transaction.extensions.saturating_add(1);
         }
     }
@@ -275,13 +363,12 @@ impl Transactions {
     /// The one whose time is up first, if it is up by now.
     pub(super) fn overdue(&self, now: Instant) -> Option<Ticket> {
         let ticket = self.ticket(self.waiting.first)?;
-        (self.get(ticket)?.deadline_ns <= self.since(now)).then_some(ticket)
+        (self.get(ticket)?.due <= self.since(now)).then_some(ticket)
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let first = self.place(self.waiting.first)?;
-        self.epoch?
-            .checked_add(Duration::from_nanos(first.deadline_ns))
+        self.epoch?.checked_add(Duration::from_nanos(first.due))
     }
 
     /// The first on a sink's list.
@@ -313,11 +400,25 @@ impl Transactions {
     }
 
     fn place(&self, place: u32) -> Option<&Transaction> {
-        self.places.get(place as usize)?.as_ref()
+        let step = self.steps.get(place as usize / MSRP_TRANSACTIONS_STEP)?;
+        match step.get(place as usize % MSRP_TRANSACTIONS_STEP)? {
+            Place::Taken(transaction) => Some(transaction),
+            Place::Free { .. } => None,
+        }
+    }
+
+    fn place_at(&mut self, place: u32) -> Option<&mut Place> {
+        let step = self
+            .steps
+            .get_mut(place as usize / MSRP_TRANSACTIONS_STEP)?;
+        step.get_mut(place as usize % MSRP_TRANSACTIONS_STEP)
     }
 
     fn place_mut(&mut self, place: u32) -> Option<&mut Transaction> {
-        self.places.get_mut(place as usize)?.as_mut()
+        match self.place_at(place)? {
+            Place::Taken(transaction) => Some(transaction),
+            Place::Free { .. } => None,
+        }
     }
 
     fn links(&mut self, place: u32, by: By) -> Option<&mut Links> {
@@ -363,5 +464,6 @@ const TICKET_BYTES: usize = 17;
 const DIGITS: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 const _: () = assert!(MSRP_TRANSACTIONS < UNTRACKED as usize);
-// A million of them must fit 128 MB.
-const _: () = assert!(size_of::<Option<Transaction>>() <= 128);
+const _: () = assert!(MSRP_TRANSACTIONS_STEP > 0);
+// A million of them must fit 128 MiB.
+const _: () = assert!(size_of::<Place>() <= 128);

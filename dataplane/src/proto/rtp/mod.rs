@@ -97,6 +97,24 @@ impl Source {
         }
     }
 
+    /// The one address that packets may come from and go to, once nothing else can be learnt.
+    pub fn settled(&mut self, now: Instant) -> Option<SocketAddr> {
+        if let Self::Learning {
+            named,
+            target,
+            until: Some(until),
+            ..
+        } = *self
+            && now > until
+        {
+            *self = Self::settle(named, target);
+        }
+        match *self {
+            Self::Fixed { named: settled } | Self::Learnt { from: settled, .. } => Some(settled),
+            Self::Unknown | Self::Learning { .. } => None,
+        }
+    }
+
     /// Where packets go, once that is known.
     #[must_use]
     pub fn target(&self) -> Option<SocketAddr> {

@@ -162,7 +162,7 @@ fn ends(backend: BackendKind) -> Ends {
         ..real(backend)
     };
     let mut handle = start(&settings, &bell).unwrap().pop().unwrap();
-    let listen = handle.msrp_listen[0];
+    let listen = handle.msrp_listen[0].address;
     let far = TcpListener::bind("127.0.0.1:0").unwrap();
     let spec = spec("127.0.0.1");
     handle.link.order(order(1, vec![open(0, &spec)])).unwrap();

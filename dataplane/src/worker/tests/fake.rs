@@ -213,6 +213,8 @@ impl Backend for Fake {
         self.0.borrow().sockets[&socket.0].queue
     }
 
+    fn tie(&mut self, _: SocketId, _: Option<SocketAddr>) {}
+
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
         let net = &mut *self.0.borrow_mut();
         rx.items.extend(net.news.drain(..));
@@ -298,7 +300,9 @@ pub fn config(port_first: u16, port_last: u16) -> Config {
         port_last,
         port_quiet_ms: 5000,
         msrp_listen: vec![LOCAL.parse().unwrap()],
-        msrp_port_first: 2855,
+        msrp_ports: crate::api::PortChoice::only_tcp(2855),
+        msrp_tls: None,
+        msrp_origins: crate::api::OriginPolicy::Any,
         pool: PoolSize {
             datagrams: 1024,
             streams: 256,

@@ -52,6 +52,10 @@ impl<B: Backend> Backend for Brittle<B> {
         self.0.queued(socket)
     }
 
+    fn tie(&mut self, socket: SocketId, far: Option<SocketAddr>) {
+        self.0.tie(socket, far);
+    }
+
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
         let count = self.0.receive(rx, pool);
         for item in &rx.items {

@@ -17,7 +17,7 @@ pub(super) fn real(backend: BackendKind) -> Config {
         backend,
         workers: 2,
         msrp_listen: vec!["127.0.0.1".parse().unwrap()],
-        msrp_port_first: 0,
+        msrp_ports: crate::api::PortChoice::only_tcp(0),
         ..config(45_000, 45_999)
     }
 }

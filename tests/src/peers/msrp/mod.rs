@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::peers::content::Coverage;
-use crate::peers::{identifier, sdp};
+use crate::peers::{identifier, sdp, tls};
 
 pub use relayed::Relayed;
 pub use writer::Outgoing;
@@ -126,10 +126,36 @@ impl Listener {
         }
     }
 
+    /// The same with a path for TLS.
+    #[must_use]
+    pub fn bind_tls(ip: IpAddr) -> Self {
+        let listener = Self::bind(ip);
+        Self {
+            path: listener.path.replace("msrp:", "msrps:"),
+            ..listener
+        }
+    }
+
     /// The own path.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path
+    }
+
+    /// Takes the first connection, over TLS; and whose certificate is shown.
+    ///
+    /// # Errors
+    ///
+    /// Nobody connects within `at_most`, or the handshake fails.
+    pub fn accept_tls(
+        &self,
+        remote: &str,
+        own: &tls::Identity,
+        at_most: Duration,
+    ) -> io::Result<(Peer, Option<String>)> {
+        let secured = tls::server(self.stream(at_most)?, own)?;
+        let peer = Peer::new(secured.plain, &self.path, remote, None)?;
+        Ok((peer, secured.far))
     }
 
     /// Takes the first connection.
@@ -138,13 +164,17 @@ impl Listener {
     ///
     /// Nobody connects within `at_most`.
     pub fn accept(&self, remote: &str, pace: Pace, at_most: Duration) -> io::Result<Peer> {
+        Peer::new(self.stream(at_most)?, &self.path, remote, pace)
+    }
+
+    fn stream(&self, at_most: Duration) -> io::Result<TcpStream> {
         self.listener.set_nonblocking(true)?;
         let end = Instant::now() + at_most;
         loop {
             match self.listener.accept() {
                 Ok((stream, _)) => {
                     stream.set_nonblocking(false)?;
-                    return Peer::new(stream, &self.path, remote, pace);
+                    return Ok(stream);
                 }
                 Err(error) if Instant::now() > end => return Err(error),
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -192,6 +222,21 @@ impl Peer {
     ) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         Self::new(stream, own, remote, pace)
+    }
+
+    /// Connects to `address` over TLS; and whose certificate is shown.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or the handshake fails.
+    pub fn connect_tls(
+        address: SocketAddr,
+        (own, remote): (&str, &str),
+        identity: &tls::Identity,
+    ) -> io::Result<(Self, Option<String>)> {
+        let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        let secured = tls::client(stream, identity)?;
+        Ok((Self::new(secured.plain, own, remote, None)?, secured.far))
     }
 
     fn new(stream: TcpStream, own: &str, remote: &str, pace: Pace) -> io::Result<Self> {

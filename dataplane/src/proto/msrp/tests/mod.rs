@@ -1,13 +1,20 @@
 //! Scenes between two far ends and the relay, with what it writes read by other code than its own.
 
+mod bounds;
+mod chunks;
+mod clock;
 mod failures;
+mod fan;
+mod moves;
 mod scenes;
 mod shared;
 mod stress;
 
 use std::time::{Duration, Instant};
 
-use super::{Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict};
+use super::{
+    Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict, Written as Progress,
+};
 use crate::stats::Stats;
 
 /// What was written, per connection, and which connections take no more.
@@ -15,6 +22,10 @@ use crate::stats::Stats;
 struct Written {
     bytes: Vec<Vec<u8>>,
     full: Vec<ConnectionKey>,
+    /// Octets written in all, per connection.
+    handed_over: Vec<u64>,
+    /// Connections whose octets don't leave, and how many had left.
+    held: Vec<(ConnectionKey, u64)>,
 }
 
 impl Egress for Written {
@@ -22,12 +33,29 @@ impl Egress for Written {
         let at = to.0 as usize;
         if self.bytes.len() <= at {
             self.bytes.resize(at + 1, Vec::new());
+            self.handed_over.resize(at + 1, 0);
         }
+        self.handed_over[at] += bytes.len() as u64;
         self.bytes[at].extend_from_slice(bytes);
     }
 
     fn is_full(&self, to: ConnectionKey) -> bool {
         self.full.contains(&to)
+    }
+
+    fn progress(&self, to: ConnectionKey) -> Progress {
+        let handed_over = self.handed_over.get(to.0 as usize).copied().unwrap_or(0);
+        let held = self.held.iter().find(|(held, _)| *held == to);
+        Progress {
+            handed_over,
+            left: held.map_or(handed_over, |(_, left)| *left),
+        }
+    }
+}
+
+impl Written {
+    fn waiting(&self, to: ConnectionKey) -> u64 {
+        self.progress(to).waiting()
     }
 }
 
@@ -136,6 +164,18 @@ impl World {
         let (out, stats) = (&mut self.out, &mut self.stats);
         self.relay.handle_timeout(self.now, out, stats);
         self.check();
+    }
+
+    /// The cycle begins: what has left is timed.
+    fn sent(&mut self) {
+        self.relay.sent(self.now, usize::MAX, &self.out);
+    }
+
+    /// From now on nothing leaves a connection but this many octets more.
+    fn hold(&mut self, key: ConnectionKey, more: u64) {
+        let left = self.out.progress(key).left + more;
+        self.out.held.retain(|(held, _)| *held != key);
+        self.out.held.push((key, left));
     }
 
     fn close(&mut self, key: ConnectionKey) -> Vec<LegKey> {

@@ -273,6 +273,9 @@ fn facts_count_what_came_from_a_leg() {
     assert_eq!((facts.frames, facts.dropped), (2, 0));
     let least = (bind('a').len() + frame.len() - 60) as u64;
     assert!(facts.bytes >= least, "{facts:?}, {least}");
+    assert_eq!((facts.sends, facts.messages, facts.reports), (1, 1, 0));
+    let far = world.relay.facts(world.relay.bound_leg(b).unwrap());
+    assert_eq!((far.responses[0], far.failures()), (1, 0));
 }
 
 #[test]

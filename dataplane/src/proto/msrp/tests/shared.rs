@@ -150,7 +150,7 @@ fn a_long_chunk_makes_way_for_another_session() {
             .filter(|frame| frame.header("Message-ID") == Some(message))
             .collect();
         let longest = pieces.iter().map(|f| f.body.as_ref().unwrap().len()).max();
-        assert!(longest.unwrap() <= 32 * 1024, "{longest:?}");
+        assert!(longest.unwrap() <= 16 * 1024, "{longest:?}");
         assert_eq!(pieces.last().unwrap().flag, '$');
         let mut next = 1;
         for piece in pieces {
@@ -196,4 +196,92 @@ fn two_legs_of_a_session_may_share_one_connection() {
     assert_eq!(read[0].body.as_deref(), Some(&b"loop"[..]));
     world.send(both, response(&read[0], "200 OK"));
     assert_eq!(world.counts(), (1, 0, 0));
+}
+
+/// Feeds a connection as long as it is read.
+fn feed_while_read(world: &mut World, key: ConnectionKey, frame: &str) {
+    if !world.is_blocked(key) {
+        world.send(key, frame);
+    }
+}
+
+fn octets_of(read: &[Frame], message: &str) -> usize {
+    read.iter()
+        .filter(|f| {
+            f.header("Message-ID")
+                .is_some_and(|id| id.starts_with(message))
+        })
+        .filter_map(|f| f.body.as_ref().map(Vec::len))
+        .sum()
+}
+
+#[test]
+fn sessions_share_a_connection_evenly_whatever_their_chunks_are() {
+    // One sends chunks that may not be cut and are four quanta long, the other short messages.
+    let mut world = World::with_transactions(10_000);
+    let (a, c, both) = two_on_one(&mut world);
+    let long = "x".repeat(64 * 1024);
+    let short: Vec<Box<str>> = (0..16)
+        .map(|at| {
+            let body = "y".repeat(1024);
+            send_frame('c', &format!("cccc{at}"), "", &body)
+        })
+        .collect();
+    let short = short.concat();
+    let (mut of_a, mut of_c) = (0, 0);
+    for _ in 0..100 {
+        feed_while_read(
+            &mut world,
+            a,
+            &send_head('a', "aaaa", "Byte-Range: 1-65536/65536\r\n"),
+        );
+        feed_while_read(&mut world, c, &short);
+        world.send(a, format!("{long}\r\n-------aaaa$\r\n"));
+        feed_while_read(&mut world, c, &short);
+        feed_while_read(&mut world, c, &short);
+        feed_while_read(&mut world, c, &short);
+        feed_while_read(&mut world, c, &short);
+        let read = world.read(both);
+        of_a += octets_of(&read, "m-aaaa");
+        of_c += octets_of(&read, "m-cccc");
+    }
+    assert!(
+        of_c * 2 >= of_a,
+        "{of_c} of the short ones, {of_a} of the long ones"
+    );
+}
+
+#[test]
+fn short_messages_use_a_whole_turn() {
+    let mut world = World::with_transactions(10_000);
+    let (a, c, both) = two_on_one(&mut world);
+    world.send(a, send_head('a', "aaaa", "Byte-Range: 1-*/*\r\n"));
+    let short: Vec<Box<str>> = (0..8)
+        .map(|at| send_frame('c', &format!("cccc{at}"), "", "short"))
+        .collect();
+    world.send(a, "x".repeat(8 * 1024));
+    world.send(c, short.concat());
+    world.send(a, "x".repeat(32 * 1024));
+    let read = world.raw(both);
+    let text = std::str::from_utf8(&read).unwrap();
+    let first = text.find("Message-ID: m-cccc0").unwrap();
+    let last = text.find("Message-ID: m-cccc7").unwrap();
+    assert!(
+        !text[first..last].contains("Message-ID: m-aaaa"),
+        "cut between short messages"
+    );
+}
+
+#[test]
+fn a_piece_is_cut_to_the_octet_where_its_turn_ends() {
+    let mut world = World::with_transactions(10_000);
+    let (a, c, both) = two_on_one(&mut world);
+    world.send(a, send_head('a', "aaaa", "Byte-Range: 1-*/*\r\n"));
+    world.send(a, "x".repeat(100));
+    world.send(c, send_frame('c', "cccc", "", "short"));
+    world.send(a, format!("{}\r\n-------aaaa$\r\n", "x".repeat(60_000)));
+    let read = world.read(both);
+    assert_eq!(read[0].body.as_ref().unwrap().len(), 16 * 1024);
+    assert_eq!(read[1].header("Message-ID"), Some("m-cccc"));
+    assert_eq!(octets_of(&read, "m-aaaa"), 60_100);
 }

@@ -1,5 +1,7 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
+mod msrp;
+
 use std::net::IpAddr;
 use std::ops::Range;
 use std::time::Duration;
@@ -15,6 +17,8 @@ use crate::limits::{PORTS_PER_STREAM, WORKERS};
 /// A check that failed: the setting, what came and what was expected.
 struct Failed {
     section: &'static str,
+    /// The table below the section, where the setting is in one.
+    table: Option<String>,
     key: &'static str,
     came: String,
     expected: String,
@@ -55,6 +59,11 @@ fn known_keys(text: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
         else {
             continue;
         };
+        // Trunks have names of the operator's own, and all the same keys.
+        if name == TRUNKS {
+            known_trunk_keys(text, given)?;
+            continue;
+        }
         for key in given.keys() {
             let key_name: &str = key.get_ref();
             if !known.contains_key(key_name) {
@@ -63,6 +72,32 @@ fn known_keys(text: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
         }
     }
     Ok(())
+}
+
+fn known_trunk_keys(text: &str, trunks: &DeTable<'_>) -> Result<(), ConfigError> {
+    let example = example_of_trunk();
+    let known = DeTable::parse(&example).map_err(|error| unreadable(&example, &error))?;
+    for trunk in trunks.values() {
+        let DeValue::Table(given) = trunk.get_ref() else {
+            continue;
+        };
+        let known_keys = known.get_ref();
+        if let Some(key) = given
+            .keys()
+            .find(|key| !known_keys.contains_key(key.get_ref().as_ref()))
+        {
+            return Err(unknown(text, key.span(), key.get_ref(), known_keys));
+        }
+    }
+    Ok(())
+}
+
+/// The settings of a trunk, as the default file shows them.
+pub(in crate::config) fn example_of_trunk() -> String {
+    let lines = DEFAULTS.lines().skip_while(|line| *line != "[trunk]");
+    let settings = lines.filter_map(|line| line.strip_prefix('#'));
+    let settings = settings.filter(|line| !line.starts_with([' ', '[']));
+    settings.fold(String::new(), |text, line| text + line + "\n")
 }
 
 fn unknown(text: &str, span: Range<usize>, name: &str, known: &DeTable<'_>) -> ConfigError {
@@ -99,9 +134,11 @@ fn mistyped(text: &str, table: &DeTable<'_>, error: &toml::de::Error) -> ConfigE
 
 /// A setting that doesn't fit: in itself, or with another one.
 fn misfit(text: &str, table: &DeTable<'_>, failed: Failed) -> ConfigError {
-    let span = span_of(table, failed.section, failed.key);
+    let span = span_of(table, &failed);
     let mut complaint = Complaint::at(text, &span.unwrap_or(0..0));
-    complaint.key = Some(format!("{}.{}", failed.section, failed.key));
+    let below = failed.table.map(|name| format!(".{name}"));
+    let below = below.unwrap_or_default();
+    complaint.key = Some(format!("{}{below}.{}", failed.section, failed.key));
     complaint.came = failed.came;
     complaint.expected = failed.expected;
     complaint.way_out = explain(failed.section, failed.key);
@@ -132,16 +169,27 @@ fn key_at<'a>(table: &'a DeTable<'_>, at: usize) -> Option<(&'a str, &'a str)> {
             return None;
         };
         let inside = |value: &Spanned<DeValue<'_>>| value.span().contains(&at);
-        let (key, _) = settings.iter().find(|(_, value)| inside(value))?;
+        let key = settings
+            .iter()
+            .find_map(|(key, value)| match value.get_ref() {
+                DeValue::Table(below) => below
+                    .iter()
+                    .find(|(_, value)| inside(value))
+                    .map(|(key, _)| key),
+                _ => inside(value).then_some(key),
+            })?;
         Some((section.get_ref().as_ref(), key.get_ref().as_ref()))
     })
 }
 
 /// Where a setting's value is, or else its section.
-fn span_of(table: &DeTable<'_>, section: &str, key: &str) -> Option<Range<usize>> {
-    let (name, value) = table.get_key_value(section)?;
+fn span_of(table: &DeTable<'_>, failed: &Failed) -> Option<Range<usize>> {
+    let (mut name, mut value) = table.get_key_value(failed.section)?;
+    if let (Some(below), DeValue::Table(tables)) = (&failed.table, value.get_ref()) {
+        (name, value) = tables.get_key_value(below.as_str())?;
+    }
     match value.get_ref() {
-        DeValue::Table(settings) => settings.get(key).map(Spanned::span),
+        DeValue::Table(settings) => settings.get(failed.key).map(Spanned::span),
         _ => None,
     }
     .or_else(|| Some(name.span()))
@@ -161,7 +209,11 @@ fn explain(section: &str, key: &str) -> String {
             comment.push(text);
         } else if line.split(" =").next() == Some(key) {
             return format!("{} The default is: {line}", comment.join(" "));
-        } else {
+        } else if let Some(example) = line.strip_prefix('#')
+            && example.split(" =").next() == Some(key)
+        {
+            return format!("{} For example: {example}", comment.join(" "));
+        } else if !line.starts_with('#') {
             comment.clear();
         }
     }
@@ -193,6 +245,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_addresses(config)?;
     check_ports(config)?;
     check_media(config)?;
+    msrp::check(config)?;
     check_operation(config)
 }
 
@@ -203,6 +256,7 @@ fn require(holds: bool, failed: impl FnOnce() -> Failed) -> Result<(), Failed> {
 fn fail(section: &'static str, key: &'static str, came: String, expected: &str) -> Failed {
     Failed {
         section,
+        table: None,
         key,
         came,
         expected: expected.to_owned(),
@@ -315,24 +369,6 @@ fn check_ports(config: &Config) -> Result<(), Failed> {
              {PORTS_PER_STREAM} for each worker's first stream"
         );
         fail("media", "port_last", media.port_last.to_string(), &expected)
-    })?;
-    check_msrp_ports(config)
-}
-
-fn check_msrp_ports(config: &Config) -> Result<(), Failed> {
-    let first = usize::from(config.msrp.port_first);
-    if first == 0 {
-        return Ok(());
-    }
-    let bad = |expected: &str| fail("msrp", "port_first", first.to_string(), expected);
-    let last = first + config.media.workers - 1;
-    require(last <= usize::from(u16::MAX), || {
-        bad("a port for every worker: media.workers ports from port_first on")
-    })?;
-    let media = &config.media;
-    let apart = last < usize::from(media.port_first) || first > usize::from(media.port_last);
-    require(apart, || {
-        bad("ports outside media.port_first to media.port_last")
     })
 }
 
@@ -369,3 +405,6 @@ fn check_operation(config: &Config) -> Result<(), Failed> {
             fail("log", "level", came, "a level or a filter of tracing")
         })
 }
+
+/// The section whose tables have names of the operator's own.
+const TRUNKS: &str = "trunk";

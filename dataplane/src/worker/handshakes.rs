@@ -1,0 +1,184 @@
+//! MSRP connections with a layer: its handshake, and what passes through it.
+//!
+//! ```text
+//! accepted ───────────────────▶ handshaking ──done──▶ open, bound to no leg yet
+//! made for a leg ──connected──▶ handshaking ──done, and the certificate is the announced one──▶ open
+//!                                    └─ failed, 10 s, or the oldest of too many ──▶ closed
+//! ```
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::api::Side;
+use crate::frame::Frame;
+use crate::limits::{HANDSHAKE_MS, HANDSHAKES};
+use crate::net::Backend;
+use crate::proto::layer::Stage;
+use crate::proto::msrp::Egress;
+use crate::session::SlotRef;
+use crate::stats::DropReason;
+
+use super::Worker;
+use super::conns::{Conns, State};
+
+/// Handshakes in the order of their time; some are over by now.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    line: VecDeque<(Instant, SlotRef)>,
+}
+
+impl Handshakes {
+    /// When the first one's time is up.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.line.front().map(|(at, _)| *at)
+    }
+
+    /// Adds one; where there are too many, the oldest has to leave for it.
+    fn join(&mut self, now: Instant, slot: SlotRef, conns: &Conns) -> Option<SlotRef> {
+        if self.line.len() >= HANDSHAKES {
+            self.line.retain(|(_, slot)| is_handshaking(conns, *slot));
+        }
+        let oldest = (self.line.len() >= HANDSHAKES).then(|| self.line.pop_front());
+        let until = now + Duration::from_millis(HANDSHAKE_MS);
+        self.line.push_back((until, slot));
+        oldest.flatten().map(|(_, slot)| slot)
+    }
+
+    /// Takes the first one whose time is up.
+    fn overdue(&mut self, now: Instant, conns: &Conns) -> Option<SlotRef> {
+        while let Some((until, slot)) = self.line.front().copied() {
+            let is_live = is_handshaking(conns, slot);
+            if is_live && now < until {
+                return None;
+            }
+            self.line.pop_front();
+            if is_live {
+                return Some(slot);
+            }
+        }
+        None
+    }
+}
+
+fn is_handshaking(conns: &Conns, slot: SlotRef) -> bool {
+    conns
+        .find(slot)
+        .is_some_and(|conn| matches!(conn.state, State::Handshaking(_)))
+}
+
+impl<B: Backend> Worker<B> {
+    /// A connection's handshake begins.
+    pub(super) fn begin_handshake(&mut self, now: Instant, slot: SlotRef) {
+        let msrp = &mut self.msrp;
+        if let Some(oldest) = msrp.handshakes.join(now, slot, &msrp.conns) {
+            self.stats.full_handshakes += 1;
+            self.fail_handshake(oldest);
+        }
+    }
+
+    /// Ends the handshakes that took too long.
+    pub(super) fn end_overdue_handshakes(&mut self, now: Instant) {
+        while let Some(slot) = self.msrp.handshakes.overdue(now, &self.msrp.conns) {
+            self.fail_handshake(slot);
+        }
+    }
+
+    /// Octets came for a connection that has a layer; none: it is its turn to begin.
+    pub(super) fn layered_received(&mut self, now: Instant, slot: SlotRef, frame: Option<Frame>) {
+        let key = self.msrp.key_of(slot);
+        let (_, out, _) = self.msrp_parts();
+        let is_choked = key.is_some_and(|key| out.is_full(key));
+        let Some((conn, kit)) = self.msrp.conns.with_kit(slot) else {
+            if let Some(frame) = frame {
+                self.pool.give(frame);
+            }
+            return;
+        };
+        kit.choke(is_choked);
+        let octets = frame.as_ref().map(|frame| self.pool.bytes(frame));
+        let octets = octets.unwrap_or_default();
+        self.stats.stream_bytes_in += octets.len() as u64;
+        let stage = conn.layer.receive(octets, kit);
+        let is_new = matches!(conn.state, State::Handshaking(_));
+        if let Some(frame) = frame {
+            self.pool.give(frame);
+        }
+        let (_, mut out, _) = self.msrp_parts();
+        out.write_wire(slot);
+        let is_open = match stage {
+            Ok(Stage::Handshaking) => return,
+            Ok(Stage::Open | Stage::Ended) if is_new => self.finish_handshake(now, slot),
+            Ok(Stage::Open | Stage::Ended) => true,
+            Err(_) => !is_new,
+        };
+        if is_open {
+            let plain = std::mem::take(&mut self.msrp.conns.kit.out.plain);
+            if !plain.is_empty() {
+                self.feed_relay(now, slot, &plain);
+            }
+            self.msrp.conns.kit.out.plain = plain;
+        }
+        match stage {
+            Ok(Stage::Open | Stage::Handshaking) => {}
+            Ok(Stage::Ended) => self.close_conn(slot, None),
+            Err(_) if is_new => self.fail_handshake(slot),
+            Err(_) => {
+                self.stats.drop(DropReason::BrokenLayer);
+                self.close_conn(slot, None);
+            }
+        }
+    }
+
+    /// A handshake is done; false: the connection isn't wanted.
+    fn finish_handshake(&mut self, now: Instant, slot: SlotRef) -> bool {
+        let Some(conn) = self.msrp.conns.find(slot) else {
+            return false;
+        };
+        let (state, carrier) = (conn.state, conn.layer.carrier());
+        self.stats.handshakes += 1;
+        let State::Handshaking(made_for) = state else {
+            return false;
+        };
+        let Some((stream, side)) = made_for else {
+            let Some(key) = self.msrp.relay.accept(now) else {
+                self.stats.drop(DropReason::NotBound);
+                self.close_conn(slot, None);
+                return false;
+            };
+            self.msrp.conns.name(key, slot);
+            self.msrp.relay.set_carrier(key, carrier);
+            return true;
+        };
+        let demand = self.msrp_leg(stream, side).map(|leg| leg.demand);
+        if !demand.is_some_and(|demand| demand.trusts(&carrier)) {
+            self.stats.drop(DropReason::Fingerprint);
+            self.give_up_connecting(slot, (stream, side));
+            return false;
+        }
+        self.connection_made(now, slot, (stream, side));
+        if let Some(key) = self.msrp.key_of(slot) {
+            self.msrp.relay.set_carrier(key, carrier);
+        }
+        true
+    }
+
+    fn fail_handshake(&mut self, slot: SlotRef) {
+        let state = self.msrp.conns.find(slot).map(|conn| conn.state);
+        let Some(State::Handshaking(made_for)) = state else {
+            return;
+        };
+        self.stats.drop(DropReason::Handshake);
+        match made_for {
+            Some(leg) => self.give_up_connecting(slot, leg),
+            None => self.close_conn(slot, None),
+        }
+    }
+
+    fn give_up_connecting(&mut self, slot: SlotRef, (stream, side): (SlotRef, Side)) {
+        if let Some(leg) = self.msrp_leg(stream, side) {
+            leg.connecting = None;
+        }
+        self.close_conn(slot, None);
+        self.tell_lost(stream, side);
+    }
+}
