@@ -192,7 +192,7 @@ impl Uring {
             match &slot.kind {
                 Kind::Stream(stream) if stream.passage.is_busy => self.busy.push_back(owner),
                 Kind::Stream(_) | Kind::Datagram { .. } | Kind::Listener => {
-                    self.arm.push_back(owner)
+                    self.arm.push_back(owner);
                 }
             }
         }
