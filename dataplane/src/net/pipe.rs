@@ -87,13 +87,21 @@ fn move_octets(from: RawFd, to: RawFd, most: usize) -> io::Result<usize> {
 }
 
 /// Pipes that are empty, and how many there are in all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pipes {
     free: Vec<Pipe>,
     made: usize,
 }
 
 impl Pipes {
+    /// None yet: each is made when it is first needed.
+    pub(super) fn new() -> Self {
+        Self {
+            free: Vec::with_capacity(PIPES),
+            made: 0,
+        }
+    }
+
     /// An empty pipe; none when [`PIPES`] are in use, or the process may have no more descriptors.
     pub(super) fn take(&mut self) -> Option<Pipe> {
         if let Some(pipe) = self.free.pop() {

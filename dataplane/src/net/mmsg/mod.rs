@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! wait ─▶ epoll_wait ─▶ events ─▶ receive: recvmmsg into the window's frames, accept, read
-//!                                 send:    runs of one socket by sendmmsg, connections at once,
-//!                                          what the kernel does not take waits in a queue
+//!                                 send:    runs of one socket by sendmmsg, connections when the
+//!                                          batch ends; what the kernel does not take waits in a
+//!                                          queue
 //! ```
 //!
 //! Readiness is level-triggered: what one cycle leaves is found again in the next, and the kernel
@@ -80,7 +81,7 @@ impl Mmsg {
             parked: Vec::new(),
             starved: false,
             touched: Vec::with_capacity(TX_BATCH),
-            pipes: Pipes::default(),
+            pipes: Pipes::new(),
         })
     }
 

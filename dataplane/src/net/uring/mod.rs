@@ -1,14 +1,14 @@
 //! The uring backend: io_uring with multishot receive into provided buffers and registered files.
 //!
 //! ```text
-//! receive: refill buffers ─▶ arm sockets ─▶ enter ─▶ reap ─▶ serve ─▶ items
+//! receive: refill buffers ─▶ arm sockets ─▶ enter ─▶ reap ─▶ serve ─▶ read the busy ─▶ items
 //! send:    datagrams: one operation each, one call for all, done when it returns
-//!          connections: one write in flight each, the rest waits in a queue
+//!          connections: one write of several frames in flight each, the rest waits in a queue
 //! wait:    arm ─▶ enter, until a completion (the bell's is one) or the time is up
 //! ```
 //!
 //! A socket that needs to be armed is put in a list and armed in the next cycle, so a connection
-//! gives one frame a cycle and a pause between two cycles is exact.
+//! gives one frame a cycle, or a few when it is busy, and a pause between two cycles is exact.
 
 mod buffers;
 mod pass;
@@ -122,7 +122,7 @@ impl Uring {
             },
             touched: Vec::with_capacity(TX_BATCH),
             busy: VecDeque::with_capacity(RX_BATCH),
-            pipes: Pipes::default(),
+            pipes: Pipes::new(),
             bell,
             bell_watched: false,
         })
