@@ -36,9 +36,17 @@ pub const DRAIN_CHECK_MS: u64 = 5;
 pub const ACTS_PER_ORDER: usize = 64;
 /// Ports tried for one leg when others have taken them.
 pub const PORT_TRIES: usize = 64;
-/// Frames of one connection that wait for its far side: one in flight when reading stops, one to
+/// Frames that one look at a busy connection brings at most: they make the fewest calls of the
+/// kernel's, and the largest segments when they are passed on. One is enough for all others.
+pub const READ_FRAMES: usize = 4;
+/// Frames of one connection that wait for its far side: what is in flight when reading stops, one to
 /// spare.
-pub const HELD_FRAMES: usize = 2;
+pub const HELD_FRAMES: usize = READ_FRAMES + 1;
+/// Pipes of one worker through which bytes pass from one connection to another within the kernel. A
+/// connection has one only while its far side is slower; without one its bytes go through frames.
+pub const PIPES: usize = 256;
+/// Octets that pass through a pipe at a time: what it holds (pipe(7)).
+pub const PIPE_BYTES: usize = 64 * 1024;
 /// Seconds that a response to an MSRP request may take (RFC 4975 §7.1.1).
 pub const MSRP_TRANSACTION_S: u64 = 30;
 /// Paused MSRP connections looked at again in one cycle.
@@ -110,6 +118,10 @@ pub const MSRP_PENDING_HIGH_BYTES: usize = 16 * 1024;
 /// Octets that may wait for one sink of a connection that several sessions share, before the
 /// connection isn't read any more: a sink that is not to be had holds up the others only then.
 pub const MSRP_SHARED_BYTES: u64 = 256 * 1024;
+/// Frames of a traced MSRP leg that are kept; older ones are dropped.
+pub const MSRP_TRACE_FRAMES: usize = 256;
+/// Octets of each body that are kept of a traced MSRP leg at most.
+pub const MSRP_TRACE_BODY_BYTES: usize = 4096;
 /// Legs that one leg's MSRP messages may go to.
 pub const MSRP_MEMBERS: usize = 256;
 /// Octets of a body that are gathered before they are written to many; RFC 4975 §7.1 has 2048 as
@@ -129,10 +141,30 @@ pub const MSRP_DEBT_BYTES: u64 = 64 * MSRP_QUANTUM_BYTES;
 pub const MSRP_EXACT_CHUNK_BYTES: usize = 10 * 1024;
 /// Message-IDs of one leg that the far end wanted no more of (413), remembered.
 pub const MSRP_STOPPED: usize = 4;
+/// Use-Paths that a worker has given to MSRP clients (RFC 4976) and that live.
+pub const MSRP_USE_PATHS: usize = 16_384;
+/// Of those: on one connection, which may be another relay's.
+pub const MSRP_USE_PATHS_PER_CONNECTION: usize = 256;
+/// Pairs of paths that requests through Use-Paths have; each takes two legs, and the rest of
+/// them are for sessions.
+pub const MSRP_FLOWS: usize = MSRP_LEGS / 4;
+/// Next hops of those requests: connections, and addresses that couldn't be reached.
+pub const MSRP_NEXT_HOPS: usize = 1024;
+/// Milliseconds after which an MSRP next hop is tried again that couldn't be reached.
+pub const MSRP_RETRY_MS: u64 = 5000;
+/// Connections that one connection's requests went to lately, which may hold it back.
+pub const MSRP_SINKS_NOTED: usize = 16;
+/// Nonces of AUTH whose counts are remembered.
+pub const MSRP_NONCES: usize = 16_384;
+/// Wrong digests in a row after which a connection is closed.
+pub const MSRP_AUTH_FAILURES: u8 = 5;
 /// TLS and WebSocket handshakes of one worker at a time; a new one ends the oldest.
 pub const HANDSHAKES: usize = 1024;
 /// Milliseconds that those may take, from the connection on.
 pub const HANDSHAKE_MS: u64 = 10_000;
+/// Steps of TLS handshakes in one cycle; voice packets wait for them. A step took 66 to 87 µs with a
+/// P-256 key (AMD EPYC, 2026-11-21); RSA keys are slower.
+pub const HANDSHAKE_STEPS_PER_CYCLE: usize = 4;
 /// Octets of an incomplete TLS record or handshake message, and what may be read before it is seen
 /// as such: a chain of certificates and two records.
 pub const TLS_PENDING_BYTES: usize = 64 * 1024;

@@ -31,6 +31,10 @@ pub enum DropReason {
     NotMsrp,
     /// It is for a session that this connection isn't bound to.
     NotBound,
+    /// It asks the MSRP relay for what it has no right to.
+    NotAuthorized,
+    /// The next hop of an MSRP request can't be reached.
+    NoNextHop,
     /// It is longer than a frame.
     TooLong,
     /// A TLS or WebSocket handshake failed, or took too long.
@@ -45,7 +49,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -56,6 +60,8 @@ impl DropReason {
         Self::SendFailed,
         Self::NotMsrp,
         Self::NotBound,
+        Self::NotAuthorized,
+        Self::NoNextHop,
         Self::TooLong,
         Self::Handshake,
         Self::BrokenLayer,
@@ -77,6 +83,8 @@ impl DropReason {
             Self::SendFailed => "send_failed",
             Self::NotMsrp => "not_msrp",
             Self::NotBound => "not_bound",
+            Self::NotAuthorized => "not_authorized",
+            Self::NoNextHop => "no_next_hop",
             Self::TooLong => "too_long",
             Self::Handshake => "handshake",
             Self::BrokenLayer => "broken_layer",
@@ -184,6 +192,14 @@ counters! {
     msrp_reported,
     /// MSRP transactions open now.
     msrp_open,
+    /// MSRP clients' AUTHs that were granted.
+    msrp_auths,
+    /// MSRP clients' AUTHs that were not, those that only ask for a challenge among them.
+    msrp_auths_refused,
+    /// Use-Paths of MSRP clients now.
+    msrp_use_paths,
+    /// Connections to next hops of MSRP requests now.
+    msrp_next_hops,
     /// TLS and WebSocket handshakes that were completed.
     handshakes,
     /// Handshakes that were ended for a newer one, as there were too many.
@@ -206,6 +222,8 @@ counters! {
     full_pool,
     /// MSRP transactions that found no place in the table.
     full_transactions,
+    /// Use-Paths, pairs of paths and next hops that found no place.
+    full_msrp_relay,
     /// Datagram frames free now.
     frames_free,
     /// Stream frames free now.

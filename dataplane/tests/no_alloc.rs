@@ -62,6 +62,7 @@ fn config() -> Config {
         msrp_ports: dataplane::api::PortChoice::only_tcp(0),
         msrp_tls: None,
         msrp_origins: dataplane::api::OriginPolicy::Any,
+        msrp_relay: None,
         pool: PoolSize {
             datagrams: 1024,
             streams: 64,

@@ -8,6 +8,7 @@
 
 mod compare;
 mod load;
+mod msrp;
 mod rtp;
 mod soak;
 mod table;
@@ -24,7 +25,9 @@ use clap::{Parser, Subcommand};
     after_help = "Examples:\n  cargo x test\n  cargo x load sip --rate 500 --seconds 60\n  \
                   cargo x compare sip --rounds 3\n  \
                   cargo x load rtp --calls 500 --rate 50000\n  \
-                  cargo x compare rtp --rounds 3 --json target/rtp.json\n  cargo x soak msrp --mebibytes 1024\n  cargo x soak msrp --idle 10000"
+                  cargo x compare rtp --rounds 3 --json target/rtp.json\n  \
+                  cargo x load msrp --rate 5000\n  cargo x compare msrp --scenes small,bulk\n  \
+                  cargo x soak msrp --mebibytes 1024\n  cargo x soak msrp --idle 10000"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -65,6 +68,9 @@ enum Load {
     /// Paced two-way RTP calls through the relay, rtpengine or a bare loop: loss, latency, CPU time
     /// per packet, memory per call.
     Rtp(rtp::Options),
+    /// MSRP messages through the relay, Kamailio, HAProxy or a bare loop: loss, latency, CPU time per
+    /// message and per byte, memory per session.
+    Msrp(msrp::Options),
 }
 
 #[derive(Subcommand)]
@@ -73,6 +79,8 @@ enum Compare {
     Sip(compare::Options),
     /// The same RTP through the relay, rtpengine and a bare receive-and-send loop.
     Rtp(rtp::compare::Options),
+    /// The same MSRP through the relay, Kamailio's msrp relay, HAProxy and a bare splice loop.
+    Msrp(msrp::compare::Options),
 }
 
 #[derive(Subcommand)]
@@ -96,12 +104,18 @@ fn main() -> ExitCode {
         Task::Load {
             kind: Load::Rtp(options),
         } => rtp::run(&options),
+        Task::Load {
+            kind: Load::Msrp(options),
+        } => msrp::run(&options),
         Task::Compare {
             kind: Compare::Sip(options),
         } => compare::run(&options),
         Task::Compare {
             kind: Compare::Rtp(options),
         } => rtp::compare::run(&options),
+        Task::Compare {
+            kind: Compare::Msrp(options),
+        } => msrp::compare::run(&options),
         Task::Soak {
             kind: Soak::Msrp(options),
         } => soak::run(&options),

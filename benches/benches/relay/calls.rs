@@ -26,6 +26,7 @@ pub(crate) fn config() -> Config {
         msrp_ports: dataplane::api::PortChoice::only_tcp(0),
         msrp_tls: None,
         msrp_origins: dataplane::api::OriginPolicy::Any,
+        msrp_relay: None,
         pool: PoolSize::default(),
         seed: Some(1),
     }
@@ -142,7 +143,10 @@ fn connect_as(side: Side, remote: Remote) -> Act {
 pub(crate) fn bound(order: &Order) -> &[LegLocal; 2] {
     match order.acts.first() {
         Some(Act::Open(plan)) => &plan.local,
-        Some(Act::Connect { .. } | Act::Release { .. } | Act::Report { .. }) | None => {
+        Some(
+            Act::Connect { .. } | Act::Release { .. } | Act::Report { .. } | Act::Trace { .. },
+        )
+        | None => {
             unreachable!("it opened a stream")
         }
     }

@@ -89,6 +89,8 @@ impl Backend for Memory {
 
     fn shutdown(&mut self, _: SocketId) {}
 
+    fn tie(&mut self, _: SocketId, _: Option<SocketAddr>) {}
+
     fn close(&mut self, _: SocketId, _: &mut Pool) {}
 
     fn pause(&mut self, _: SocketId) {}

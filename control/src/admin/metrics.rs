@@ -86,7 +86,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 24] = {
+const WORKER: [Shown; 31] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -99,6 +99,12 @@ const WORKER: [Shown; 24] = {
         ("msrp_delivered", "msrp_delivered", "Of the acknowledged: answered by the far side, or not to be answered", None, Counter),
         ("msrp_reported", "msrp_reported", "Of the acknowledged: reported to their sender as failed", None, Counter),
         ("msrp_open", "msrp_open", "MSRP transactions open", None, Gauge),
+        ("msrp_auths", "msrp_auths", "MSRP clients that were authorized", None, Counter),
+        ("msrp_auths_refused", "msrp_auths_refused", "MSRP AUTH requests that were refused", None, Counter),
+        ("msrp_use_paths", "msrp_use_paths", "Use-Path URIs in use", None, Gauge),
+        ("msrp_next_hops", "msrp_next_hops", "Connections to next hops of the MSRP relay", None, Gauge),
+        ("handshakes", "handshakes", "TLS and WebSocket handshakes completed", None, Counter),
+        ("full_handshakes", "full_handshakes", "Handshakes ended for newer ones", None, Counter),
         ("msrp_idle", "msrp_idle", "MSRP legs that were silent for too long", None, Counter),
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
         ("sockets", "sockets", "Sockets of a worker", None, Gauge),
@@ -108,6 +114,7 @@ const WORKER: [Shown; 24] = {
         ("full_sessions", "full_sessions", "Orders refused as no session could be added", None, Counter),
         ("full_pool", "full_pool", "Times that no frame was free", None, Counter),
         ("full_transactions", "full_transactions", "MSRP transactions that found no place", None, Counter),
+        ("full_msrp_relay", "full_msrp_relay", "AUTHs and next hops that found no place", None, Counter),
         ("frames_free", "frames_free", "Datagram frames free", None, Gauge),
         ("stream_frames_free", "stream_frames_free", "Stream frames free", None, Gauge),
         ("orders_waiting", "orders_waiting_worker", "Orders that wait, as the worker sees them", None, Gauge),

@@ -8,10 +8,12 @@
 mod checks;
 mod error;
 mod msrp;
+mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
 pub use msrp::{Msrp, Trunk, Who};
+pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
     Backend, ByeAck, Cema, LateOffer, Learn, Listen, NextHop, Protocol, Role, SilenceAction,
     StreamKind, Toward,
@@ -41,6 +43,8 @@ pub struct Config {
     pub rtp: Rtp,
     /// MSRP.
     pub msrp: Msrp,
+    /// The role of a relay for MSRP clients.
+    pub msrp_relay: MsrpRelay,
     /// Far ends that are treated otherwise than `msrp` says, by a name of the operator's own; the
     /// first that matches counts, in the order of the names.
     pub trunk: BTreeMap<String, Trunk>,

@@ -179,13 +179,7 @@ fn settings_that_do_not_fit_are_named_with_their_line() {
         ("[log]\nlevel = \"a=b=c\"", "log.level"),
     ];
     for (text, key) in cases {
-        let complaint = complaint(text);
-        assert_eq!(complaint.key.as_deref(), Some(key), "{text}\n{complaint}");
-        assert_eq!(complaint.line, 2, "{text}\n{complaint}");
-        assert!(
-            complaint.way_out.contains("The default is"),
-            "{text}\n{complaint}"
-        );
+        is_named_with_its_line(text, key);
     }
 }
 
@@ -330,4 +324,76 @@ fn fields_of(section: &str) -> BTreeSet<String> {
         .step_by(2)
         .map(str::to_owned)
         .collect()
+}
+
+/// A second line that doesn't fit is named, and its comment and default are shown.
+fn is_named_with_its_line(text: &str, key: &str) {
+    let complaint = complaint(text);
+    assert_eq!(complaint.key.as_deref(), Some(key), "{text}\n{complaint}");
+    assert_eq!(complaint.line, 2, "{text}\n{complaint}");
+    assert!(
+        complaint.way_out.contains("The default is"),
+        "{text}\n{complaint}"
+    );
+}
+
+#[test]
+fn settings_of_a_relay_that_do_not_fit_are_named_with_their_line() {
+    let cases = [
+        ("[msrp_relay]\nrealm = \"a\\\"b\"", "msrp_relay.realm"),
+        (
+            "[msrp_relay]\nusers = [{ user = \"alice\" }]",
+            "msrp_relay.users",
+        ),
+        (
+            "[msrp_relay]\nusers = [{ user = \"alice\", ha1_md5 = \"0123\" }]",
+            "msrp_relay.users",
+        ),
+        ("[msrp_relay]\nhost = \"a b\"", "msrp_relay.host"),
+        (
+            "[msrp_relay]\nexpires_s_min = 0",
+            "msrp_relay.expires_s_min",
+        ),
+        ("[msrp_relay]\nexpires_s = 59", "msrp_relay.expires_s"),
+        (
+            "[msrp_relay]\nexpires_s_max = 899",
+            "msrp_relay.expires_s_max",
+        ),
+        ("[msrp_relay]\nnonce_s = 0", "msrp_relay.nonce_s"),
+        ("[msrp_relay]\nconnect_ms = 0", "msrp_relay.connect_ms"),
+        ("[msrp_relay]\nidle_s = 1", "msrp_relay.idle_s"),
+    ];
+    for (text, key) in cases {
+        is_named_with_its_line(text, key);
+    }
+}
+
+#[test]
+fn a_relay_for_clients_has_users_by_their_hashes() {
+    let md5 = "0123456789abcdef0123456789ABCDEF";
+    let text = format!(
+        "[msrp_relay]\nrealm = \"relay.example\"\n\
+         users = [\n  {{ user = \"alice\", ha1_md5 = \"{md5}\" }},\n]\n"
+    );
+    let relay = Config::parse(&text).unwrap().msrp_relay;
+    assert_eq!(relay.realm.as_deref(), Some("relay.example"));
+    let hash = relay.users[0].ha1_md5.unwrap();
+    assert_eq!(hash.0[..4], [0x01, 0x23, 0x45, 0x67]);
+    assert_eq!(hash.0[12..], [0x89, 0xab, 0xcd, 0xef]);
+    assert!(
+        !format!("{relay:?}").to_lowercase().contains("6789"),
+        "the hash is shown"
+    );
+    for (wrong, key) in [
+        (text.replace("relay.example", ""), "msrp_relay.realm"),
+        (text.replace("ha1_md5", "ha1_sha256"), "msrp_relay.users"),
+        (text.replace("ha1_md5", "password"), "msrp_relay.users"),
+        (text.replace("\"alice\"", "\"al:ice\""), "msrp_relay.users"),
+        (
+            format!("{text}[msrp]\ntls_port_first = -1\n"),
+            "msrp_relay.auth_without_tls",
+        ),
+    ] {
+        assert_eq!(complaint(&wrong).key.as_deref(), Some(key), "{wrong}");
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dataplane::api::{
     BackendKind, Chunking, Doorbell, Learn, MsrpBounds, MsrpListen, MsrpTransport, OriginPolicy,
-    PortChoice, TlsIdentity,
+    PathExpiry, PortChoice, RelayRole, RelayUser, RelayUsers, TlsIdentity,
 };
 use rand::TryRng;
 use rand::rngs::SysRng;
@@ -186,6 +186,7 @@ fn workers(config: &Config, identity: Option<TlsIdentity>) -> dataplane::api::Co
         msrp_ports: msrp_ports(&config.msrp),
         msrp_tls: identity,
         msrp_origins: origins(&config.msrp.ws_origins),
+        msrp_relay: relay_role(&config.msrp_relay),
         pool: dataplane::frame::PoolSize::default(),
         seed: None,
     }
@@ -201,6 +202,28 @@ fn msrp_ports(msrp: &config::Msrp) -> [PortChoice; MsrpTransport::ALL.len()] {
             MsrpTransport::Wss => msrp.wss_port_first,
         };
         first.map_or(PortChoice::Off, PortChoice::From)
+    })
+}
+
+fn relay_role(relay: &config::MsrpRelay) -> Option<RelayRole> {
+    let users = relay.users.iter().map(|user| RelayUser {
+        name: user.user.as_str().into(),
+        md5: user.ha1_md5.map(|hash| hash.0),
+        sha256: user.ha1_sha256.map(|hash| hash.0),
+    });
+    Some(RelayRole {
+        realm: relay.realm.as_deref()?.into(),
+        users: RelayUsers::new(users.collect()),
+        host: relay.host.as_deref().map(Into::into),
+        auth_without_tls: relay.auth_without_tls,
+        expires: PathExpiry {
+            least: relay.expires_s_min,
+            usual: relay.expires_s,
+            most: relay.expires_s_max,
+        },
+        nonce_lifetime: relay.nonce,
+        connect_timeout: relay.connect,
+        idle: relay.idle,
     })
 }
 

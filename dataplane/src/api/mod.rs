@@ -12,7 +12,9 @@
 mod link;
 mod msrp;
 mod plan;
+mod relay;
 mod secure;
+mod trace;
 
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair};
 pub use msrp::{
@@ -22,7 +24,10 @@ pub use plan::{
     Act, Component, Direction, Learn, LegFacts, LegLocal, LegSpec, Order, Outcome, Refusal, Remote,
     RtpRemote, StreamFacts, StreamPlan,
 };
+pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use secure::{OriginPolicy, TlsIdentity};
+
+pub use trace::{TracedFrame, Tracing, Way};
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -191,6 +196,8 @@ pub struct Config {
     pub msrp_tls: Option<TlsIdentity>,
     /// Which web pages may open WebSockets for MSRP.
     pub msrp_origins: OriginPolicy,
+    /// The role of a relay for MSRP clients (RFC 4976); `None`: no AUTH is taken.
+    pub msrp_relay: Option<RelayRole>,
     /// Frames of each worker.
     pub pool: PoolSize,
     /// What the workers' random numbers are seeded with; `None`: the system's entropy.

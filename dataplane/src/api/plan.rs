@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::msrp::{MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec};
+use super::trace::{TracedFrame, Tracing};
 use super::{SessionId, Side, StreamId, StreamSet};
 
 /// One order: acts on one session, done in order; all or nothing for [`Act::Open`].
@@ -78,6 +79,19 @@ pub enum Act {
     Report {
         /// What the streams did so far.
         facts: Vec<StreamFacts>,
+    },
+    /// Fills in the frames of an MSRP leg that were traced since it was asked last, the oldest
+    /// first, and says what is traced from now on. One leg of a worker is traced at a time; another
+    /// one ends it.
+    Trace {
+        /// The stream.
+        stream: StreamId,
+        /// Whose leg.
+        side: Side,
+        /// What is kept from now on.
+        tracing: Tracing,
+        /// What was traced; at most `limits::MSRP_TRACE_FRAMES`.
+        frames: Vec<TracedFrame>,
     },
 }
 
@@ -227,6 +241,10 @@ pub struct LegFacts {
     pub lost: u64,
     /// Received but not forwarded.
     pub dropped: u64,
+    /// Messages of MSRP that were forwarded to their end.
+    pub messages: u64,
+    /// Responses of MSRP that were failures.
+    pub failures: u64,
     /// Milliseconds since the stream was opened.
     pub age_ms: u64,
     /// The address packets come from now, once known.

@@ -109,6 +109,7 @@ mod tests {
             msrp_ports: crate::api::PortChoice::only_tcp(0),
             msrp_tls: None,
             msrp_origins: crate::api::OriginPolicy::Any,
+            msrp_relay: None,
             pool: PoolSize::default(),
             seed: Some(1),
         }

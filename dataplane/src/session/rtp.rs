@@ -190,6 +190,7 @@ impl RtpLeg {
             dropped: self.dropped,
             age_ms: 0,
             source: (self.packets > 0).then(|| rtp.target()).flatten(),
+            ..LegFacts::default()
         }
     }
 

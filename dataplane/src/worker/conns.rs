@@ -20,6 +20,8 @@ pub(super) struct Conn {
     pub(super) state: State,
     pub(super) layer: Layer,
     pub(super) reading: bool,
+    /// Whether its handshake waits for the next cycle.
+    pub(super) is_late: bool,
     /// Whether bytes for it were lost; it is written to no more and closed after the batch.
     pub(super) is_broken: bool,
     /// The frame that small writes are gathered in.
@@ -38,8 +40,32 @@ pub(super) enum State {
     Connecting(SlotRef, Side),
     /// Its layer's handshake is going on; the leg is the one that it was made for.
     Handshaking(Option<(SlotRef, Side)>),
+    /// It is being made, to a next hop that the relay asked for.
+    HopConnecting(ConnectionKey),
+    /// The same, and its layer's handshake is going on.
+    HopHandshaking(ConnectionKey),
     /// The relay knows it.
     Open(ConnectionKey),
+}
+
+impl State {
+    /// What the relay calls it.
+    pub(super) fn key(self) -> Option<ConnectionKey> {
+        match self {
+            Self::Open(key) | Self::HopConnecting(key) | Self::HopHandshaking(key) => Some(key),
+            Self::Connecting(..) | Self::Handshaking(_) => None,
+        }
+    }
+
+    /// Whether its socket isn't connected yet.
+    pub(super) fn is_connecting(self) -> bool {
+        matches!(self, Self::Connecting(..) | Self::HopConnecting(_))
+    }
+
+    /// Whether its layer isn't ready yet.
+    pub(super) fn is_handshaking(self) -> bool {
+        matches!(self, Self::Handshaking(_) | Self::HopHandshaking(_))
+    }
 }
 
 /// The table of connections.
@@ -112,7 +138,7 @@ impl Conns {
         let conn = place.1.take()?;
         place.0 = slot.next_generation();
         self.free.push(slot.index);
-        if let State::Open(key) = conn.state
+        if let Some(key) = conn.state.key()
             && let Some(place) = self.by_key.get_mut(key.0 as usize)
         {
             *place = None;
@@ -254,6 +280,7 @@ impl Conn {
             state,
             layer,
             reading: true,
+            is_late: false,
             is_broken: false,
             building: None,
             unsent: 0,

@@ -106,6 +106,7 @@ impl<B: Backend> Worker<B> {
             drains_at: now,
         };
         worker.listen_for_msrp(config, number)?;
+        worker.become_relay(config);
         worker.publish(now);
         Ok(worker)
     }
@@ -133,6 +134,7 @@ impl<B: Backend> Worker<B> {
             MSRP_LEAVING_PER_CYCLE
         };
         self.msrp_sent(now, at_most);
+        self.take_late_handshakes(now);
         let orders = self.take_orders(now);
         self.flush();
         let items = self.receive(now);
@@ -152,7 +154,7 @@ impl<B: Backend> Worker<B> {
         }
         let timers = [
             self.msrp.relay.poll_timeout(),
-            self.msrp.handshakes.next_deadline(),
+            self.msrp.handshakes.next_deadline(now),
             self.closings.next_deadline(),
         ];
         for at in timers.into_iter().flatten() {
@@ -219,6 +221,7 @@ impl<B: Backend> Worker<B> {
                 self.path(now).datagram(token, from, frame);
             }
             RxItem::Bytes { token, frame, .. } => self.take_bytes(now, token, frame),
+            RxItem::Passed { token, octets, .. } => self.take_passed(token, octets),
             RxItem::Accepted {
                 token,
                 socket,
@@ -242,6 +245,12 @@ impl<B: Backend> Worker<B> {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
             }
+        }
+    }
+
+    fn take_passed(&mut self, token: Token, octets: usize) {
+        if let Some(Owner::BytesConnection(slot, side)) = Mark(token.0).owner() {
+            self.bytes_passed(slot, side, octets);
         }
     }
 

@@ -11,25 +11,33 @@ use std::time::{Duration, Instant};
 
 use crate::api::Side;
 use crate::frame::Frame;
-use crate::limits::{HANDSHAKE_MS, HANDSHAKES};
+use crate::limits::{HANDSHAKE_MS, HANDSHAKE_STEPS_PER_CYCLE, HANDSHAKES};
 use crate::net::Backend;
-use crate::proto::layer::Stage;
+use crate::proto::layer::{Failure, Stage};
 use crate::proto::msrp::Egress;
 use crate::session::SlotRef;
 use crate::stats::DropReason;
 
 use super::Worker;
 use super::conns::{Conns, State};
+use super::msrp::Msrp;
 
 /// Handshakes in the order of their time; some are over by now.
 #[derive(Debug, Default)]
 pub(super) struct Handshakes {
     line: VecDeque<(Instant, SlotRef)>,
+    /// Those that have octets and had no turn yet.
+    late: VecDeque<SlotRef>,
+    /// Steps that were taken in this cycle.
+    steps: usize,
 }
 
 impl Handshakes {
-    /// When the first one's time is up.
-    pub(super) fn next_deadline(&self) -> Option<Instant> {
+    /// When the first one's time is up, or the next one's turn is.
+    pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
+        if !self.late.is_empty() {
+            return Some(now);
+        }
         self.line.front().map(|(at, _)| *at)
     }
 
@@ -63,7 +71,7 @@ impl Handshakes {
 fn is_handshaking(conns: &Conns, slot: SlotRef) -> bool {
     conns
         .find(slot)
-        .is_some_and(|conn| matches!(conn.state, State::Handshaking(_)))
+        .is_some_and(|conn| conn.state.is_handshaking())
 }
 
 impl<B: Backend> Worker<B> {
@@ -83,7 +91,58 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Octets came for a connection that has a layer; none: it is its turn to begin.
+    /// A cycle begins: those have their turn that were late in the last one.
+    pub(super) fn take_late_handshakes(&mut self, now: Instant) {
+        self.msrp.handshakes.steps = 0;
+        while self.msrp.handshakes.steps < HANDSHAKE_STEPS_PER_CYCLE {
+            let Some(slot) = self.msrp.handshakes.late.pop_front() else {
+                return;
+            };
+            if let Some(conn) = self.msrp.conns.find_mut(slot) {
+                conn.is_late = false;
+                self.layered_received(now, slot, None);
+            }
+        }
+    }
+
+    /// Octets came for a connection that has a layer.
+    pub(super) fn layer_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
+        match self.put_off(slot, &frame) {
+            Ok(false) => self.layered_received(now, slot, Some(frame)),
+            Ok(true) => self.pool.give(frame),
+            Err(_) => {
+                self.pool.give(frame);
+                self.fail_handshake(slot);
+            }
+        }
+    }
+
+    /// Keeps a handshake's octets for the next cycle where this one has done its share.
+    fn put_off(&mut self, slot: SlotRef, frame: &Frame) -> Result<bool, Failure> {
+        let Msrp {
+            conns, handshakes, ..
+        } = &mut self.msrp;
+        let Some((conn, kit)) = conns.with_kit(slot) else {
+            return Ok(false);
+        };
+        if !matches!(conn.state, State::Handshaking(_)) {
+            return Ok(false);
+        }
+        if !conn.is_late && handshakes.steps < HANDSHAKE_STEPS_PER_CYCLE {
+            return Ok(false);
+        }
+        let is_kept = conn.layer.keep(self.pool.bytes(frame), kit)?;
+        if is_kept {
+            self.stats.stream_bytes_in += frame.len() as u64;
+            if !conn.is_late {
+                conn.is_late = true;
+                handshakes.late.push_back(slot);
+            }
+        }
+        Ok(is_kept)
+    }
+
+    /// Octets came for a connection that has a layer, or it is its turn with those it has.
     pub(super) fn layered_received(&mut self, now: Instant, slot: SlotRef, frame: Option<Frame>) {
         let key = self.msrp.key_of(slot);
         let (_, out, _) = self.msrp_parts();
@@ -99,7 +158,8 @@ impl<B: Backend> Worker<B> {
         let octets = octets.unwrap_or_default();
         self.stats.stream_bytes_in += octets.len() as u64;
         let stage = conn.layer.receive(octets, kit);
-        let is_new = matches!(conn.state, State::Handshaking(_));
+        let is_new = conn.state.is_handshaking();
+        self.msrp.handshakes.steps += usize::from(is_new);
         if let Some(frame) = frame {
             self.pool.give(frame);
         }
@@ -136,8 +196,13 @@ impl<B: Backend> Worker<B> {
         };
         let (state, carrier) = (conn.state, conn.layer.carrier());
         self.stats.handshakes += 1;
-        let State::Handshaking(made_for) = state else {
-            return false;
+        let made_for = match state {
+            State::Handshaking(made_for) => made_for,
+            State::HopHandshaking(key) => {
+                self.next_hop_made(now, slot, (key, carrier));
+                return true;
+            }
+            State::Connecting(..) | State::HopConnecting(_) | State::Open(_) => return false,
         };
         let Some((stream, side)) = made_for else {
             let Some(key) = self.msrp.relay.accept(now) else {
@@ -147,6 +212,7 @@ impl<B: Backend> Worker<B> {
             };
             self.msrp.conns.name(key, slot);
             self.msrp.relay.set_carrier(key, carrier);
+            self.say_where_accepted(key, carrier.transport, slot);
             return true;
         };
         let demand = self.msrp_leg(stream, side).map(|leg| leg.demand);
@@ -164,8 +230,10 @@ impl<B: Backend> Worker<B> {
 
     fn fail_handshake(&mut self, slot: SlotRef) {
         let state = self.msrp.conns.find(slot).map(|conn| conn.state);
-        let Some(State::Handshaking(made_for)) = state else {
-            return;
+        let made_for = match state {
+            Some(State::Handshaking(made_for)) => made_for,
+            Some(State::HopHandshaking(_)) => None,
+            Some(State::Connecting(..) | State::HopConnecting(_) | State::Open(_)) | None => return,
         };
         self.stats.drop(DropReason::Handshake);
         match made_for {

@@ -145,6 +145,16 @@ impl Layer {
         }
     }
 
+    /// Keeps octets of the wire for later, where taking them is work; false: it isn't.
+    pub(super) fn keep(&mut self, octets: &[u8], kit: &mut Kit) -> Result<bool, Failure> {
+        let session = match self {
+            Self::Plain | Self::WebSocket(_) => return Ok(false),
+            Self::Tls(session) => &mut **session,
+            Self::Both(both) => &mut both.0,
+        };
+        session.keep(octets, &mut kit.spare).map(|()| true)
+    }
+
     /// Appends what fits of the relay's frames to a frame that is being built; 0: it is full.
     pub(super) fn append(
         &mut self,

@@ -5,6 +5,7 @@ mod closing;
 mod conns;
 mod cycle;
 mod handshakes;
+mod hops;
 mod layer;
 mod msrp;
 mod open;

@@ -12,7 +12,7 @@ use rand::RngExt;
 
 use crate::api::{
     Config, Direction, LegFacts, LegLocal, LegSpec, MsrpListen, MsrpLocal, MsrpRemote, MsrpSetup,
-    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side,
+    MsrpSpec, MsrpTransport, PortChoice, Refusal, Side, TracedFrame, Tracing,
 };
 use crate::frame::Frame;
 use crate::limits::{
@@ -68,10 +68,7 @@ impl Msrp {
     }
 
     pub(super) fn key_of(&self, slot: SlotRef) -> Option<ConnectionKey> {
-        match self.conns.find(slot)?.state {
-            State::Open(key) => Some(key),
-            State::Connecting(..) | State::Handshaking(_) => None,
-        }
+        self.conns.find(slot)?.state.key()
     }
 
     fn owner_of(&self, leg: LegKey) -> Option<(SlotRef, Side)> {
@@ -188,6 +185,19 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// What was traced of a leg, which is traced as it says from now on.
+    pub(super) fn trace_msrp(
+        &mut self,
+        slot: SlotRef,
+        side: Side,
+        tracing: Tracing,
+    ) -> Vec<TracedFrame> {
+        match self.msrp_leg(slot, side).map(|leg| leg.key) {
+            Some(key) => self.msrp.relay.trace(key, tracing),
+            None => Vec::new(),
+        }
+    }
+
     pub(super) fn msrp_facts(&self, leg: &MsrpLeg) -> LegFacts {
         let facts = self.msrp.relay.facts(leg.key);
         let connection = self.msrp.relay.connection_of(leg.key);
@@ -196,6 +206,8 @@ impl<B: Backend> Worker<B> {
             packets: facts.frames,
             bytes: facts.bytes,
             dropped: facts.dropped,
+            messages: facts.messages,
+            failures: facts.failures(),
             source: slot
                 .and_then(|slot| self.msrp.conns.find(slot))
                 .map(|conn| conn.peer),
@@ -219,33 +231,29 @@ impl<B: Backend> Worker<B> {
         let demand = leg.demand;
         let moved = leg.remote.is_some_and(|(at, _)| at != remote.address);
         leg.remote = Some((remote.address, remote.setup));
-        let pending = leg.connecting;
+        let is_active = remote.setup == MsrpSetup::Active;
+        let pending = leg.connecting.filter(|_| is_active);
         let relay = &mut self.msrp.relay;
         relay.set_remote(key, &remote.path, remote.local_path.as_deref());
         relay.set_direction(key, direction.may_send, direction.may_receive);
         relay.set_demand(key, demand);
         let is_trusted = relay.is_trusted(key);
-        let bound = relay.connection_of(key);
-        let there = pending.is_some() || bound.is_some();
-        let bound = bound.and_then(|key| self.msrp.conns.slot_of(key));
+        let there = pending.is_some() || relay.connection_of(key).is_some();
+        if is_trusted && (!is_active || there && !moved) {
+            return;
+        }
         if !is_trusted {
-            self.stats.drop(DropReason::Fingerprint);
-        }
-        if remote.setup == MsrpSetup::Passive {
             // Somebody else was the first to bind; the announced far end can still do so.
-            if let Some(bound) = bound.filter(|_| !is_trusted) {
-                self.close_conn(bound, Some(key));
-            }
-            return;
-        }
-        if there && !moved && is_trusted {
-            return;
+            self.stats.drop(DropReason::Fingerprint);
         }
         let (relay, mut out, stats) = self.msrp_parts();
         let unused = relay.detach(key, &mut out, stats);
         let unused = unused.and_then(|key| self.msrp.conns.slot_of(key));
         for old in [pending, unused].into_iter().flatten() {
             self.close_conn(old, Some(key));
+        }
+        if !is_active {
+            return;
         }
         let to = (&*remote.path, remote.address.ip());
         let layer = Layer::connect(demand.transport, to, &self.msrp.conns.kit);
@@ -284,7 +292,10 @@ impl<B: Backend> Worker<B> {
             return;
         };
         match key {
-            Some(key) => self.msrp.conns.name(key, slot),
+            Some(key) => {
+                self.msrp.conns.name(key, slot);
+                self.say_where_accepted(key, transport, slot);
+            }
             None => self.begin_handshake(now, slot),
         }
         let owner = Owner::MsrpConnection(slot);
@@ -293,6 +304,9 @@ impl<B: Backend> Worker<B> {
 
     pub(super) fn msrp_connected(&mut self, now: Instant, slot: SlotRef) {
         let state = self.msrp.conns.find(slot).map(|conn| conn.state);
+        if let Some(State::HopConnecting(key)) = state {
+            return self.next_hop_connected(now, slot, key);
+        }
         let Some(State::Connecting(stream, side)) = state else {
             return;
         };
@@ -335,7 +349,7 @@ impl<B: Backend> Worker<B> {
     pub(super) fn msrp_received(&mut self, now: Instant, slot: SlotRef, frame: Frame) {
         let conn = self.msrp.conns.find(slot);
         if conn.is_some_and(|conn| !conn.layer.is_plain()) {
-            self.layered_received(now, slot, Some(frame));
+            self.layer_received(now, slot, frame);
             return;
         }
         let read = self.pool.bytes(&frame);
@@ -380,11 +394,11 @@ impl<B: Backend> Worker<B> {
                 self.drop_conn(slot);
                 self.tell_lost(stream, side);
             }
-            State::Handshaking(None) => {
+            State::Handshaking(None) | State::HopHandshaking(_) => {
                 self.stats.drop(DropReason::Handshake);
                 self.drop_conn(slot);
             }
-            State::Open(_) => self.drop_conn(slot),
+            State::HopConnecting(_) | State::Open(_) => self.drop_conn(slot),
         }
     }
 
@@ -401,6 +415,7 @@ impl<B: Backend> Worker<B> {
             self.stats.drop(DropReason::PoolFull);
             self.msrp_lost(slot);
         }
+        self.make_next_hops();
         self.resume_some(MSRP_RESUMES_PER_CYCLE);
     }
 
@@ -498,17 +513,20 @@ impl<B: Backend> Worker<B> {
             return;
         };
         match state {
-            Some(State::Open(_) | State::Handshaking(_)) => self.close_softly(socket),
-            Some(State::Connecting(..)) | None => self.close_socket(socket),
+            Some(State::Connecting(..) | State::HopConnecting(_)) | None => {
+                self.close_socket(socket);
+            }
+            Some(State::Open(_) | State::Handshaking(_) | State::HopHandshaking(_)) => {
+                self.close_softly(socket);
+            }
         }
     }
 
     /// Says to the far end's layer that nothing more comes.
     fn end_layer(&mut self, slot: SlotRef) {
         let conn = self.msrp.conns.find(slot);
-        let is_layered = conn.is_some_and(|conn| {
-            !conn.layer.is_plain() && !matches!(conn.state, State::Connecting(..))
-        });
+        let is_layered =
+            conn.is_some_and(|conn| !conn.layer.is_plain() && !conn.state.is_connecting());
         if !is_layered {
             return;
         }
@@ -542,7 +560,7 @@ impl<B: Backend> Worker<B> {
         Some(conn.socket)
     }
 
-    fn forget_at_relay(&mut self, key: ConnectionKey) -> BoundLegs {
+    pub(super) fn forget_at_relay(&mut self, key: ConnectionKey) -> BoundLegs {
         let (relay, mut out, _) = self.msrp_parts();
         relay.closed(key, &mut out)
     }

@@ -155,6 +155,16 @@ impl<B: Backend> Worker<B> {
                     }
                 }
                 Act::Report { facts } => self.report(now, session, facts),
+                Act::Trace {
+                    stream,
+                    side,
+                    tracing,
+                    frames,
+                } => {
+                    if let Some(slot) = self.slot_of(session, *stream) {
+                        *frames = self.trace_msrp(slot, *side, *tracing);
+                    }
+                }
             }
         }
         order.returned = returned;
@@ -320,6 +330,10 @@ impl Expected {
                 Ok(())
             }
             Act::Report { .. } => Ok(()),
+            Act::Trace { stream, .. } => match self.find(*stream) {
+                Some(Kind::Msrp) => Ok(()),
+                Some(Kind::Rtp | Kind::Bytes) | None => Err(Refusal::Unknown),
+            },
         }
     }
 

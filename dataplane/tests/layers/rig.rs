@@ -216,6 +216,7 @@ impl Rig {
             msrp_ports: [PortChoice::From(0); 4],
             msrp_tls: Some(relay.tls()),
             msrp_origins: origins,
+            msrp_relay: None,
             pool: PoolSize {
                 datagrams: 64,
                 streams: 256,

@@ -45,6 +45,7 @@ impl Relay {
             msrp_ports: dataplane::api::PortChoice::only_tcp(2855),
             msrp_tls: None,
             msrp_origins: dataplane::api::OriginPolicy::Any,
+            msrp_relay: None,
             pool: PoolSize {
                 datagrams: 2048,
                 streams: 256,

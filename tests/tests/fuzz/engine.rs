@@ -165,7 +165,7 @@ impl World {
                     };
                     self.open.retain(|open| !is_released(open));
                 }
-                Act::Open(_) | Act::Connect { .. } | Act::Report { .. } => {}
+                Act::Open(_) | Act::Connect { .. } | Act::Report { .. } | Act::Trace { .. } => {}
             }
         }
         self.orders.push((worker, order));

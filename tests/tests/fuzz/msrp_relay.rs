@@ -290,19 +290,27 @@ impl World {
             0..58 => self.send(random, key),
             58..68 => self.queue(random, key),
             68..80 => self.answer(random, key),
-            80..83 => self.out.full.retain(|_| random.random_ratio(1, 3)),
+            80..84 => self.out.full.retain(|_| random.random_ratio(1, 3)),
             84 => self.out.full.push(key),
             87..90 => {
                 let most = *pick(random, &[100, 100, 3_000, 40_000]);
                 self.pass(Duration::from_millis(random.random_range(0..most)));
             }
             90 | 92 if keys.len() < 6 => self.accept(),
+            93 if random.random_ratio(1, 3) => self.close(key),
+            act => self.change(random, (act, key, letter)),
+        }
+    }
+
+    /// Something other than octets comes to the relay.
+    fn change(&mut self, random: &mut StdRng, (act, key, letter): (u32, ConnectionKey, char)) {
+        match act {
             91 => {
                 let leg = self.legs[&letter];
                 self.act(|world| world.relay.detach(leg, &mut world.out, &mut world.stats));
                 self.check();
             }
-            83 => {
+            99 => {
                 let bounds = MsrpBounds {
                     message_octets: *pick(random, &[0, 0, 1, 1000]),
                     octets_per_s: *pick(random, &[0, 0, 10_000]),
@@ -312,7 +320,6 @@ impl World {
                 self.relay.sweep(self.now, 2);
                 while self.relay.next_lost().is_some() {}
             }
-            93 if random.random_ratio(1, 3) => self.close(key),
             95 if random.random_ratio(1, 3) => {
                 let leg = self.legs.remove(&letter).unwrap();
                 self.relay.remove_leg(leg);

@@ -60,6 +60,7 @@ fn config(random: &mut StdRng) -> Config {
         msrp_ports: dataplane::api::PortChoice::only_tcp(2855),
         msrp_tls: None,
         msrp_origins: dataplane::api::OriginPolicy::Any,
+        msrp_relay: None,
         pool: FRAMES,
         seed: Some(random.random()),
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::live::judge::{self, Capture};
 use tests::live::relay::Relay;
-use tests::live::{eventually, needs, skip};
+use tests::live::{needs, skip};
 use tests::peers::msrp::Outgoing;
 use tests::peers::rtp::{self, gap_added};
 use tests::peers::sdp;
@@ -216,17 +216,15 @@ fn an_address_behind_a_nat_is_learnt_once() {
         "the address wasn't learnt"
     );
     // Somebody else sends to the same port: nobody hears it, and Alice stays the target.
-    let before = scene.relay.metric(&["dropped"]);
     let (stranger, _) = scene.voices();
     stranger.aim(joined.at_alice[0].address());
     for _ in 0..10 {
         stranger.throw(&rtp::packet(77, 1));
     }
-    let counted = eventually(LONG, || scene.relay.metric(&["dropped"]) >= before + 10.0);
+    // The relay counts them until the kernel keeps the socket to Alice alone and refuses them.
     let so_far = a.record().heard.len();
     assert!(a.hears(so_far + 25, LONG));
     assert_eq!((b.record().damaged, stranger.record().heard.len()), (0, 0));
-    assert!(counted, "the stranger's packets weren't counted");
     scene.alice_hangs_up(&mut joined);
     scene.relay.assert_empty();
 }

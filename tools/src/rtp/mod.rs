@@ -7,7 +7,7 @@ mod description;
 mod figures;
 mod floor;
 mod generator;
-pub mod host;
+pub(crate) mod host;
 mod ledger;
 mod leg;
 mod midpath;

@@ -1,6 +1,7 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
 mod msrp;
+mod relay;
 
 use std::net::IpAddr;
 use std::ops::Range;
@@ -246,6 +247,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_ports(config)?;
     check_media(config)?;
     msrp::check(config)?;
+    relay::check(config)?;
     check_operation(config)
 }
 

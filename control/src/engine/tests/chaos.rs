@@ -13,6 +13,8 @@ struct Chaos {
     requests: [Vec<String>; 2],
     dialogs: [Vec<String>; 2],
     said: Vec<(SocketAddr, String)>,
+    /// Its calls are chats of clients of which some know CEMA.
+    chats: bool,
 }
 
 #[test]
@@ -29,6 +31,7 @@ fn whatever_clients_and_workers_do_nothing_is_left() {
 impl Chaos {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
+        let chats = random.random_ratio(1, 3);
         let bench = Bench::new(|settings| {
             settings.late_offer = if random.random() {
                 LateOffer::Relay
@@ -52,6 +55,7 @@ impl Chaos {
             requests: Default::default(),
             dialogs: Default::default(),
             said: Vec::new(),
+            chats,
         }
     }
 
@@ -61,6 +65,18 @@ impl Chaos {
 
     fn sdp(&mut self, sdp: &str) -> String {
         let port = self.random.random_range(2000..3000) * 2;
+        if self.chats {
+            let head = &sdp[..sdp.find("m=").unwrap_or(sdp.len())];
+            let chat = format!(
+                "{head}m=message {port} TCP/MSRP *\r\na=path:msrp://127.0.0.1:{port}/chat;tcp\r\n\
+                 a=setup:active\r\n"
+            );
+            return match self.random.random_range(0..7) {
+                0 => String::new(),
+                1..3 => chat,
+                _ => format!("{chat}a=msrp-cema\r\n"),
+            };
+        }
         match self.random.random_range(0..6) {
             0 => String::new(),
             1 => format!("{sdp}m=video {port} RTP/AVP 31\r\n"),

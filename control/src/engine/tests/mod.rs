@@ -175,6 +175,7 @@ impl Bench {
                     *streams &= !gone.0;
                 }
                 Act::Report { .. } => self.acts.push("report".into()),
+                Act::Trace { .. } => self.acts.push("trace".into()),
             }
         }
         self.engine.handle_news(self.now, 0, Event::Done(order));

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::compose::{self, Start};
 use super::connection::{Answer, Connection, Forward, Incoming, KeptHead};
 use super::fan::Failed;
-use super::legs::{LegRef, Link};
+use super::legs::{LegRef, Link, Purpose};
 use super::transactions::{Kind, List, Progress, Ticket, Transaction};
 use super::{ConnectionKey, Connections, Egress, LegKey};
 use crate::wire::msrp::{
@@ -296,6 +296,9 @@ impl Connections {
         ) else {
             return;
         };
+        if leg.purpose == Purpose::Hop {
+            return self.write_way_back((transaction, &id), head, (to, out));
+        }
         let mut frame = mem::take(&mut self.scratch);
         frame.clear();
         let start = Start {

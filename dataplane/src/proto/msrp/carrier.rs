@@ -51,6 +51,15 @@ impl Connections {
         }
     }
 
+    /// Whether a connection is carried by what a leg wants, from whom it wants it.
+    pub(super) fn is_carried(&self, leg: LegKey, connection: ConnectionKey) -> bool {
+        let carrier = self.connection(connection).map(|state| state.carrier);
+        let demand = self.legs.get(leg).map(|leg| leg.demand);
+        demand.zip(carrier).is_some_and(|(demand, carrier)| {
+            demand.transport == carrier.transport && demand.trusts(&carrier)
+        })
+    }
+
     /// Whether the far end of a leg's connection is who it said it would be; a leg without a
     /// connection has none that isn't.
     #[must_use]

@@ -19,7 +19,7 @@ use super::legs::Link;
 use super::request::Route;
 use super::transactions::{Kind, Opening, ShortText, Ticket};
 use super::{ConnectionKey, Connections, Egress, LegKey};
-use crate::api::Chunking;
+use crate::api::{Chunking, Way};
 use crate::limits::MSRP_EXACT_CHUNK_BYTES;
 use crate::wire::msrp::{FailureReport, Flag, Head, Method, Return};
 
@@ -92,6 +92,8 @@ impl Connections {
             }
             out.write(forward.sink, now);
             forward.sent = forward.sent.saturating_add(now.len() as u64);
+            let to = forward.to;
+            self.trace_body(to, Way::Out, now);
             if let Some(state) = self.connection_mut(key) {
                 state.turn = state.turn.saturating_add(now.len() as u64);
             }
@@ -129,7 +131,9 @@ impl Connections {
         state.turn = state.turn.saturating_add(sent);
         self.write_continued_head(key, out);
         if let Some(forward) = self.connection(key).and_then(Connection::forward) {
+            let to = forward.to;
             out.write(forward.sink, &body);
+            self.trace_body(to, Way::Out, &body);
         }
         self.finish_piece(key, flag, out);
         if let Some(forward) = self.connection_mut(key).and_then(Connection::forward_mut) {

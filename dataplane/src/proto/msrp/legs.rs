@@ -43,6 +43,15 @@ impl Iterator for BoundLegs {
     }
 }
 
+/// What a leg is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// One side of a session.
+    Session,
+    /// One end of a flow through a Use-Path (RFC 4976).
+    Hop,
+}
+
 #[derive(Debug)]
 pub(super) struct LegState {
     pub(super) generation: u32,
@@ -61,6 +70,7 @@ pub(super) struct LegState {
     /// What its far end may ask for, and how much of it was used.
     pub(super) bounds: Bounds,
     pub(super) frozen: bool,
+    pub(super) purpose: Purpose,
     pub(super) link: Link,
     pub(super) demand: Demand,
     /// Its far end was named anew while it had a connection, and may come with another one.
@@ -167,6 +177,7 @@ impl Legs {
             chunking: Chunking::AsTheyCome,
             bounds: Bounds::default(),
             frozen: false,
+            purpose: Purpose::Session,
             link: Link::Awaited,
             demand: Demand::default(),
             is_moved: false,

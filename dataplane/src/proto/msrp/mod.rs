@@ -16,27 +16,58 @@
 //! | state | event | what is done | next |
 //! |---|---|---|---|
 //! | `Nothing` | SEND with content for a leg that may send | head with new paths and id to the sink | `Forward` |
+//! | `Nothing` | the same, for a far end with exact chunks | it is gathered first | `Forward`, suspended |
+//! | `Nothing` | the same, from a leg that was joined to many | it is gathered for all of them | `Fan` |
 //! | `Nothing` | the same, and the far leg or the sink is not to be had yet | head is kept, the source isn't read | `Nothing`, waiting |
 //! | `Nothing` | SEND without content | – | `Swallow`, 200 |
 //! | `Nothing` | SEND that is refused | – | `Swallow`, its code |
 //! | `Nothing` | REPORT, NICKNAME, others, no body | whole frame to the sink | `Swallow`, silent |
 //! | `Nothing` | response | its transaction ends | `Swallow`, silent |
 //! | `Forward` | body | to the sink | `Forward` |
+//! | `Forward` | more body than the far end wants in one chunk | end line with `+`, new head | `Forward` |
+//! | `Forward` | more body than the source may send | end line with `#`, 413 to the source | `Swallow` |
 //! | `Forward` | a response or report for the sink, range ends in `*` | end line with `+` | `Forward`, suspended |
+//! | `Forward` | its quantum is used up and another source waits, range ends in `*` | end line with `+` | `Forward`, suspended |
 //! | `Forward` | the same, range ends in a number | it waits for the end | `Forward` |
+//! | `Forward` | the far end moves, range ends in `*` | end line with `+`; it goes on elsewhere | `Forward`, suspended |
 //! | `Forward`, suspended | body | new head with the Byte-Range from here on | `Forward` |
 //! | `Forward` | its own new end line occurs in the body | end line with `+`, new head | `Forward` |
-//! | `Forward` | end | end line with the same flag, 200 to the source, 30 s begin | `Nothing` |
+//! | `Forward` | end | end line with the same flag, 200 to the source, 30 s begin when it has left | `Nothing` |
 //! | `Forward` | 413 or another failure of it comes early | end line with `#`, code to the source | `Swallow` |
-//! | `Forward` | source or leg is gone | end line with `#` | – |
+//! | `Forward` | source or leg is gone | end line with `#`, or an empty piece with it | – |
 //! | `Forward` | sink is gone | – | `Swallow`, 481 |
+//! | `Fan` | body, end | each piece to all who have not failed | `Fan`, `Nothing` |
 //! | `Swallow` | end | the answer, where one is due | `Nothing` |
+//!
+//! What belongs to one of these is told where it is done: `chunks` (how chunks are cut), `fan` (one
+//! to many), `clock` (when time begins), `bounds` (what a far end may ask for), `moves` (far ends
+//! that move), `sink` (who writes next), `trace`.
+//!
+//! # How it is used
+//!
+//! The caller owns sockets and clock. It names legs ([`Connections::add_leg`]), joins them, tells
+//! of connections ([`Connections::accept`], [`Connections::connected`], [`Connections::closed`])
+//! and hands over what was read ([`Connections::receive`]); what is to be written comes back through
+//! its [`Egress`]. In each cycle it calls [`Connections::sent`] first and
+//! [`Connections::handle_timeout`] when [`Connections::poll_timeout`] says so, closes what
+//! [`Connections::expired`] yields, and doesn't read a connection while it is
+//! [`Connections::blocked`].
+//!
+//! # Who holds up whom
+//!
+//! A source isn't read while what waits for its sink is above the high mark. TCP is one stream, so
+//! sessions that share a *source* connection share that fate, but only once
+//! `limits::MSRP_SHARED_BYTES` wait for one of their sinks. Sessions that share a *sink* take turns
+//! (deficit round robin, quantum `limits::MSRP_QUANTUM_BYTES`); a chunk with a numeric range is
+//! never cut, and what it overran its turn by is made up for. A full sink holds up no source but
+//! its own. A source whose far leg has no connection yet waits whole, with the sessions it shares
+//! its connection with.
 //!
 //! # What is counted
 //!
 //! `msrp_acknowledged = msrp_delivered + msrp_reported + msrp_open` always holds. A SEND
 //! counts as acknowledged once its last octet and its end line were handed over; one that had to be
-//! cut counts once for every piece. It is *open* until a response or its time's end; *delivered*
+//! cut counts once for every piece, one for many once for every piece and member. It is *open* until a response or its time's end; *delivered*
 //! when answered with 2xx, when its Failure-Report is `no`, or is `partial` and nothing came in
 //! time; *reported* when it failed and its sender was told by REPORT, if it was still there to be
 //! told.
@@ -50,12 +81,14 @@ mod compose;
 mod connection;
 mod counts;
 mod fan;
+mod hop;
 mod legs;
 mod moves;
 mod parking;
 mod relay;
 mod request;
 mod sink;
+mod trace;
 mod transactions;
 
 pub use counts::MsrpFacts;
@@ -68,15 +101,15 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 pub use self::carrier::{Carrier, Demand};
-use self::connection::{Connection, Wait};
+use self::connection::Connection;
 use self::counts::Counts;
+use self::hop::Hops;
+pub use self::hop::NextHop;
 use self::legs::{LegRef, Legs, Link};
+use self::trace::Trace;
 use self::transactions::Transactions;
 use crate::api::Direction;
-use crate::limits::{
-    MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_PENDING_HIGH_BYTES, MSRP_SHARED_BYTES,
-    MSRP_UNBOUND, MSRP_UNBOUND_MS,
-};
+use crate::limits::{MSRP_CONNECTIONS, MSRP_LEGS_PER_CONNECTION, MSRP_UNBOUND, MSRP_UNBOUND_MS};
 use crate::stats::{DropReason, Stats};
 use crate::wire::msrp::Shared;
 
@@ -161,6 +194,8 @@ pub struct Connections {
     latest: Option<Instant>,
     /// Connections with transactions whose last octets have not left yet.
     leaving: VecDeque<ConnectionKey>,
+    /// What is traced.
+    trace: Option<Box<Trace>>,
     /// Legs with a bound on their silence.
     watched: VecDeque<LegRef>,
     /// Legs that lost a connection that others still use.
@@ -177,6 +212,8 @@ pub struct Connections {
     waiting_octets: usize,
     /// Buffers for what waits, not in use.
     spare: Vec<Vec<u8>>,
+    /// The role of a relay between clients and relays.
+    hops: Option<Box<Hops>>,
 }
 
 impl Connections {
@@ -194,6 +231,7 @@ impl Connections {
             counts: Counts::default(),
             latest: None,
             leaving: VecDeque::new(),
+            trace: None,
             watched: VecDeque::new(),
             lost: VecDeque::new(),
             ready: VecDeque::new(),
@@ -202,6 +240,7 @@ impl Connections {
             scratch: Vec::with_capacity(SCRATCH_BYTES),
             waiting_octets: 0,
             spare: Vec::new(),
+            hops: None,
         }
     }
 
@@ -383,44 +422,6 @@ impl Connections {
         }
     }
 
-    /// Whether a connection must not be read now: it waits for the far leg or for another
-    /// session's chunk, a connection that its frames go to is full, or it doesn't take the
-    /// responses to what it sends.
-    #[must_use]
-    pub fn blocked(&self, connection: ConnectionKey, out: &impl Egress) -> bool {
-        let Some(state) = self.connection(connection) else {
-            return false;
-        };
-        let owes = state.owed >= MSRP_PENDING_HIGH_BYTES && out.is_full(connection);
-        state.wait != Wait::No
-            || !state.parked.is_empty()
-            || state.pending.len() >= MSRP_PENDING_HIGH_BYTES
-            || owes
-            || self.has_full_sink(state, out)
-            || self.is_ahead(state)
-    }
-
-    /// Whether what came from a connection waits at a sink, so that no more of it is wanted.
-    ///
-    /// One session's sink stops its connection at the high mark. Where sessions share a connection,
-    /// one whose sink doesn't take it is let go on by `limits::MSRP_SHARED_BYTES`, so that it holds
-    /// up the others only then: their frames come behind its own on the same stream.
-    fn has_full_sink(&self, state: &Connection, out: &impl Egress) -> bool {
-        let is_shared = state.legs.len() > 1;
-        state.legs.iter().any(|leg| {
-            let leg = self.legs.get(*leg);
-            if let Some(members) = leg.and_then(|leg| leg.members.as_deref()) {
-                return self.are_all_full(members, out);
-            }
-            let peer = leg.and_then(|leg| leg.peer);
-            peer.and_then(|peer| self.connection_of(peer))
-                .is_some_and(|sink| {
-                    out.is_full(sink)
-                        && (!is_shared || out.progress(sink).waiting() > MSRP_SHARED_BYTES)
-                })
-        })
-    }
-
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Egress, stats: &mut Stats) {
         self.latest = Some(now);
@@ -429,6 +430,7 @@ impl Connections {
             self.time_out(ticket, now, out);
         }
         self.forget_bound_at_front();
+        self.hop_timeouts(now, stats);
         self.run_ready(out);
         self.counts.publish(stats);
     }
@@ -444,10 +446,14 @@ impl Connections {
             .unbound
             .front()
             .and_then(|(_, _, since)| since.checked_add(Duration::from_millis(MSRP_UNBOUND_MS)));
-        [self.transactions.next_deadline(), unbound]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.transactions.next_deadline(),
+            unbound,
+            self.hop_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What came from a leg so far.
@@ -503,32 +509,6 @@ impl Connections {
         true
     }
 
-    /// Something about a leg changed: whoever waits for it looks again.
-    fn wake_source_of(&mut self, leg: LegKey) {
-        let peer = self.legs.get(leg).and_then(|leg| leg.peer);
-        let Some(source) = peer.and_then(|peer| self.connection_of(peer)) else {
-            return;
-        };
-        if self.connection(source).map(|state| state.wait) == Some(Wait::Leg(leg)) {
-            self.wake(Some(source));
-        }
-    }
-
-    /// Lets a connection go on, unless it stands in line before a sink.
-    fn wake(&mut self, key: Option<ConnectionKey>) {
-        let Some(key) = key else {
-            return;
-        };
-        if let Some(connection) = self.connection_mut(key)
-            && !matches!(connection.wait, Wait::Sink(_))
-        {
-            connection.wait = Wait::No;
-            if !self.ready.contains(&key) {
-                self.ready.push_back(key);
-            }
-        }
-    }
-
     fn forget_bound(&mut self) {
         let mut unbound = std::mem::take(&mut self.unbound);
         unbound.retain(|entry| self.is_unbound(*entry));
@@ -547,6 +527,7 @@ impl Connections {
     fn is_unbound(&self, (key, generation, _): (ConnectionKey, u32, Instant)) -> bool {
         self.connection(key)
             .is_some_and(|state| state.generation == generation && state.legs.is_empty())
+            && !self.is_used_by_role(key)
     }
 
     fn connection(&self, key: ConnectionKey) -> Option<&Connection> {

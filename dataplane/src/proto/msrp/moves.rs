@@ -106,7 +106,7 @@ impl Connections {
             .split(|byte| *byte == b' ')
             .next()?;
         let is_from_there = Uri::parse(from)?.matches(&Uri::parse(head.from_first())?);
-        if !(is_its && is_from_there) {
+        if !(is_its && is_from_there && self.is_carried(leg, key)) {
             return None;
         }
         self.leave(leg, out);

@@ -4,10 +4,11 @@ use std::mem;
 
 use super::compose::{self, Start};
 use super::connection::{Connection, Cut, Forward, Incoming, KeptHead, Swallow, Wait};
-use super::legs::{LegRef, LegState};
+use super::legs::{LegRef, LegState, Purpose};
 use super::request::{Refused, Route};
 use super::transactions::{Kind, Opening, ShortText};
 use super::{ConnectionKey, Connections, Egress, LegKey};
+use crate::api::Way;
 use crate::stats::DropReason;
 use crate::wire::msrp::{
     ByteRange, FailureReport, Flag, Framer, Head, Method, Return, Status, Step, TransactionId,
@@ -161,16 +162,30 @@ impl Connections {
             self.answer_malformed(key, octets, out);
             return Err(DropReason::NotMsrp);
         };
+        let flow = self.on_parsed(key, &head, (octets, body), out);
+        if matches!(flow, Flow::On) {
+            self.trace_in(key, &head, octets);
+        }
+        Ok(flow)
+    }
+
+    fn on_parsed(
+        &mut self,
+        key: ConnectionKey,
+        head: &Head<'_>,
+        (octets, body): (&[u8], bool),
+        out: &mut impl Egress,
+    ) -> Flow {
         match head.kind {
             Return::Response(status) => {
                 self.count_frame(key, None, octets.len());
                 self.count_response(key, status);
-                self.on_response(key, &head, status, out);
+                self.on_response(key, head, status, out);
                 self.swallow(key, Swallow::default());
-                Ok(Flow::On)
+                Flow::On
             }
             Return::Request(method) => {
-                let flow = self.on_request(key, &head, (method, body), out);
+                let flow = self.on_request(key, head, (method, body), out);
                 if matches!(flow, Flow::On) {
                     let leg = self.leg_of_frame(key);
                     self.count_frame(key, leg, octets.len());
@@ -180,7 +195,7 @@ impl Connections {
                         state.facts.reports += 1;
                     }
                 }
-                Ok(flow)
+                flow
             }
         }
     }
@@ -192,6 +207,11 @@ impl Connections {
         (method, body): (Method, bool),
         out: &mut impl Egress,
     ) -> Flow {
+        if method == Method::Auth
+            && let Some(flow) = self.take_auth(key, head, body, out)
+        {
+            return flow;
+        }
         let leg = match self.leg_for(key, head, method) {
             Ok(leg) => leg,
             Err(refused) => match self.take_over(key, head, out) {
@@ -201,9 +221,13 @@ impl Connections {
         };
         let reference = self.legs.reference(leg);
         let has_content = head.content_type.is_some();
+        let is_hop = self
+            .legs
+            .get(leg)
+            .is_some_and(|leg| leg.purpose == Purpose::Hop);
         match method {
-            Method::Auth => self.refuse(key, reference, head, Refused::uncounted(501)),
-            Method::Send if !has_content => {
+            Method::Auth if !is_hop => self.refuse(key, reference, head, Refused::uncounted(501)),
+            Method::Send if !(has_content || is_hop && !body) => {
                 // It binds or keeps alive and is the far side's business only hop by hop.
                 let answer = self.answer(head, 200);
                 let swallow = Swallow {
@@ -214,25 +238,28 @@ impl Connections {
                 self.swallow(key, swallow);
                 Flow::On
             }
-            Method::Send if !body || head.message_id.is_none() => {
+            Method::Send if has_content && (!body || head.message_id.is_none()) => {
                 self.refuse(key, reference, head, Refused::uncounted(400))
             }
             Method::Send if self.is_for_many(leg) => self.fan(key, leg, head),
             Method::Send => match self.may_send(leg, head).and_then(|()| self.route(leg)) {
-                Ok(Some(route)) => self.forward(key, head, route, out),
+                Ok(Some(route)) if has_content => self.forward(key, head, route, out),
+                Ok(Some(route)) => self.pass_empty(key, head, route, out),
                 Ok(None) => self.wait_for_peer(key, leg),
                 Err(refused) => self.refuse(key, reference, head, refused),
             },
-            Method::Report | Method::Nickname | Method::Other => match (self.route(leg), method) {
-                (Ok(Some(route)), _) if body => self.forward(key, head, route, out),
-                (Ok(Some(route)), _) => self.pass(key, head, (route, method), out),
-                (Ok(None), Method::Report) => {
-                    let refused = Refused::new(481, DropReason::NoRemote);
-                    self.refuse(key, reference, head, refused)
+            Method::Auth | Method::Report | Method::Nickname | Method::Other => {
+                match (self.route(leg), method) {
+                    (Ok(Some(route)), _) if body => self.forward(key, head, route, out),
+                    (Ok(Some(route)), _) => self.pass(key, head, (route, method), out),
+                    (Ok(None), Method::Report) if !is_hop => {
+                        let refused = Refused::new(481, DropReason::NoRemote);
+                        self.refuse(key, reference, head, refused)
+                    }
+                    (Ok(None), _) => self.wait_for_peer(key, leg),
+                    (Err(refused), _) => self.refuse(key, reference, head, refused),
                 }
-                (Ok(None), _) => self.wait_for_peer(key, leg),
-                (Err(refused), _) => self.refuse(key, reference, head, refused),
-            },
+            }
         }
     }
 
@@ -324,7 +351,7 @@ impl Connections {
     }
 
     /// Writes a request's head with the far leg's paths; the whole frame where it has no body.
-    fn write_head(
+    pub(super) fn write_head(
         &mut self,
         head: &Head<'_>,
         route: Route,
@@ -346,6 +373,7 @@ impl Connections {
         if body {
             frame.extend_from_slice(b"\r\n");
             out.write(route.sink, &frame);
+            self.trace_out(route.sink, &frame);
         } else {
             compose::end_line(&mut frame, id, Flag::Complete);
             self.write_frame(route.sink, &frame, out);
@@ -369,12 +397,14 @@ impl Connections {
             Incoming::Fan(fan) => {
                 let from = fan.from;
                 self.count_bytes(Some(from), octets.len());
+                self.trace_body(from, Way::In, octets);
                 return self.fan_body(key, octets, out);
             }
             Incoming::Nothing => return,
         };
         let from = forward.from;
         self.count_bytes(Some(from), octets.len());
+        self.trace_body(from, Way::In, octets);
         if !self.has_both_legs(key) {
             return self.give_up(key, 481, out);
         }
@@ -423,6 +453,7 @@ impl Connections {
     }
 
     fn on_end(&mut self, key: ConnectionKey, flag: Flag, out: &mut impl Egress) {
+        self.trace_end_from(key, flag);
         self.finish_chunk(key, flag, out);
         self.fan_end(key, flag, out);
         let Some(state) = self.connection_mut(key) else {

@@ -44,6 +44,9 @@ impl Connections {
         head: &Head<'_>,
         method: Method,
     ) -> Result<LegKey, Refused> {
+        if let Some(by_paths) = self.leg_by_paths(key, head) {
+            return by_paths;
+        }
         let uri = head.to_first();
         let bound = self.connection(key).and_then(|state| {
             let mut legs = state.legs.iter().copied();

@@ -15,7 +15,9 @@ use super::connection::{Connection, Forward, Incoming, Swallow, Wait};
 use super::legs::Link;
 use super::transactions::{Opening, Ticket};
 use super::{BoundLegs, ConnectionKey, Connections, Egress, LegKey};
-use crate::limits::{MSRP_DEBT_BYTES, MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_WAITING_BYTES};
+use crate::limits::{
+    MSRP_DEBT_BYTES, MSRP_PENDING_BYTES, MSRP_QUANTUM_BYTES, MSRP_SINKS_NOTED, MSRP_WAITING_BYTES,
+};
 use crate::stats::DropReason;
 use crate::wire::msrp::{FailureReport, Flag};
 
@@ -28,6 +30,7 @@ impl Connections {
         frame: &[u8],
         out: &mut impl Egress,
     ) -> bool {
+        self.trace_out(to, frame);
         if self.is_streaming_to(to) && !self.suspend_owner(to, out) {
             return self.write_later(to, frame);
         }
@@ -139,8 +142,9 @@ impl Connections {
             return;
         };
         let (sink, ticket, is_send) = (forward.sink, forward.ticket, forward.is_send);
-        let (range, last) = (forward.range, forward.last());
+        let (range, last, to) = (forward.range, forward.last(), forward.to);
         out.write(sink, compose::EndLine::new(&forward.id, flag).octets());
+        self.trace_end_to(to, flag);
         if let Some(transaction) = self.transactions.get_mut(ticket) {
             transaction.start = range.start;
             transaction.end = last;
@@ -192,7 +196,9 @@ impl Connections {
             };
             compose::start(&mut frame, start);
             compose::with_range(&mut frame, &forward.kept, forward.range);
-            out.write(forward.sink, &frame);
+            let sink = forward.sink;
+            out.write(sink, &frame);
+            self.trace_out(sink, &frame);
         }
         self.scratch = frame;
     }
@@ -412,6 +418,15 @@ impl Connections {
                 self.release(sink, key, out);
             }
         }
+        for number in 0..MSRP_SINKS_NOTED {
+            let Some(sink) = self.noted_sink(key, number) else {
+                continue;
+            };
+            let forward = self.connection(key).and_then(Connection::forward);
+            if forward.is_none_or(|forward| forward.sink != sink) {
+                self.release(sink, key, out);
+            }
+        }
     }
 
     /// Gives up the chunk that comes from a connection: `#` to the sink.
@@ -427,6 +442,7 @@ impl Connections {
         if !forward.suspended {
             let end = compose::EndLine::new(&forward.id, Flag::Aborted);
             out.write(forward.sink, end.octets());
+            self.trace_end_to(forward.to, Flag::Aborted);
             self.forget(forward.ticket, forward.sink);
         } else if forward.is_begun {
             self.write_aborted_piece(&forward, out);
@@ -466,6 +482,7 @@ impl Connections {
         self.ready.retain(|ready| *ready != key);
         self.broken.retain(|broken| *broken != key);
         self.leaving.retain(|leaving| *leaving != key);
+        self.forget_side(key);
         lost
     }
 

@@ -96,6 +96,23 @@ impl Session {
         }
     }
 
+    /// Keeps octets of the wire for the next [`Session::receive`].
+    ///
+    /// # Errors
+    ///
+    /// When they are more than records can be long.
+    pub fn keep(&mut self, octets: &[u8], spare: &mut Spare) -> Result<(), Failure> {
+        if self.pending.capacity() == 0 {
+            self.pending = spare.take();
+        }
+        if self.pending.len() + octets.len() > TLS_PENDING_BYTES {
+            self.role = Role::Failed;
+            return Err(Failure);
+        }
+        self.pending.extend_from_slice(octets);
+        Ok(())
+    }
+
     /// Takes octets of the wire, all of them; appends to `out` what they hold and what they have to
     /// be answered with.
     ///
@@ -108,13 +125,7 @@ impl Session {
         spare: &mut Spare,
         out: &mut Output,
     ) -> Result<Stage, Failure> {
-        if self.pending.capacity() == 0 {
-            self.pending = spare.take();
-        }
-        if self.pending.len() + octets.len() > TLS_PENDING_BYTES {
-            return Err(Failure);
-        }
-        self.pending.extend_from_slice(octets);
+        self.keep(octets, spare)?;
         let mut pending = mem::take(&mut self.pending);
         let result = match &mut self.role {
             Role::Server(server) => run(server, &mut pending, out),

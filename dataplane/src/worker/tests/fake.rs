@@ -303,6 +303,7 @@ pub fn config(port_first: u16, port_last: u16) -> Config {
         msrp_ports: crate::api::PortChoice::only_tcp(2855),
         msrp_tls: None,
         msrp_origins: crate::api::OriginPolicy::Any,
+        msrp_relay: None,
         pool: PoolSize {
             datagrams: 1024,
             streams: 256,

@@ -1,14 +1,17 @@
 //! Scenes between two far ends and the relay, with what it writes read by other code than its own.
 
 mod bounds;
+mod carrier;
 mod chunks;
 mod clock;
 mod failures;
 mod fan;
+mod hop;
 mod moves;
 mod scenes;
 mod shared;
 mod stress;
+mod trace;
 
 use std::time::{Duration, Instant};
 
