@@ -346,6 +346,17 @@ impl Rig {
         self.handle.board.load()
     }
 
+    /// Waits until the worker has published such counters.
+    pub fn until_counted(&self, wanted: impl Fn(&Stats) -> bool) {
+        for _ in 0..2000 {
+            if wanted(&self.stats()) {
+                return;
+            }
+            pause();
+        }
+        panic!("{:?}", self.stats());
+    }
+
     /// Waits until something was dropped for this reason so often.
     pub fn wait_for_drops(&self, why: DropReason, count: u64) {
         for _ in 0..2000 {
