@@ -109,21 +109,38 @@ impl Completion {
 
 /// Frames to be written together, as the kernel wants them named. It reads this while it writes.
 pub(super) struct Pieces {
+    /// The first of them, which mostly is the only one.
+    first: libc::iovec,
+    /// All, for a connection that had several waiting once.
+    all: Option<Box<Message>>,
+    count: usize,
+}
+
+struct Message {
     header: libc::msghdr,
     vectors: [libc::iovec; WRITE_FRAMES],
-    count: usize,
+}
+
+const NONE: libc::iovec = libc::iovec {
+    iov_base: ptr::null_mut(),
+    iov_len: 0,
+};
+
+impl Message {
+    fn new() -> Self {
+        Self {
+            // SAFETY: a msghdr is integers and pointers, for which zeros are values.
+            header: unsafe { std::mem::zeroed() },
+            vectors: [NONE; WRITE_FRAMES],
+        }
+    }
 }
 
 impl Pieces {
     pub(super) fn new() -> Self {
-        let none = libc::iovec {
-            iov_base: ptr::null_mut(),
-            iov_len: 0,
-        };
         Self {
-            // SAFETY: a msghdr is integers and pointers, for which zeros are values.
-            header: unsafe { std::mem::zeroed() },
-            vectors: [none; WRITE_FRAMES],
+            first: NONE,
+            all: None,
             count: 0,
         }
     }
@@ -131,9 +148,20 @@ impl Pieces {
     /// Names `bytes`, at most [`WRITE_FRAMES`] pieces. Not while the kernel reads it.
     pub(super) fn gather<'a>(&mut self, bytes: impl Iterator<Item = &'a [u8]>) {
         self.count = 0;
-        for (vector, bytes) in self.vectors.iter_mut().zip(bytes) {
-            vector.iov_base = bytes.as_ptr().cast_mut().cast();
-            vector.iov_len = bytes.len();
+        for bytes in bytes.take(WRITE_FRAMES) {
+            let vector = libc::iovec {
+                iov_base: bytes.as_ptr().cast_mut().cast(),
+                iov_len: bytes.len(),
+            };
+            if self.count == 0 {
+                self.first = vector;
+            } else {
+                let all = self.all.get_or_insert_with(|| Box::new(Message::new()));
+                all.vectors[0] = self.first;
+                if let Some(place) = all.vectors.get_mut(self.count) {
+                    *place = vector;
+                }
+            }
             self.count += 1;
         }
     }
@@ -277,19 +305,20 @@ impl Ring {
     pub(super) fn write(&mut self, owner: Owner, pieces: &mut Pieces) -> io::Result<()> {
         let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
         let file = Fixed(owner.id.0);
-        let write = match pieces.vectors.get(..pieces.count) {
-            Some([only]) => {
-                let len = u32::try_from(only.iov_len).unwrap_or(u32::MAX);
-                opcode::Send::new(file, only.iov_base.cast(), len)
-                    .flags(flags)
+        let write = match &mut pieces.all {
+            Some(all) if pieces.count > 1 => {
+                all.header.msg_iov = all.vectors.as_mut_ptr();
+                all.header.msg_iovlen = pieces.count;
+                // MSG_NOSIGNAL and MSG_WAITALL are small and positive.
+                opcode::SendMsg::new(file, &raw const all.header)
+                    .flags(flags.unsigned_abs())
                     .build()
             }
             _ => {
-                pieces.header.msg_iov = pieces.vectors.as_mut_ptr();
-                pieces.header.msg_iovlen = pieces.count;
-                // MSG_NOSIGNAL and MSG_WAITALL are small and positive.
-                opcode::SendMsg::new(file, &raw const pieces.header)
-                    .flags(flags.unsigned_abs())
+                let only = pieces.first;
+                let len = u32::try_from(only.iov_len).unwrap_or(u32::MAX);
+                opcode::Send::new(file, only.iov_base.cast(), len)
+                    .flags(flags)
                     .build()
             }
         };

@@ -9,9 +9,13 @@ use super::{ConnectionKey, Connections, Egress, LegKey};
 use crate::api::MsrpBounds;
 use crate::wire::msrp::Head;
 
-/// A leg's bounds, and how much of them is used up.
+/// A leg's bounds, where it has any: most have none, and an idle leg is to be small.
 #[derive(Debug, Default)]
-pub(super) struct Bounds {
+pub(super) struct Bounds(Option<Box<Used>>);
+
+/// Bounds, and how much of them is used up.
+#[derive(Debug, Default)]
+struct Used {
     set: MsrpBounds,
     /// Octets that it is ahead of its rate, at `at`.
     ahead: u64,
@@ -23,6 +27,44 @@ pub(super) struct Bounds {
 impl Bounds {
     /// A frame or a part of one came.
     pub(super) fn take(&mut self, octets: usize, now: Option<Instant>) {
+        if let Some(used) = &mut self.0 {
+            used.take(octets, now);
+        }
+    }
+
+    /// A frame came.
+    pub(super) fn hear(&mut self, now: Option<Instant>) {
+        if let Some(used) = &mut self.0 {
+            used.hear(now);
+        }
+    }
+
+    pub(super) fn is_too_long(&self, octets: u64) -> bool {
+        self.0.as_ref().is_some_and(|used| used.is_too_long(octets))
+    }
+
+    fn is_ahead(&self, now: Instant) -> bool {
+        self.0.as_ref().is_some_and(|used| used.is_ahead(now))
+    }
+
+    /// The bounds, where they limit its silence.
+    fn watched(&mut self) -> Option<&mut Used> {
+        self.0.as_deref_mut().filter(|used| used.set.idle_ms > 0)
+    }
+
+    fn set(&mut self, set: MsrpBounds, now: Option<Instant>) {
+        if set == MsrpBounds::default() {
+            self.0 = None;
+            return;
+        }
+        let used = self.0.get_or_insert_default();
+        used.set = set;
+        used.hear(now);
+    }
+}
+
+impl Used {
+    fn take(&mut self, octets: usize, now: Option<Instant>) {
         if self.set.octets_per_s == 0 {
             return;
         }
@@ -38,8 +80,7 @@ impl Bounds {
         self.ahead = self.ahead.saturating_add(octets as u64);
     }
 
-    /// A frame came.
-    pub(super) fn hear(&mut self, now: Option<Instant>) {
+    fn hear(&mut self, now: Option<Instant>) {
         if self.set.idle_ms > 0 {
             self.heard = now;
         }
@@ -68,7 +109,7 @@ impl Bounds {
                 .is_some_and(|heard| now.saturating_duration_since(heard) >= limit)
     }
 
-    pub(super) fn is_too_long(&self, octets: u64) -> bool {
+    fn is_too_long(&self, octets: u64) -> bool {
         self.set.message_octets > 0 && octets > self.set.message_octets
     }
 }
@@ -96,9 +137,8 @@ impl Connections {
         let Some(state) = self.legs.get_mut(leg) else {
             return;
         };
-        let was_watched = state.bounds.set.idle_ms > 0;
-        state.bounds.set = bounds;
-        state.bounds.hear(now);
+        let was_watched = state.bounds.watched().is_some();
+        state.bounds.set(bounds, now);
         if bounds.idle_ms > 0
             && !was_watched
             && let Some(reference) = self.legs.reference(leg)
@@ -128,18 +168,18 @@ impl Connections {
             let Some(state) = self.legs.live_mut(watched) else {
                 continue;
             };
-            if state.bounds.set.idle_ms == 0 {
+            let Some(used) = state.bounds.watched() else {
                 continue;
-            }
+            };
             self.watched.push_back(watched);
             let Link::Bound(connection) = state.link else {
                 // Its time begins once it is bound.
-                state.bounds.heard = None;
+                used.heard = None;
                 continue;
             };
-            let heard = *state.bounds.heard.get_or_insert(now);
-            if heard <= now && state.bounds.is_idle(now) {
-                state.bounds.heard = None;
+            let heard = *used.heard.get_or_insert(now);
+            if heard <= now && used.is_idle(now) {
+                used.heard = None;
                 self.counts.idle += 1;
                 self.give_up_idle(watched, connection);
             }

@@ -119,7 +119,6 @@ impl Connections {
             return false;
         };
         forward.ticket = ticket;
-        forward.id = ticket.id();
         let Cut::Exact { gathered, .. } = &mut forward.cut else {
             return false;
         };

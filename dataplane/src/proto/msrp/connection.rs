@@ -115,8 +115,6 @@ pub(super) struct Forward {
     pub(super) sink: ConnectionKey,
     /// The one it goes out with.
     pub(super) ticket: Ticket,
-    /// The ticket's id.
-    pub(super) id: TransactionId,
     pub(super) failure_report: FailureReport,
     /// Whether it is a SEND; another method with a body is never cut or answered here.
     pub(super) is_send: bool,

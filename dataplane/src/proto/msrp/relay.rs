@@ -145,7 +145,7 @@ impl Connections {
     fn outgoing_id(&self, key: ConnectionKey) -> Option<TransactionId> {
         let forward = self.connection(key)?.forward()?;
         match forward.cut {
-            Cut::AsItComes | Cut::AtMost(_) => Some(forward.id),
+            Cut::AsItComes | Cut::AtMost(_) => Some(forward.ticket.id()),
             // Its id is chosen once its body is known.
             Cut::Exact { .. } => None,
         }
@@ -294,7 +294,6 @@ impl Connections {
             to: route.to,
             sink: route.sink,
             ticket,
-            id: ticket.id(),
             failure_report: head.failure_report,
             is_send: head.kind == Return::Request(Method::Send),
             message_id: ShortText::new(head.message_id.unwrap_or_default()),
@@ -310,7 +309,7 @@ impl Connections {
             forward.range.end = None;
         }
         if forward.is_begun && !is_recut {
-            self.write_head(head, route, &forward.id, (true, out));
+            self.write_head(head, route, &ticket.id(), (true, out));
         }
         if let Some(state) = self.connection_mut(key) {
             state.incoming = Incoming::Forward(forward);

@@ -143,7 +143,7 @@ impl Connections {
         };
         let (sink, ticket, is_send) = (forward.sink, forward.ticket, forward.is_send);
         let (range, last, to) = (forward.range, forward.last(), forward.to);
-        out.write(sink, compose::EndLine::new(&forward.id, flag).octets());
+        out.write(sink, compose::EndLine::new(&ticket.id(), flag).octets());
         self.trace_end_to(to, flag);
         if let Some(transaction) = self.transactions.get_mut(ticket) {
             transaction.start = range.start;
@@ -175,7 +175,6 @@ impl Connections {
         forward.sent = 0;
         forward.suspended = false;
         forward.ticket = ticket;
-        forward.id = ticket.id();
         self.write_continued_head(key, out);
         true
     }
@@ -189,7 +188,7 @@ impl Connections {
             && let Some(leg) = self.legs.live(forward.to)
         {
             let start = Start {
-                id: &forward.id,
+                id: &forward.ticket.id(),
                 tail: b"SEND",
                 to_path: leg.remote.as_deref().unwrap_or_default(),
                 from_path: leg.own(),
@@ -440,7 +439,7 @@ impl Connections {
             }
         };
         if !forward.suspended {
-            let end = compose::EndLine::new(&forward.id, Flag::Aborted);
+            let end = compose::EndLine::new(&forward.ticket.id(), Flag::Aborted);
             out.write(forward.sink, end.octets());
             self.trace_end_to(forward.to, Flag::Aborted);
             self.forget(forward.ticket, forward.sink);
