@@ -111,7 +111,7 @@ fn relay(file: Option<&Path>) -> Done {
 }
 
 fn check(file: &Path) -> Done {
-    Config::load(file)?;
+    run::check(&Config::load(file)?)?;
     say(&format!("{}: good\n", file.display()))
 }
 

@@ -206,6 +206,18 @@ impl Pool {
         arena.memory.get_mut(range).unwrap_or_default()
     }
 
+    /// The whole buffers of several stream frames, for one read to fill; `None` when two of them
+    /// are the same.
+    pub fn stream_buffers_mut<const N: usize>(
+        &mut self,
+        frames: &[Frame; N],
+    ) -> Option<[&mut [u8]; N]> {
+        let ranges = frames
+            .each_ref()
+            .map(|frame| self.streams.range(frame.index));
+        self.streams.memory.get_disjoint_mut(ranges).ok()
+    }
+
     /// Says which part of its buffer a frame's bytes are; cut to the buffer's end.
     pub fn set_range(&self, frame: &mut Frame, start: usize, len: usize) {
         let capacity = self.arena(frame.class).frame_bytes;

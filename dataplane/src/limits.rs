@@ -36,9 +36,17 @@ pub const DRAIN_CHECK_MS: u64 = 5;
 pub const ACTS_PER_ORDER: usize = 64;
 /// Ports tried for one leg when others have taken them.
 pub const PORT_TRIES: usize = 64;
-/// Frames of one connection that wait for its far side: one in flight when reading stops, one to
+/// Frames that one look at a busy connection brings at most: they make the fewest calls of the
+/// kernel's, and the largest segments when they are passed on. One is enough for all others.
+pub const READ_FRAMES: usize = 4;
+/// Frames of one connection that wait for its far side: what is in flight when reading stops, one to
 /// spare.
-pub const HELD_FRAMES: usize = 2;
+pub const HELD_FRAMES: usize = READ_FRAMES + 1;
+/// Pipes of one worker through which bytes pass from one connection to another within the kernel. A
+/// connection has one only while its far side is slower; without one its bytes go through frames.
+pub const PIPES: usize = 256;
+/// Octets that pass through a pipe at a time: what it holds (pipe(7)).
+pub const PIPE_BYTES: usize = 64 * 1024;
 /// Seconds that a response to an MSRP request may take (RFC 4975 §7.1.1).
 pub const MSRP_TRANSACTION_S: u64 = 30;
 /// Paused MSRP connections looked at again in one cycle.

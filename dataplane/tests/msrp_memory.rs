@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use dataplane::api::{
     Act, BackendKind, Config as WorkerConfig, ControlEnd, Direction, Doorbell, Event, LegLocal,
-    LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Order, Outcome, Remote, SessionId, Side, StreamId,
-    StreamPlan, ring_pair,
+    LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, Order, OriginPolicy, Outcome, PortChoice, Remote,
+    SessionId, Side, StreamId, StreamPlan, ring_pair,
 };
 use dataplane::frame::{Pool, PoolSize};
 use dataplane::limits::MSRP_TRANSACTIONS;
@@ -221,7 +221,10 @@ fn worker<B: Backend>(
         port_last: 42_099,
         port_quiet_ms: 0,
         msrp_listen: vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-        msrp_port_first: 0,
+        msrp_ports: PortChoice::only_tcp(0),
+        msrp_tls: None,
+        msrp_origins: OriginPolicy::Any,
+        msrp_relay: None,
         pool: PoolSize {
             datagrams: 64,
             streams: 256,

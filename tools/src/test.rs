@@ -16,6 +16,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("baresip", "baresip"),
     ("tshark", "tshark"),
     ("dumpcap", "wireshark-common"),
+    ("text2pcap", "wireshark-common"),
+    ("openssl", "openssl"),
+    ("chromium", "chromium"),
 ];
 
 /// What to do beside the tests.

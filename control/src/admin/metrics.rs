@@ -282,6 +282,12 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.sessions_refused,
         ),
+        single(
+            "offers_again",
+            "Offers made anew to far sides without CEMA",
+            Counter,
+            metrics.offers_again,
+        ),
         single("dialogs", "SIP dialogs", Gauge, dialogs),
         single("transactions", "SIP transactions", Gauge, transactions),
         single(

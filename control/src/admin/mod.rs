@@ -166,6 +166,8 @@ pub struct Metrics {
     pub sessions_begun: u64,
     /// Sessions refused for lack of room.
     pub sessions_refused: u64,
+    /// Offers made anew to far sides without CEMA (RFC 6714).
+    pub offers_again: u64,
     /// SIP dialogs now.
     pub dialogs: usize,
     /// SIP transactions now.

@@ -123,7 +123,7 @@ fn a_text_that_is_no_toml_is_shown_where_it_breaks() {
 
 #[test]
 fn settings_that_do_not_fit_are_named_with_their_line() {
-    let cases = [
+    are_named(&[
         ("[sip]\nlisten = []", "sip.listen"),
         (
             "[sip]\nlisten = [\"udp:127.0.0.1:1\", \"udp:127.0.0.1:1\"]",
@@ -161,6 +161,14 @@ fn settings_that_do_not_fit_are_named_with_their_line() {
             "media.silence_action",
         ),
         ("[media]\ndrain_ms = 32000", "media.drain_ms"),
+        ("[admin]\nlisten = \"192.0.2.1:8060\"", "admin.listen"),
+        ("[log]\nlevel = \"a=b=c\"", "log.level"),
+    ]);
+}
+
+#[test]
+fn settings_of_msrp_that_do_not_fit_are_named_with_their_line() {
+    are_named(&[
         ("[msrp]\nport_first = 30000", "msrp.port_first"),
         ("[msrp]\ntls_port_first = 65536", "msrp.tls_port_first"),
         (
@@ -175,10 +183,11 @@ fn settings_that_do_not_fit_are_named_with_their_line() {
             "msrp.chunk_octets_max",
         ),
         ("[msrp]\ntoward = \"wss\"", "msrp.toward"),
-        ("[admin]\nlisten = \"192.0.2.1:8060\"", "admin.listen"),
-        ("[log]\nlevel = \"a=b=c\"", "log.level"),
-    ];
-    for (text, key) in cases {
+    ]);
+}
+
+fn are_named(cases: &[(&str, &str)]) {
+    for &(text, key) in cases {
         is_named_with_its_line(text, key);
     }
 }

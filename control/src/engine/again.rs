@@ -11,6 +11,8 @@
 //! A ◀─ 200 (cema, relay's) ─── ◀── 200 (none) ─────
 //! ```
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use dataplane::api::{Act, SessionId, Side};
 
@@ -25,8 +27,28 @@ use crate::sip::{ClientKey, Message, Method, Name, ServerKey};
 
 /// The session's answer to side A, which waits for side B's answer to the offer made anew.
 pub(super) struct Again {
-    client: ClientKey,
+    attempt: Attempt,
     to_a: Message,
+}
+
+/// Where the offer made anew is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Attempt {
+    /// With side B.
+    First(ClientKey),
+    /// It met an offer of side B's own (491), and is made once more at the session's deadline.
+    Held,
+    /// With side B once more.
+    Second(ClientKey),
+}
+
+impl Attempt {
+    fn client(self) -> Option<ClientKey> {
+        match self {
+            Self::First(client) | Self::Second(client) => Some(client),
+            Self::Held => None,
+        }
+    }
 }
 
 impl Engine {
@@ -38,6 +60,15 @@ impl Engine {
         to_a: Message,
     ) {
         self.order_acts(session, acts);
+        self.attempt(session, Attempt::First, to_a);
+    }
+
+    fn attempt(
+        &mut self,
+        session: &mut Session,
+        which: impl FnOnce(ClientKey) -> Attempt,
+        to_a: Message,
+    ) {
         let offer = offer_to_far(session);
         let Stage::Answering(invite) = &session.stage else {
             return;
@@ -47,10 +78,26 @@ impl Engine {
         match sent {
             Some(client) => {
                 self.clients.insert(client, Purpose::Again(session.id));
-                session.again = Some(Box::new(Again { client, to_a }));
+                let attempt = which(client);
+                session.again = Some(Box::new(Again { attempt, to_a }));
                 self.set_deadline(session, self.settings.ringing_max);
             }
             None => self.fail_again(session, 500, "Server Internal Error"),
+        }
+    }
+
+    /// What came of it was late, or the time for another attempt has come.
+    pub(super) fn on_again_deadline(&mut self, session: &mut Session) {
+        let Some(again) = session.again.take() else {
+            return;
+        };
+        match again.attempt.client() {
+            None => self.attempt(session, Attempt::Second, again.to_a),
+            Some(client) => {
+                self.tx.cancel(self.now, client, &[]);
+                self.clients.remove(&client);
+                self.fail_again(session, 408, "Request Timeout");
+            }
         }
     }
 
@@ -97,6 +144,7 @@ impl Engine {
         let (mut message, flow) = self.in_far_dialog(session, from, request, Some(offer))?;
         // Its answer is to come in the 2xx.
         passing::without_100rel(&mut message.headers);
+        self.counters.offers_again += 1;
         self.tx.request(self.now, message, flow).ok()
     }
 
@@ -108,13 +156,21 @@ impl Engine {
     ) {
         let code = response.code().unwrap_or(0);
         self.with(id, |engine, session| {
-            let is_ours = |again: &mut Box<Again>| again.client == client;
+            let is_ours = |again: &mut Box<Again>| again.attempt.client() == Some(client);
             if code < 200 {
                 return;
             }
-            let Some(again) = session.again.take_if(is_ours) else {
+            let Some(mut again) = session.again.take_if(is_ours) else {
                 return;
             };
+            if code == 491 && again.attempt == Attempt::First(client) {
+                again.attempt = Attempt::Held;
+                session.again = Some(again);
+                // RFC 3261 §14.1: who made the Call-ID waits 2.1 to 4 s.
+                let wait_ms = 2100 + engine.next_mark % 190 * 10;
+                engine.set_deadline(session, Duration::from_millis(wait_ms));
+                return;
+            }
             if code >= 300 {
                 engine.fail_again(session, 488, "Not Acceptable Here");
                 return;
@@ -158,20 +214,11 @@ impl Engine {
     /// Nothing came, or nothing can be sent.
     pub(super) fn on_again_failed(&mut self, id: SessionId, client: ClientKey) {
         self.with(id, |engine, session| {
-            let is_ours = |again: &mut Box<Again>| again.client == client;
+            let is_ours = |again: &mut Box<Again>| again.attempt.client() == Some(client);
             if session.again.take_if(is_ours).is_some() {
                 engine.fail_again(session, 488, "Not Acceptable Here");
             }
         });
-    }
-
-    /// It takes too long.
-    pub(super) fn give_up_again(&mut self, session: &mut Session) {
-        if let Some(again) = session.again.take() {
-            self.tx.cancel(self.now, again.client, &[]);
-            self.clients.remove(&again.client);
-            self.fail_again(session, 408, "Request Timeout");
-        }
     }
 
     /// Neither side is left in the call.

@@ -299,7 +299,7 @@ impl Engine {
             }
             // The near side needn't wait longer; the far side's BYE goes on until Timer F.
             Stage::Closing(_) => self.answer_bye(session, None),
-            Stage::Answering(_) => self.give_up_again(session),
+            Stage::Answering(_) => self.on_again_deadline(session),
             Stage::Opening(_) | Stage::Failing | Stage::Cancelled { .. } | Stage::Ended => {}
         }
     }

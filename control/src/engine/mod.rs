@@ -98,6 +98,8 @@ pub struct Counters {
     pub full_ports: u64,
     /// Offers refused with 488.
     pub offers_refused: u64,
+    /// Offers made anew to a far side without CEMA (RFC 6714).
+    pub offers_again: u64,
     /// Requests proxied.
     pub proxied: u64,
     /// Requests to dialogs that aren't there.

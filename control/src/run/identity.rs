@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use dataplane::api::TlsIdentity;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use crate::config::Msrp;
 
@@ -16,6 +17,8 @@ pub enum IdentityError {
     File(PathBuf, PemError),
     /// The certificate file has no certificate.
     Empty(PathBuf),
+    /// The key isn't the certificate's.
+    Mismatch(rustls::Error),
     /// None can be made.
     Make(rcgen::Error),
 }
@@ -25,6 +28,7 @@ impl fmt::Display for IdentityError {
         match self {
             Self::File(path, error) => write!(out, "{}: {error}", path.display()),
             Self::Empty(path) => write!(out, "{}: no certificate in it", path.display()),
+            Self::Mismatch(error) => write!(out, "certificate and key don't fit: {error}"),
             Self::Make(error) => write!(out, "none can be made: {error}"),
         }
     }
@@ -59,6 +63,10 @@ fn read(certificate: &Path, key: &Path) -> Result<TlsIdentity, IdentityError> {
         return Err(IdentityError::Empty(certificate.to_owned()));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(fail(key))?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let certificates = chain.iter().cloned().map(CertificateDer::from).collect();
+    CertifiedKey::from_der(certificates, key.clone_key(), &provider)
+        .map_err(IdentityError::Mismatch)?;
     Ok(TlsIdentity::new(chain, key.secret_der().to_vec()))
 }
 
@@ -111,6 +119,10 @@ mod tests {
 
         let swapped = identity(&msrp(&key, &certificate)).unwrap_err();
         assert!(swapped.to_string().contains("key.pem"), "{swapped}");
+        let other = rcgen::generate_simple_self_signed(vec!["other.example".to_owned()]).unwrap();
+        std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
+        let mismatch = identity(&msrp(&certificate, &key)).unwrap_err();
+        assert!(matches!(mismatch, IdentityError::Mismatch(_)), "{mismatch}");
         let missing = identity(&msrp(&folder.join("none.pem"), &key)).unwrap_err();
         assert!(missing.to_string().contains("none.pem"), "{missing}");
         std::fs::remove_dir_all(&folder).unwrap();

@@ -26,6 +26,16 @@ use crate::limits;
 use crate::link::Links;
 use crate::transports::{Incoming, Transports};
 
+/// Looks whether what the settings name besides themselves is there and fits: files.
+///
+/// # Errors
+///
+/// [`RunError`], as [`run`] would say it.
+pub fn check(config: &Config) -> Result<(), RunError> {
+    let identity = identity::identity(&config.msrp);
+    identity.map(|_| ()).map_err(RunError::Certificate)
+}
+
 /// Runs the relay until it is told to stop by SIGTERM or SIGINT: the first lets sessions end, the
 /// second ends at once.
 ///
@@ -398,6 +408,7 @@ impl Relay {
                 .collect(),
             sessions_begun: counters.sessions_begun,
             sessions_refused: counters.full_sessions + counters.full_ports,
+            offers_again: counters.offers_again,
             dialogs: census.dialogs,
             transactions: census.transactions,
             cdr: self.cdr.counts(),

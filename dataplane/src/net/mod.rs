@@ -9,6 +9,7 @@
 //! All three give the same answers; a suite runs the same scenes over each.
 
 pub mod mmsg;
+mod pipe;
 mod queue;
 pub mod sim;
 mod slots;
@@ -78,6 +79,15 @@ pub enum RxItem {
         /// The bytes; the receiver owns the frame.
         frame: Frame,
     },
+    /// Bytes of a connection have gone to the one that [`Backend::pass`] named, without a frame.
+    Passed {
+        /// The connection that they came from.
+        socket: SocketId,
+        /// Its mark.
+        token: Token,
+        /// How many, at least one.
+        octets: usize,
+    },
     /// A connection was accepted; it is read once [`Backend::adopt`] was called.
     Accepted {
         /// The listener's mark.
@@ -119,6 +129,7 @@ impl RxItem {
         match self {
             Self::Datagram { .. } => None,
             Self::Bytes { socket, .. }
+            | Self::Passed { socket, .. }
             | Self::Accepted { socket, .. }
             | Self::Connected { socket, .. }
             | Self::Closed { socket, .. }
@@ -195,7 +206,15 @@ pub trait Backend {
     /// and its frames go back to the pool. Nothing is received from it any more.
     fn close(&mut self, socket: SocketId, pool: &mut Pool);
 
-    /// Stops reading a connection; at most one more frame of it is received after this.
+    /// Lets what comes on a connection go to another one within the kernel from now on, where the
+    /// backend can and there is much of it: then [`RxItem::Passed`] tells so. Other bytes of it
+    /// are received and are to be written there as before; the order is kept. The other way round
+    /// is told apart. Ends when one of them is shut down or closed.
+    fn pass(&mut self, from: SocketId, to: SocketId) {
+        let _ = (from, to);
+    }
+
+    /// Stops reading a connection; at most `limits::READ_FRAMES` more of it are received after this.
     fn pause(&mut self, socket: SocketId);
 
     /// Reads a paused connection again.

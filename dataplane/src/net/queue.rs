@@ -16,8 +16,8 @@ pub(super) struct WriteQueue {
     frames: VecDeque<Frame>,
     bytes: usize,
     was_high: bool,
-    /// The kernel reads the front frame: nothing may be appended to it.
-    front_in_flight: bool,
+    /// So many frames at the front are read by the kernel: nothing may be appended to them.
+    in_flight: usize,
 }
 
 impl WriteQueue {
@@ -27,7 +27,7 @@ impl WriteQueue {
             frames: VecDeque::new(),
             bytes: 0,
             was_high: false,
-            front_in_flight: false,
+            in_flight: 0,
         }
     }
 
@@ -66,7 +66,7 @@ impl WriteQueue {
 
     /// Copies a frame behind the last one's bytes, when all of it fits there.
     fn join_tail(&mut self, frame: Frame, pool: &mut Pool) -> Result<(), Frame> {
-        if self.front_in_flight && self.frames.len() == 1 {
+        if self.in_flight >= self.frames.len() {
             return Err(frame);
         }
         let Some(tail) = self.frames.back_mut() else {
@@ -80,30 +80,48 @@ impl WriteQueue {
         }
     }
 
+    /// Frames that wait.
+    pub(super) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
     /// The frame to be written next.
     pub(super) fn front(&self) -> Option<&Frame> {
         self.frames.front()
     }
 
-    /// The kernel was given the front frame to read from.
-    pub(super) fn lend_front(&mut self) {
-        self.front_in_flight = true;
+    /// The frames to be written next, at most [`WRITE_FRAMES`].
+    pub(super) fn fronts(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().take(WRITE_FRAMES)
     }
 
-    /// `count` octets of the front frame were written. Says whether the queue fell below the low
+    /// The kernel was given [`WriteQueue::fronts`] to read from.
+    pub(super) fn lend_fronts(&mut self) {
+        self.in_flight = self.frames.len().min(WRITE_FRAMES);
+    }
+
+    /// Whether the kernel reads frames of it.
+    pub(super) fn is_lent(&self) -> bool {
+        self.in_flight > 0
+    }
+
+    /// `count` octets from the front on were written. Says whether the queue fell below the low
     /// mark after it was above the high one.
-    pub(super) fn written(&mut self, count: usize, pool: &mut Pool) -> bool {
-        self.front_in_flight = false;
-        let Some(front) = self.frames.front_mut() else {
-            return false;
-        };
-        let count = count.min(front.len());
-        pool.advance(front, count);
-        self.bytes -= count;
-        if front.is_empty()
-            && let Some(done) = self.frames.pop_front()
+    pub(super) fn written(&mut self, mut count: usize, pool: &mut Pool) -> bool {
+        self.in_flight = 0;
+        while count > 0
+            && let Some(front) = self.frames.front_mut()
         {
-            pool.give(done);
+            let part = count.min(front.len());
+            pool.advance(front, part);
+            self.bytes -= part;
+            count -= part;
+            if !front.is_empty() {
+                break;
+            }
+            if let Some(done) = self.frames.pop_front() {
+                pool.give(done);
+            }
         }
         let drained = self.was_high && self.bytes < STREAM_QUEUE_LOW_BYTES;
         if drained {
@@ -119,7 +137,7 @@ impl WriteQueue {
         }
         self.bytes = 0;
         self.was_high = false;
-        self.front_in_flight = false;
+        self.in_flight = 0;
     }
 }
 
@@ -145,6 +163,9 @@ impl Outlet {
     }
 }
 
+/// Frames that one call writes: what fills the largest segment that the kernel makes.
+pub(super) const WRITE_FRAMES: usize = 64 * 1024 / STREAM_FRAME_BYTES;
+const _: () = assert!(WRITE_FRAMES > 1 && WRITE_FRAMES < STREAM_QUEUE_FRAMES / 2);
 const _: () = assert!(STREAM_QUEUE_FRAMES / 4 * STREAM_FRAME_BYTES > STREAM_QUEUE_HIGH_BYTES);
 
 /// A frame with the same bytes and room for more, where the pool has one.
@@ -202,12 +223,28 @@ mod tests {
         let mut queue = WriteQueue::new();
         let first = frame(&mut pool, Class::Stream, b"ab");
         queue.push(first, &mut pool).unwrap();
-        queue.lend_front();
+        queue.lend_fronts();
         let second = frame(&mut pool, Class::Stream, b"cd");
         queue.push(second, &mut pool).unwrap();
         assert_eq!(pool.bytes(queue.front().unwrap()), b"ab");
         assert!(!queue.written(2, &mut pool));
         assert_eq!(pool.bytes(queue.front().unwrap()), b"cd");
+    }
+
+    #[test]
+    fn what_was_written_may_end_within_any_frame() {
+        let mut pool = pool();
+        let mut queue = WriteQueue::new();
+        for _ in 0..3 {
+            let half = frame(&mut pool, Class::Stream, &[7; 10_000]);
+            queue.push(half, &mut pool).unwrap();
+        }
+        queue.written(12_000, &mut pool);
+        assert_eq!((queue.len(), queue.bytes()), (2, 18_000));
+        assert_eq!(queue.front().map(Frame::len), Some(8_000));
+        queue.written(18_000, &mut pool);
+        assert!(queue.is_empty());
+        assert_eq!(pool.free(Class::Stream), 80);
     }
 
     #[test]

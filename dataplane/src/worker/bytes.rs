@@ -26,6 +26,16 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    /// Bytes have gone to the other side within the kernel.
+    pub(super) fn bytes_passed(&mut self, slot: SlotRef, side: Side, octets: usize) {
+        let octets = octets as u64;
+        self.stats.stream_bytes_in += octets;
+        self.stats.stream_bytes_out += octets;
+        if let Some(leg) = self.bytes_leg(slot, side) {
+            leg.bytes += octets;
+        }
+    }
+
     pub(super) fn bytes_accepted(
         &mut self,
         slot: SlotRef,
@@ -195,6 +205,13 @@ impl<B: Backend> Worker<B> {
             self.tx.items.push(TxItem::Bytes { socket, frame });
         }
         self.set_reading(slot, side.other(), true);
+        let both = self.bytes_legs(slot, side);
+        if let Some((Some(one), Some(other))) = both.map(|(leg, other)| (leg.sink(), other.sink()))
+        {
+            let (one, other) = (SocketId(one.0), SocketId(other.0));
+            self.backend.pass(one, other);
+            self.backend.pass(other, one);
+        }
     }
 
     /// Reads a side's connection, or stops reading it.

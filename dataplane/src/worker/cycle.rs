@@ -221,6 +221,7 @@ impl<B: Backend> Worker<B> {
                 self.path(now).datagram(token, from, frame);
             }
             RxItem::Bytes { token, frame, .. } => self.take_bytes(now, token, frame),
+            RxItem::Passed { token, octets, .. } => self.take_passed(token, octets),
             RxItem::Accepted {
                 token,
                 socket,
@@ -244,6 +245,12 @@ impl<B: Backend> Worker<B> {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
             }
+        }
+    }
+
+    fn take_passed(&mut self, token: Token, octets: usize) {
+        if let Some(Owner::BytesConnection(slot, side)) = Mark(token.0).owner() {
+            self.bytes_passed(slot, side, octets);
         }
     }
 

@@ -12,6 +12,7 @@
 #![expect(clippy::print_stderr, reason = "a skipped scene says so")]
 #![expect(clippy::disallowed_types, reason = "the far ends write text")]
 
+mod hops;
 mod rig;
 mod tls;
 mod websocket;

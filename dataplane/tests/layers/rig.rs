@@ -8,7 +8,7 @@ use std::time::Duration;
 use dataplane::api::{
     Act, BackendKind, Config, Direction, Doorbell, Event, Fingerprint, LegLocal, LegSpec,
     MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport, Order, OriginPolicy, Outcome, PortChoice,
-    Remote, SessionId, Side, StreamId, StreamPlan, StreamSet, TlsIdentity,
+    RelayRole, Remote, SessionId, Side, StreamId, StreamPlan, StreamSet, TlsIdentity,
 };
 use dataplane::frame::PoolSize;
 use dataplane::stats::{DropReason, Stats};
@@ -204,6 +204,15 @@ pub struct Rig {
 impl Rig {
     /// `None` where the kernel has no such backend.
     pub fn start(backend: BackendKind, origins: OriginPolicy) -> Option<Self> {
+        Self::start_as(backend, origins, None)
+    }
+
+    /// The same, with the role of a relay for clients.
+    pub fn start_as(
+        backend: BackendKind,
+        origins: OriginPolicy,
+        role: Option<RelayRole>,
+    ) -> Option<Self> {
         let relay = Identity::new();
         let config = Config {
             workers: 1,
@@ -216,7 +225,7 @@ impl Rig {
             msrp_ports: [PortChoice::From(0); 4],
             msrp_tls: Some(relay.tls()),
             msrp_origins: origins,
-            msrp_relay: None,
+            msrp_relay: role,
             pool: PoolSize {
                 datagrams: 64,
                 streams: 256,

@@ -1,7 +1,8 @@
-//! Real parts: the relay's own process, Kamailio, SIPp, baresip and tshark, each with a guard that
+//! Real parts: the relay's own process, Kamailio, SIPp, baresip, Chromium and tshark, each with a guard that
 //! ends it.
 
 pub mod baresip;
+pub mod browser;
 pub mod http;
 pub mod judge;
 pub mod kamailio;

@@ -7,6 +7,7 @@ pub mod rtp;
 pub mod sdp;
 pub mod sip;
 pub mod tls;
+pub mod web;
 
 use std::hash::{BuildHasher as _, RandomState};
 

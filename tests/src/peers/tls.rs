@@ -157,7 +157,7 @@ fn secure(mut stream: TcpStream, mut connection: Connection) -> io::Result<Secur
 }
 
 /// Two ends of a connection within this process.
-fn pair() -> io::Result<(TcpStream, TcpStream)> {
+pub(super) fn pair() -> io::Result<(TcpStream, TcpStream)> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let one = TcpStream::connect(listener.local_addr()?)?;
     let (other, _) = listener.accept()?;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tests::live::judge::{self, Capture};
 use tests::live::relay::Relay;
-use tests::live::{eventually, needs, skip};
+use tests::live::{needs, skip};
 use tests::peers::msrp::Outgoing;
 use tests::peers::rtp::{self, gap_added};
 use tests::peers::sdp;

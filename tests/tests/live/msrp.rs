@@ -286,6 +286,97 @@ fn cema_that_only_the_caller_has_is_relayed_back_to_back() {
     }
 }
 
+/// A relay with listeners for WebSockets.
+fn web(change: &str) -> Scene {
+    Scene::direct(|settings| {
+        settings
+            .set("msrp", "ws_port_first", 0)
+            .set("msrp", "wss_port_first", 0)
+            .set("msrp", "toward", change);
+    })
+}
+
+/// The path of a script in a browser, which nobody can connect to (RFC 7977 §5).
+fn script(scheme: &str) -> String {
+    format!("{scheme}://df7jal23ls0d.invalid:2855/98cjs98cjs;ws")
+}
+
+#[test]
+fn a_script_in_a_browser_calls_a_client_over_tcp_or_tls() {
+    for is_secure in [false, true] {
+        let mut scene = web("\"same\"");
+        let b = Client::new(&scene, is_secure);
+        let identity = is_secure.then(Identity::new);
+        let own = script(if is_secure { "msrps" } else { "msrp" });
+        let offer = scene.offer().message(&own, &["setup:active"]).text();
+        let answer = b.says(&scene, &["setup:active"]);
+
+        let mut joined = scene.call(&offer, &answer);
+        let told = &joined.at_alice[0];
+        assert!(path(told).ends_with(";ws"), "{told:?}");
+        assert_is_relays(told, is_secure);
+        assert_is_relays(&joined.at_bob[0], is_secure);
+        let ends = (&*own, path(told));
+        let alice = Peer::connect_web(told.address(), ends, identity.as_ref()).unwrap();
+        alice.bind().unwrap();
+        let bob = b.join(&joined.at_bob[0]);
+
+        exchange(&alice, &bob);
+        hang_up(&mut scene, &mut joined, (&alice, &bob));
+    }
+}
+
+#[test]
+fn a_client_over_tcp_calls_a_script_in_a_browser() {
+    let mut scene = web("\"ws\"");
+    let a = Client::new(&scene, false);
+    let own = script("msrp");
+    let offer = a.says(&scene, &["setup:actpass", "msrp-cema"]);
+    let answer = scene.offer().message(&own, &["setup:active"]).text();
+
+    let mut joined = scene.call(&offer, &answer);
+    let told = &joined.at_bob[0];
+    assert_eq!(told.attribute("setup"), Some("passive"));
+    let ends = (&*own, path(told));
+    let bob = Peer::connect_web(told.address(), ends, None).unwrap();
+    bob.bind().unwrap();
+    let alice = a.join(&joined.at_alice[0]);
+
+    exchange(&alice, &bob);
+    hang_up(&mut scene, &mut joined, (&alice, &bob));
+}
+
+#[test]
+fn a_trunk_gets_chunks_as_it_needs_them_and_no_longer_messages_than_it_may() {
+    let mut scene = Scene::direct(|settings| {
+        settings
+            .set("trunk.old", "match", "[\"127.0.0.0/8\"]")
+            .set("trunk.old", "chunk_octets_max", 2048)
+            .set("trunk.old", "chunk_exact", true)
+            .set("trunk.old", "message_octets_max", 100_000);
+    });
+    let (a, b) = (Client::new(&scene, false), Client::new(&scene, false));
+    let offer = a.says(&scene, &["setup:actpass", "max-size:5000000"]);
+    let answer = b.says(&scene, &["setup:active", "max-size:50000"]);
+    let mut joined = scene.call(&offer, &answer);
+    assert_eq!(joined.at_alice[0].attribute("max-size"), Some("50000"));
+    assert_eq!(joined.at_bob[0].attribute("max-size"), Some("100000"));
+    let (bob, alice) = (b.join(&joined.at_bob[0]), a.join(&joined.at_alice[0]));
+
+    alice.send(&Outgoing::file(50_000, 3, 50_000)).unwrap();
+    let messages = bob.messages(1, LONG);
+    assert!(messages[0].is_identical(), "{messages:?}");
+    assert!(messages[0].chunks >= 50_000 / 2048, "{messages:?}");
+    assert!(alice.is_answered(LONG) && alice.refused().is_empty());
+    let _cut_off = bob.send(&Outgoing::file(200_000, 4, 20_000));
+    assert!(
+        bob.is_answered(LONG) && bob.refused().contains(&413),
+        "{:?}",
+        bob.refused()
+    );
+    hang_up(&mut scene, &mut joined, (&alice, &bob));
+}
+
 #[test]
 fn tls_between_two_cema_clients_is_theirs_alone() {
     let mut scene = Scene::direct(|_| {});

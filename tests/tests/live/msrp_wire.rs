@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 
 use tests::live::judge::{self, Capture, MSRP};
+use tests::live::relay::Settings;
 use tests::live::scene::{Chat, LONG, Scene};
 use tests::live::{needs, skip};
 use tests::peers::msrp::{Outgoing, Peer};
+use tests::peers::sdp;
 use tests::torture::frames::{Frame, Reader};
 
 /// A frame as tshark reads it.
@@ -114,42 +116,33 @@ fn given_up(alice: &Peer, (to, from): (&str, &str)) {
     alice.throw(frame.as_bytes()).unwrap();
 }
 
-#[test]
-fn the_judge_reads_every_msrp_frame_short_chunked_interrupted_and_given_up() {
+/// What tshark read of a call: frames to Alice, frames to Bob.
+type Read = [Vec<(Frame, Seen)>; 2];
+
+/// Captures a call in which `talk` is what is said; `None`: it can't be captured here.
+fn judged(
+    change: impl FnOnce(&mut Settings),
+    talk: impl FnOnce(&Chat, (&str, &str)),
+) -> Option<Read> {
     if !needs("live::msrp_wire", &["dumpcap", "tshark", "text2pcap"]) {
-        return;
+        return None;
     }
-    let mut scene = Scene::direct(|_| {});
+    let mut scene = Scene::direct(change);
     let Some(capture) = Capture::start("tcp") else {
-        return skip("live::msrp_wire", "this user may not capture on lo");
+        skip("live::msrp_wire", "this user may not capture on lo");
+        return None;
     };
     let (mut joined, chat) = Chat::call(&mut scene, None, None);
-    let at_alice = joined.at_alice[0].attribute("path").unwrap().to_owned();
-    let at_bob = joined.at_bob[0].attribute("path").unwrap().to_owned();
+    let (at_alice, at_bob) = (told(&joined.at_alice[0]), told(&joined.at_bob[0]));
     let (a, b) = (chat.alice.path().to_owned(), chat.bob.path().to_owned());
-    chat.alice.send(&Outgoing::text("short")).unwrap();
-    chat.bob.send(&Outgoing::text("short too")).unwrap();
-    for (seed, chunk) in [(1, 2048), (2, 10 * 1024), (3, u64::MAX)] {
-        let file = Outgoing::file(50_000, seed, chunk).with_success_report();
-        chat.alice.send(&file).unwrap();
-    }
-    assert_eq!(chat.alice.reports(3, LONG).len(), 3);
-    interrupted(&chat, (&at_alice, &a));
-    given_up(&chat.alice, (&at_alice, &a));
-    let messages = chat.bob.messages(6, LONG);
-    assert_eq!(messages.len(), 6);
-    let cut = messages.iter().find(|message| message.id == "interrupted");
-    let cut = cut.expect("it arrives");
-    assert!(cut.finished && cut.coverage.is_whole(6000));
-    assert_eq!(cut.chunks, 2);
+    talk(&chat, (&at_alice, &a));
     assert_eq!(chat.bob.problems(), Vec::<String>::new());
     scene.alice_hangs_up(&mut joined);
     assert!(chat.alice.is_closed(LONG) && chat.bob.is_closed(LONG));
-
     let wire = capture.stop();
-    let (mut to_alice, mut to_bob) = (Vec::new(), Vec::new());
-    let port = judge_port(&at_alice);
-    assert_eq!(port, judge_port(&at_bob));
+    let mut read_of = [Vec::new(), Vec::new()];
+    let port = port(&at_alice);
+    assert_eq!(port, self::port(&at_bob));
     for [from_relay, to_relay] in wire.conversations(port) {
         let (out, came) = (read(&from_relay), read(&to_relay));
         let is_alices = out.iter().any(|(_, seen)| seen.to == a);
@@ -160,21 +153,56 @@ fn the_judge_reads_every_msrp_frame_short_chunked_interrupted_and_given_up() {
         };
         agree(&out, (far, own));
         agree(&came, (own, far));
-        if is_alices {
-            to_alice = out
-        } else {
-            to_bob = out
-        };
+        read_of[usize::from(!is_alices)] = out;
     }
-    let count = |frames: &[(Frame, Seen)], what: &str| {
-        let is_it = |seen: &Seen| seen.method == what || seen.code == what;
-        frames.iter().filter(|(_, seen)| is_it(seen)).count()
+    Some(read_of)
+}
+
+fn told(media: &sdp::Media) -> String {
+    let path = media.attribute("path");
+    path.expect("a message stream has a path").to_owned()
+}
+
+fn port(path: &str) -> u16 {
+    sdp::path_address(path).map_or(0, |address| address.port())
+}
+
+/// How many requests of a method, or responses of a code, there are.
+fn count(frames: &[(Frame, Seen)], what: &str) -> usize {
+    let is_it = |seen: &Seen| seen.method == what || seen.code == what;
+    frames.iter().filter(|(_, seen)| is_it(seen)).count()
+}
+
+/// Byte-Range and flag of each chunk of a message.
+fn ranges<'a>(frames: &'a [(Frame, Seen)], id: &str) -> Vec<(&'a str, &'a str)> {
+    let of = frames.iter().filter(|(_, seen)| seen.message_id == id);
+    of.map(|(_, seen)| (&*seen.range, &*seen.flag)).collect()
+}
+
+#[test]
+fn the_judge_reads_every_msrp_frame_short_chunked_interrupted_and_given_up() {
+    let talk = |chat: &Chat, (at_alice, a): (&str, &str)| {
+        chat.alice.send(&Outgoing::text("short")).unwrap();
+        chat.bob.send(&Outgoing::text("short too")).unwrap();
+        for (seed, chunk) in [(1, 2048), (2, 10 * 1024), (3, u64::MAX)] {
+            let file = Outgoing::file(50_000, seed, chunk).with_success_report();
+            chat.alice.send(&file).unwrap();
+        }
+        assert_eq!(chat.alice.reports(3, LONG).len(), 3);
+        interrupted(chat, (at_alice, a));
+        given_up(&chat.alice, (at_alice, a));
+        let messages = chat.bob.messages(6, LONG);
+        assert_eq!(messages.len(), 6);
+        let cut = messages.iter().find(|message| message.id == "interrupted");
+        let cut = cut.expect("it arrives");
+        assert!(cut.finished && cut.coverage.is_whole(6000));
+        assert_eq!(cut.chunks, 2);
+    };
+    let Some([to_alice, to_bob]) = judged(|_| {}, talk) else {
+        return;
     };
     // 50,000 octets by 2048 are 25 chunks, by 10 KiB 5; then one, a text, two pieces, one given up.
-    assert_eq!(
-        (count(&to_bob, "SEND"), count(&to_bob, "REPORT")),
-        (25 + 5 + 1 + 1 + 2 + 1, 0)
-    );
+    assert_eq!(count(&to_bob, "SEND"), 25 + 5 + 1 + 1 + 2 + 1);
     assert_eq!(
         (count(&to_alice, "SEND"), count(&to_alice, "REPORT")),
         (1, 3)
@@ -186,17 +214,47 @@ fn the_judge_reads_every_msrp_frame_short_chunked_interrupted_and_given_up() {
         let is_new = !seen.code.is_empty() || ids.insert(&seen.ids[0]);
         assert!(is_new, "{} is used twice", seen.ids[0]);
     }
-    let ranges = |id: &str| {
-        let of = to_bob.iter().filter(|(_, seen)| seen.message_id == id);
-        of.map(|(_, seen)| (&*seen.range, &*seen.flag))
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(ranges("given-up"), [("1-*/100", "#")]);
-    let cut = ranges("interrupted");
-    assert_eq!((cut.len(), cut[0], cut[1].1), (2, ("1-*/6000", "+"), "$"));
-    assert_eq!(cut[1].0, "3001-*/6000");
+    assert_eq!(ranges(&to_bob, "given-up"), [("1-*/100", "#")]);
+    let cut = ranges(&to_bob, "interrupted");
+    assert_eq!(cut, [("1-*/6000", "+"), ("3001-*/6000", "$")]);
 }
 
-fn judge_port(path: &str) -> u16 {
-    tests::peers::sdp::path_address(path).unwrap().port()
+#[test]
+fn the_judge_reads_every_msrp_frame_that_the_relay_has_cut() {
+    const OCTETS: u64 = 50_000;
+    const CHUNK: u64 = 4096;
+    let cut = |settings: &mut Settings| {
+        settings
+            .set("msrp", "chunk_octets_max", CHUNK)
+            .set("msrp", "chunk_exact", true);
+    };
+    let mut id = String::new();
+    let talk = |chat: &Chat, _: (&str, &str)| {
+        let file = Outgoing::file(OCTETS, 1, u64::MAX).with_success_report();
+        id = chat.alice.send(&file).unwrap();
+        assert_eq!(chat.alice.reports(1, LONG).len(), 1);
+        assert!(chat.alice.is_answered(LONG));
+        chat.assert_clean();
+    };
+    let Some([to_alice, to_bob]) = judged(cut, talk) else {
+        return;
+    };
+    let found: Vec<(String, String)> = ranges(&to_bob, &id)
+        .into_iter()
+        .map(|(range, flag)| (range.to_owned(), flag.to_owned()))
+        .collect();
+    let due: Vec<(String, String)> = (0..OCTETS.div_ceil(CHUNK))
+        .map(|number| {
+            let end = ((number + 1) * CHUNK).min(OCTETS);
+            let flag = if end == OCTETS { "$" } else { "+" };
+            let range = format!("{}-{end}/{OCTETS}", number * CHUNK + 1);
+            (range, flag.to_owned())
+        })
+        .collect();
+    assert_eq!(found, due);
+    // The one chunk that came and the bind are answered once each.
+    assert_eq!(
+        (count(&to_alice, "200"), count(&to_alice, "REPORT")),
+        (2, 1)
+    );
 }

@@ -104,11 +104,7 @@ fn an_answer_that_only_came_early_is_offered_anew_as_well() {
 
 #[test]
 fn a_far_side_that_refuses_the_new_offer_ends_the_session() {
-    for (code, reason) in [
-        (488, "Not Acceptable Here"),
-        (491, "Request Pending"),
-        (503, "No"),
-    ] {
+    for (code, reason) in [(488, "Not Acceptable Here"), (503, "No")] {
         let mut bench = Bench::new(|_| {});
         let (_, again) = begin(&mut bench);
 
@@ -124,6 +120,78 @@ fn a_far_side_that_refuses_the_new_offer_ends_the_session() {
         bench.give(a(), &ack_of_failure());
         bench.assert_nothing_left();
     }
+}
+
+#[test]
+fn an_offer_that_met_another_one_is_made_once_more_after_a_while() {
+    let mut bench = Bench::new(|_| {});
+    let (_, again) = begin(&mut bench);
+    let pending = |request: &str| answer(request, 491, "Request Pending", "");
+
+    let sent = bench.give(b(), &pending(&again));
+    assert!(sent_to(&sent, a(), "SIP/2.0").is_empty(), "{sent:#?}");
+    assert!(sent_to(&bench.wait(Duration::from_millis(2000)), b(), "INVITE").is_empty());
+    let sent = bench.wait(Duration::from_millis(2000));
+    let second = sent_to(&sent, b(), "INVITE")[0].to_owned();
+    assert_ne!(header(&second, "CSeq"), header(&again, "CSeq"));
+    let sent = bench.give(b(), &answer(&second, 200, "OK", &answered('b', false)));
+    let to_a = only(&sent, a());
+    assert!(to_a.starts_with("SIP/2.0 200"), "{to_a}");
+    bench.give(a(), &in_dialog_of_a("ACK", 1, &to_a, "", ""));
+    end(&mut bench, &to_a, 2);
+
+    // Not for ever.
+    let mut bench = Bench::new(|_| {});
+    let (_, again) = begin(&mut bench);
+    bench.give(b(), &pending(&again));
+    let sent = bench.wait(Duration::from_millis(4000));
+    let second = sent_to(&sent, b(), "INVITE")[0].to_owned();
+    let sent = bench.give(b(), &pending(&second));
+    let bye = sent_to(&sent, b(), "BYE")[0].to_owned();
+    assert_eq!(sent_to(&sent, a(), "SIP/2.0 488").len(), 1, "{sent:#?}");
+    bench.give(b(), &answer(&bye, 200, "OK", ""));
+    bench.give(a(), &ack_of_failure());
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn each_side_is_treated_as_its_trunk_says() {
+    let mut bench = Bench::new(|settings| {
+        let toward = |transport| media::Trunk {
+            toward: media::Toward::Only(transport),
+            ..media::Trunk::default()
+        };
+        let who = |text: &str| vec![crate::config::Who::try_from(text.to_owned()).unwrap()];
+        let mut all = media::Settings::clone(&settings.media);
+        all.msrp = media::Msrp {
+            carried: [true; 4],
+            fingerprint: Some([7; 32]),
+            trunks: vec![
+                (who("x"), toward(dataplane::api::MsrpTransport::Ws)),
+                (who("127.0.0.1"), toward(dataplane::api::MsrpTransport::Tls)),
+            ],
+            ..media::Msrp::default()
+        };
+        settings.media = all.into();
+    });
+    // B is known by its address, as its URI has no name; A by its name.
+    let sent = bench.give(a(), &invite("1", &message('a', false)));
+    let to_b = only(&sent, b());
+    assert!(to_b.contains("TCP/TLS/MSRP"), "{to_b}");
+    let tls = answered('b', false)
+        .replace("TCP/MSRP", "TCP/TLS/MSRP")
+        .replace("msrp://", "msrps://");
+    let sent = bench.give(b(), &answer(&to_b, 200, "OK", &tls));
+    let to_a = only(&sent, a());
+    bench.give(a(), &in_dialog_of_a("ACK", 1, &to_a, "", ""));
+    let audio = ANSWER.to_owned();
+    let offer = audio + &tls[tls.find("m=message").unwrap()..];
+    let sent = bench.give(b(), &in_dialog_of_b("INVITE", 1, &to_b, CONTACT_B, &offer));
+    let to_a = sent_to(&sent, a(), "INVITE")[0].to_owned();
+    assert!(
+        to_a.contains(";ws\r\n") && to_a.contains("a=setup:passive"),
+        "{to_a}"
+    );
 }
 
 #[test]

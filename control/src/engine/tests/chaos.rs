@@ -13,22 +13,27 @@ struct Chaos {
     requests: [Vec<String>; 2],
     dialogs: [Vec<String>; 2],
     said: Vec<(SocketAddr, String)>,
+    /// Its calls are chats of clients of which some know CEMA.
+    chats: bool,
 }
 
 #[test]
 fn whatever_clients_and_workers_do_nothing_is_left() {
-    for seed in 0..1000 {
+    let mut again = 0;
+    for seed in 0..3000 {
         let mut chaos = Chaos::new(seed);
         for _ in 0..80 {
             chaos.step();
         }
-        chaos.end(seed);
+        again += chaos.end(seed);
     }
+    assert!(again > 50, "only {again} offers were made anew");
 }
 
 impl Chaos {
     fn new(seed: u64) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
+        let chats = random.random();
         let bench = Bench::new(|settings| {
             settings.late_offer = if random.random() {
                 LateOffer::Relay
@@ -52,6 +57,7 @@ impl Chaos {
             requests: Default::default(),
             dialogs: Default::default(),
             said: Vec::new(),
+            chats,
         }
     }
 
@@ -61,6 +67,18 @@ impl Chaos {
 
     fn sdp(&mut self, sdp: &str) -> String {
         let port = self.random.random_range(2000..3000) * 2;
+        if self.chats {
+            let head = &sdp[..sdp.find("m=").unwrap_or(sdp.len())];
+            let chat = format!(
+                "{head}m=message {port} TCP/MSRP *\r\na=path:msrp://127.0.0.1:{port}/chat;tcp\r\n\
+                 a=setup:active\r\n"
+            );
+            return match self.random.random_range(0..7) {
+                0 => String::new(),
+                1..3 => chat,
+                _ => format!("{chat}a=msrp-cema\r\n"),
+            };
+        }
         match self.random.random_range(0..6) {
             0 => String::new(),
             1 => format!("{sdp}m=video {port} RTP/AVP 31\r\n"),
@@ -221,7 +239,8 @@ impl Chaos {
         self.say(if side == 0 { a() } else { b() }, text);
     }
 
-    fn end(mut self, seed: u64) {
+    /// Ends everything; how many offers were made anew.
+    fn end(mut self, seed: u64) -> u64 {
         self.bench.refuse = false;
         self.bench.do_orders();
         self.bench.engine.end_all(self.bench.now);
@@ -245,6 +264,7 @@ impl Chaos {
                 .all(|load| load.sessions == 0),
             "seed {seed}"
         );
+        self.bench.engine.counters().offers_again
     }
 }
 

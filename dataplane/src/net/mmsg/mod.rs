@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! wait ─▶ epoll_wait ─▶ events ─▶ receive: recvmmsg into the window's frames, accept, read
-//!                                 send:    runs of one socket by sendmmsg, connections at once,
-//!                                          what the kernel does not take waits in a queue
+//!                                 send:    runs of one socket by sendmmsg, connections when the
+//!                                          batch ends; what the kernel does not take waits in a
+//!                                          queue
 //! ```
 //!
 //! Readiness is level-triggered: what one cycle leaves is found again in the next, and the kernel
@@ -11,6 +12,7 @@
 
 mod batch;
 mod epoll;
+mod pass;
 mod stream;
 
 use std::collections::VecDeque;
@@ -20,8 +22,9 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use crate::frame::{Frame, Pool};
-use crate::limits::{RX_BATCH, SOCKETS_PER_WORKER};
+use crate::limits::{RX_BATCH, SOCKETS_PER_WORKER, TX_BATCH};
 
+use super::pipe::Pipes;
 use super::slots::Slots;
 use super::sys;
 use super::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch, TxItem};
@@ -42,6 +45,9 @@ pub struct Mmsg {
     parked: Vec<SocketId>,
     /// The last receive left something for want of a frame.
     starved: bool,
+    /// Connections to be written to when the batch ends.
+    touched: Vec<SocketId>,
+    pipes: Pipes,
 }
 
 struct Slot {
@@ -74,6 +80,8 @@ impl Mmsg {
             news: VecDeque::with_capacity(RX_BATCH),
             parked: Vec::new(),
             starved: false,
+            touched: Vec::with_capacity(TX_BATCH),
+            pipes: Pipes::new(),
         })
     }
 
@@ -251,42 +259,87 @@ impl Mmsg {
         };
         let (socket, token) = (id, *token);
         if ready.write || ready.broken {
-            match stream.progress(pool) {
+            match stream.progress(pool, &mut self.pipes) {
                 stream::Progress::Nothing => {}
                 stream::Progress::Connected => rx.items.push(RxItem::Connected { socket, token }),
                 stream::Progress::Drained => rx.items.push(RxItem::Drained { socket, token }),
                 stream::Progress::Failed => return self.fail(id),
             }
+            self.release_feeder(id);
         }
         if ready.read || ready.broken {
-            match stream.read(ready.broken, pool) {
-                stream::Read::Nothing => {}
+            if self.pass_on(id, rx) {
+                return;
+            }
+            let Some(stream) = stream_of(&mut self.slots, id) else {
+                return;
+            };
+            let bring = |frame| {
+                rx.items.push(RxItem::Bytes {
+                    socket,
+                    token,
+                    frame,
+                });
+            };
+            match stream.read(ready.broken, pool, bring) {
+                stream::Read::Nothing | stream::Read::Bytes => {}
                 stream::Read::Starved => {
                     self.starved = true;
                     rx.starved += 1;
                 }
-                stream::Read::Bytes(frame) => rx.items.push(RxItem::Bytes {
-                    socket,
-                    token,
-                    frame,
-                }),
                 stream::Read::Ended => return self.fail(id),
             }
         }
         self.watch(id);
     }
 
+    /// Queues a frame; the connection is written to when the batch ends, or when as much waits as
+    /// one call writes.
     fn send_bytes(&mut self, id: SocketId, frame: Frame, pool: &mut Pool) {
-        match stream_of(&mut self.slots, id) {
-            None => pool.give(frame),
-            Some(stream) => {
-                if stream.write(frame, pool) {
-                    self.watch(id);
-                } else {
-                    self.fail(id);
-                }
+        let Some(stream) = stream_of(&mut self.slots, id) else {
+            return pool.give(frame);
+        };
+        if !stream.push(frame, pool) {
+            return self.fail(id);
+        }
+        if stream.fills_a_write() {
+            self.write_now(id, pool);
+        } else if !stream.is_touched {
+            stream.is_touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    fn write_touched(&mut self, pool: &mut Pool) {
+        while let Some(id) = self.touched.pop() {
+            if let Some(stream) = stream_of(&mut self.slots, id) {
+                stream.is_touched = false;
+                self.write_now(id, pool);
             }
         }
+    }
+
+    fn write_now(&mut self, id: SocketId, pool: &mut Pool) {
+        let Some(Slot {
+            token,
+            socket: Socket::Stream(stream),
+        }) = self.slots.get_mut(id)
+        else {
+            return;
+        };
+        if !stream.can_write() {
+            return self.watch(id);
+        }
+        let (socket, token) = (id, *token);
+        match stream.progress(pool, &mut self.pipes) {
+            stream::Progress::Failed => self.fail(id),
+            stream::Progress::Drained => {
+                self.news.push_back(RxItem::Drained { socket, token });
+                self.watch(id);
+            }
+            stream::Progress::Nothing | stream::Progress::Connected => self.watch(id),
+        }
+        self.release_feeder(id);
     }
 }
 
@@ -352,11 +405,16 @@ impl Backend for Mmsg {
             return;
         };
         if let Socket::Stream(mut stream) = slot.socket {
-            stream.discard(pool);
+            stream.discard(pool, &mut self.pipes);
+            self.release(stream.passage.from);
         }
         self.news.retain(|item| item.socket() != Some(socket));
         self.parked.retain(|id| *id != socket);
         self.unpark();
+    }
+
+    fn pass(&mut self, from: SocketId, to: SocketId) {
+        self.let_pass(from, to);
     }
 
     fn pause(&mut self, socket: SocketId) {
@@ -436,6 +494,7 @@ impl Backend for Mmsg {
             }
         }
         tx.failed += self.outbox.flush(pool);
+        self.write_touched(pool);
         count
     }
 

@@ -1,12 +1,13 @@
 //! One TCP connection of the mmsg backend.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, IoSlice, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::frame::{Class, Frame, Pool};
+use crate::frame::{Frame, Pool};
 
-use super::super::queue::{Outlet, WriteQueue};
+use super::super::pipe::{self, Passage, Pipe, Pipes, Takes};
+use super::super::queue::{Outlet, WRITE_FRAMES, WriteQueue};
 use super::epoll::Interest;
 
 /// How far a connection is.
@@ -35,7 +36,7 @@ pub(super) enum Read {
     Nothing,
     /// No frame was free.
     Starved,
-    Bytes(Frame),
+    Bytes,
     Ended,
 }
 
@@ -47,6 +48,9 @@ pub(super) struct Stream {
     watched: Interest,
     outlet: Outlet,
     queue: WriteQueue,
+    /// It is in the list of those to be written to when the batch ends.
+    pub(super) is_touched: bool,
+    pub(super) passage: Passage,
 }
 
 impl Stream {
@@ -58,6 +62,8 @@ impl Stream {
             watched: Interest::NONE,
             outlet: Outlet::Open,
             queue: WriteQueue::new(),
+            is_touched: false,
+            passage: Passage::default(),
         }
     }
 
@@ -66,7 +72,28 @@ impl Stream {
     }
 
     pub(super) fn queued(&self) -> usize {
-        self.queue.bytes()
+        self.queue.bytes() + self.passage.waiting()
+    }
+
+    /// Nothing waits to be written.
+    pub(super) fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.passage.pipe.is_none()
+    }
+
+    /// Whether bytes from another connection may go straight to it.
+    pub(super) fn takes_passing(&self) -> Takes {
+        if self.state != State::Open || self.outlet != Outlet::Open {
+            Takes::Never
+        } else if self.is_written() {
+            Takes::Now
+        } else {
+            Takes::Later
+        }
+    }
+
+    /// Whether it is to be read.
+    pub(super) fn is_read(&self) -> bool {
+        self.state == State::Open && !self.paused && !self.passage.is_held
     }
 
     pub(super) fn adopt(&mut self) {
@@ -84,11 +111,11 @@ impl Stream {
             },
             State::Accepted => Interest {
                 read: false,
-                write: !self.queue.is_empty(),
+                write: !self.is_written(),
             },
             State::Open => Interest {
-                read: !self.paused,
-                write: !self.queue.is_empty(),
+                read: !self.paused && !self.passage.is_held,
+                write: !self.is_written(),
             },
             State::Ended => return None,
         };
@@ -100,19 +127,19 @@ impl Stream {
     }
 
     /// Goes on with what waited for the socket to be writable.
-    pub(super) fn progress(&mut self, pool: &mut Pool) -> Progress {
+    pub(super) fn progress(&mut self, pool: &mut Pool, pipes: &mut Pipes) -> Progress {
         match self.state {
             State::Connecting => match self.socket.take_error() {
                 Ok(None) => {
                     self.state = State::Open;
-                    match self.flush(pool) {
+                    match self.flush(pool, pipes) {
                         Ok(_) => Progress::Connected,
                         Err(_) => Progress::Failed,
                     }
                 }
                 _ => Progress::Failed,
             },
-            State::Accepted | State::Open => match self.flush(pool) {
+            State::Accepted | State::Open => match self.flush(pool, pipes) {
                 Ok(true) => Progress::Drained,
                 Ok(false) => Progress::Nothing,
                 Err(_) => Progress::Failed,
@@ -122,10 +149,19 @@ impl Stream {
     }
 
     /// Writes what waits until the kernel takes no more; says whether the queue drained.
-    fn flush(&mut self, pool: &mut Pool) -> io::Result<bool> {
+    fn flush(&mut self, pool: &mut Pool, pipes: &mut Pipes) -> io::Result<bool> {
+        if let Some(mut pipe) = self.passage.pipe.take() {
+            let result = pipe.empty(self.fd());
+            self.keep(pipe, pipes);
+            result?;
+        }
         let mut drained = false;
-        while let Some(frame) = self.queue.front() {
-            match self.socket.write(pool.bytes(frame)) {
+        while self.passage.pipe.is_none() && !self.queue.is_empty() {
+            let mut slices = [IoSlice::new(&[]); WRITE_FRAMES];
+            for (slice, frame) in slices.iter_mut().zip(self.queue.fronts()) {
+                *slice = IoSlice::new(pool.bytes(frame));
+            }
+            match self.socket.write_vectored(&slices) {
                 Ok(count) => drained |= self.queue.written(count, pool),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -136,10 +172,20 @@ impl Stream {
         Ok(drained)
     }
 
+    /// Keeps a pipe that holds what is to be written here, or gives it back.
+    pub(super) fn keep(&mut self, pipe: Pipe, pipes: &mut Pipes) {
+        if pipe.held() > 0 {
+            self.passage.pipe = Some(pipe);
+        } else {
+            pipes.give(pipe);
+        }
+    }
+
     /// Ends the writing half once nothing waits, and reads on. False when the connection has ended.
     pub(super) fn shutdown(&mut self) -> bool {
         self.adopt();
         self.paused = false;
+        self.passage.end();
         if self.outlet == Outlet::Open {
             self.outlet = Outlet::Ending;
         }
@@ -150,60 +196,41 @@ impl Stream {
     }
 
     fn end_outlet(&mut self) {
-        if self.outlet.ends_now(self.queue.is_empty()) {
+        if self.outlet.ends_now(self.is_written()) {
             // A connection that broke can't be ended; reading it says so.
             let _ = self.socket.shutdown(Shutdown::Write);
         }
     }
 
-    /// Reads one frame. A broken connection ends here even when it is paused, as it would be found
-    /// broken in every cycle.
-    pub(super) fn read(&mut self, broken: bool, pool: &mut Pool) -> Read {
-        if self.state != State::Open || self.paused {
+    /// Reads a frame, or several while it is busy; `bring` is handed each. A broken connection ends
+    /// here even when it is paused, as it would be found broken in every cycle.
+    pub(super) fn read(&mut self, broken: bool, pool: &mut Pool, bring: impl FnMut(Frame)) -> Read {
+        if !self.is_read() {
             return if broken { Read::Ended } else { Read::Nothing };
         }
-        let Some(mut frame) = pool.take(Class::Stream) else {
-            return Read::Starved;
+        let result = match self.passage.is_busy {
+            true => pipe::read_frames(&mut self.socket, pool, bring),
+            false => pipe::read_frame(&mut self.socket, pool, bring),
         };
-        match self.socket.read(pool.buffer_mut(&frame)) {
-            Ok(0) => {
-                pool.give(frame);
-                Read::Ended
-            }
+        match result {
+            Ok(0) => Read::Ended,
             Ok(count) => {
-                pool.set_range(&mut frame, 0, count);
-                Read::Bytes(frame)
+                self.passage.note(count);
+                Read::Bytes
             }
-            Err(error) => {
-                pool.give(frame);
-                match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Read::Nothing,
-                    _ => Read::Ended,
-                }
-            }
+            Err(error) => match error.kind() {
+                io::ErrorKind::OutOfMemory => Read::Starved,
+                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Read::Nothing,
+                _ => Read::Ended,
+            },
         }
     }
 
-    /// Writes a frame now or queues what the kernel does not take. False when that breaks the
-    /// connection, or its queue is full.
-    pub(super) fn write(&mut self, mut frame: Frame, pool: &mut Pool) -> bool {
+    /// Queues a frame to be written. False when the queue is full, which ends the connection.
+    pub(super) fn push(&mut self, frame: Frame, pool: &mut Pool) -> bool {
         if self.state == State::Ended || self.outlet != Outlet::Open {
             pool.give(frame);
             return true;
-        }
-        if self.queue.is_empty() && self.state != State::Connecting {
-            match self.socket.write(pool.bytes(&frame)) {
-                Ok(count) => pool.advance(&mut frame, count),
-                Err(error)
-                    if matches!(
-                        error.kind(),
-                        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-                    ) => {}
-                Err(_) => {
-                    pool.give(frame);
-                    return false;
-                }
-            }
         }
         match self.queue.push(frame, pool) {
             Ok(()) => true,
@@ -214,6 +241,16 @@ impl Stream {
         }
     }
 
+    /// Whether a call would write as much as one can.
+    pub(super) fn fills_a_write(&self) -> bool {
+        self.queue.len() >= WRITE_FRAMES
+    }
+
+    /// Whether it is to be written to now: not while the kernel takes no more.
+    pub(super) fn can_write(&self) -> bool {
+        !self.watched.write && matches!(self.state, State::Accepted | State::Open)
+    }
+
     /// Ends the connection; false when it had ended already.
     pub(super) fn end(&mut self) -> bool {
         let first = self.state != State::Ended;
@@ -221,8 +258,11 @@ impl Stream {
         first
     }
 
-    /// Gives back the frames that wait.
-    pub(super) fn discard(&mut self, pool: &mut Pool) {
+    /// Gives back the frames that wait, and the pipe.
+    pub(super) fn discard(&mut self, pool: &mut Pool, pipes: &mut Pipes) {
         self.queue.clear(pool);
+        if let Some(pipe) = self.passage.pipe.take() {
+            pipes.give(pipe);
+        }
     }
 }

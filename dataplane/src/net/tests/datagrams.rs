@@ -95,8 +95,7 @@ fn next_datagram(rig: &mut Rig) -> Vec<u8> {
         Some(RxItem::Datagram { frame, .. }) => Some(frame),
         other => panic_on(other),
     });
-    let bytes = rig.bytes_of(frame).to_vec();
-    bytes
+    rig.bytes_of(frame)
 }
 
 pub(super) fn a_tied_socket_hears_and_reaches_its_far_end_alone_until_it_is_untied(make: Make) {

@@ -1,6 +1,7 @@
 //! One suite of scenes, each played over every backend that has real sockets.
 
 mod datagrams;
+mod passing;
 mod streams;
 
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -58,6 +59,10 @@ scenes![
     streams::a_connection_that_ended_is_told_of_again_when_it_is_half_closed,
     streams::closing_gives_back_the_frames_that_wait,
     streams::a_connection_can_be_closed_while_it_is_made_or_before_it_is_adopted,
+    passing::bytes_that_pass_arrive_whole_and_are_counted,
+    passing::a_source_that_ends_leaves_what_waits_to_its_sink,
+    passing::a_source_is_read_again_when_its_sink_is_closed,
+    passing::a_paused_source_passes_nothing_on,
 ];
 
 type Make = fn(&EventFd, &mut Pool) -> Box<dyn Backend>;
@@ -200,6 +205,7 @@ impl Rig {
                     self.pool.give(frame);
                     "bytes"
                 }
+                RxItem::Passed { .. } => "passed",
                 RxItem::Accepted { .. } => "accepted",
                 RxItem::Connected { .. } => "connected",
                 RxItem::Closed { .. } => "closed",

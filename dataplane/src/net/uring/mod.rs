@@ -1,16 +1,17 @@
 //! The uring backend: io_uring with multishot receive into provided buffers and registered files.
 //!
 //! ```text
-//! receive: refill buffers ─▶ arm sockets ─▶ enter ─▶ reap ─▶ serve ─▶ items
+//! receive: refill buffers ─▶ arm sockets ─▶ enter ─▶ reap ─▶ serve ─▶ read the busy ─▶ items
 //! send:    datagrams: one operation each, one call for all, done when it returns
-//!          connections: one write in flight each, the rest waits in a queue
+//!          connections: one write of several frames in flight each, the rest waits in a queue
 //! wait:    arm ─▶ enter, until a completion (the bell's is one) or the time is up
 //! ```
 //!
 //! A socket that needs to be armed is put in a list and armed in the next cycle, so a connection
-//! gives one frame a cycle and a pause between two cycles is exact.
+//! gives one frame a cycle, or a few when it is busy, and a pause between two cycles is exact.
 
 mod buffers;
+mod pass;
 mod ring;
 mod serve;
 mod stream;
@@ -26,6 +27,7 @@ use socket2::Socket;
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{DATAGRAM_HEADROOM_BYTES, RX_BATCH, TX_BATCH};
 
+use super::pipe::Pipes;
 use super::queue::Outlet;
 use super::slots::Slots;
 use super::sys::{self, RawAddress};
@@ -50,6 +52,11 @@ pub struct Uring {
     /// Listeners that found no descriptor for a connection; asked again when one may be free.
     parked: Vec<SocketId>,
     outbox: Outbox,
+    /// Connections to be written to when the batch ends.
+    touched: Vec<SocketId>,
+    /// Connections that are read without the ring, as long as much comes.
+    busy: VecDeque<Owner>,
+    pipes: Pipes,
     bell: RawFd,
     bell_watched: bool,
 }
@@ -113,6 +120,9 @@ impl Uring {
                 addresses: Box::new([RawAddress::EMPTY; TX_BATCH]),
                 failed: 0,
             },
+            touched: Vec::with_capacity(TX_BATCH),
+            busy: VecDeque::with_capacity(RX_BATCH),
+            pipes: Pipes::new(),
             bell,
             bell_watched: false,
         })
@@ -170,7 +180,8 @@ impl Uring {
         }
     }
 
-    /// Has a socket armed in the next cycle, unless it is armed or is not to be read.
+    /// Has a socket armed in the next cycle, unless it is armed or is not to be read. A busy
+    /// connection is read in the next cycle instead.
     fn arm_later(&mut self, id: SocketId) {
         let owner = self.owner(id);
         if let Some(slot) = self.slots.get_mut(id)
@@ -178,7 +189,12 @@ impl Uring {
             && !slot.to_arm
         {
             slot.to_arm = true;
-            self.arm.push_back(owner);
+            match &slot.kind {
+                Kind::Stream(stream) if stream.passage.is_busy => self.busy.push_back(owner),
+                Kind::Stream(_) | Kind::Datagram { .. } | Kind::Listener => {
+                    self.arm.push_back(owner);
+                }
+            }
         }
     }
 
@@ -223,7 +239,7 @@ impl Uring {
         Ok(())
     }
 
-    /// Gives the kernel the front of a connection's queue, unless it has it.
+    /// Gives the kernel the front of a connection's queue, unless it has something of it.
     fn write_on(&mut self, id: SocketId, pool: &Pool) {
         let owner = self.owner(id);
         let Some(slot) = self.slots.get_mut(id) else {
@@ -231,11 +247,10 @@ impl Uring {
         };
         if let Kind::Stream(stream) = &mut slot.kind
             && stream.can_write()
-            && let Some(front) = stream.queue.front()
         {
-            if self.ring.write(owner, pool.bytes(front)).is_ok() {
-                stream.queue.lend_front();
-                stream.writing = true;
+            stream.gather(pool);
+            if self.ring.write(owner, &mut stream.pieces).is_ok() {
+                stream.queue.lend_fronts();
                 slot.in_flight += 1;
             } else {
                 self.fail(id);
@@ -248,7 +263,9 @@ impl Uring {
         if let Some(slot) = self.slots.get_mut(id)
             && let Kind::Stream(stream) = &mut slot.kind
             && stream.state == State::Open
-            && stream.outlet.ends_now(stream.queue.is_empty())
+            && stream
+                .outlet
+                .ends_now(stream.queue.is_empty() && stream.passage.pipe.is_none())
         {
             // A connection that broke can't be ended; reading it says so.
             let _ = slot.socket.shutdown(Shutdown::Write);
@@ -278,7 +295,7 @@ impl Uring {
                 Op::Bell => self.bell_watched = false,
                 Op::Send => self.outbox.failed += 1,
                 Op::Cancel => {}
-                Op::Receive | Op::Accept | Op::Read | Op::Connect | Op::Write => {
+                Op::Receive | Op::Accept | Op::Read | Op::Connect | Op::Write | Op::Writable => {
                     if !completion.more()
                         && self.is_current(completion.owner)
                         && let Some(slot) = self.slots.get_mut(completion.owner.id)
@@ -305,7 +322,7 @@ impl Uring {
             let ops: &[Op] = match slot.kind {
                 Kind::Datagram { .. } => &[Op::Receive],
                 Kind::Listener => &[Op::Accept],
-                Kind::Stream(_) => &[Op::Read, Op::Write, Op::Connect],
+                Kind::Stream(_) => &[Op::Read, Op::Write, Op::Connect, Op::Writable],
             };
             for op in ops {
                 // What can't be pushed now is pushed in the next round.
@@ -410,6 +427,7 @@ impl Backend for Uring {
             return;
         };
         stream.paused = false;
+        stream.passage.end();
         if stream.outlet == Outlet::Open {
             stream.outlet = Outlet::Ending;
         }
@@ -432,11 +450,16 @@ impl Backend for Uring {
         let _ = self.ring.set_file(socket, -1);
         if let Kind::Stream(mut stream) = slot.kind {
             stream.queue.clear(pool);
+            self.forget_passage(&mut stream.passage);
         }
         drop(slot.socket);
         self.news.retain(|item| item.socket() != Some(socket));
         self.parked.retain(|id| *id != socket);
         self.unpark();
+    }
+
+    fn pass(&mut self, from: SocketId, to: SocketId) {
+        self.let_pass(from, to);
     }
 
     fn pause(&mut self, socket: SocketId) {
@@ -454,7 +477,7 @@ impl Backend for Uring {
 
     fn queued(&self, socket: SocketId) -> usize {
         match self.slots.get(socket).map(|slot| &slot.kind) {
-            Some(Kind::Stream(stream)) => stream.queue.bytes(),
+            Some(Kind::Stream(stream)) => stream.queue.bytes() + stream.passage.waiting(),
             _ => 0,
         }
     }
@@ -474,6 +497,8 @@ impl Backend for Uring {
         self.slots.recycle();
         let before = rx.items.len();
         let most = before + RX_BATCH;
+        // Those that become busy now have given frames that their owner has yet to write.
+        let busy = self.busy.len();
         self.take_news(rx, most);
         self.datagrams.refill(pool);
         self.streams.refill(pool);
@@ -491,6 +516,7 @@ impl Backend for Uring {
             }
             self.datagrams.refill(pool);
         }
+        self.read_busy(busy, (rx, most), pool);
         self.take_news(rx, most);
         rx.items.len() - before
     }
@@ -505,13 +531,14 @@ impl Backend for Uring {
                 TxItem::Bytes { socket, frame } => self.send_bytes(socket, frame, pool),
             }
         }
+        self.write_touched(pool);
         self.send_pushed(pool);
         tx.failed += std::mem::take(&mut self.outbox.failed);
         count
     }
 
     fn wait(&mut self, at_most: Duration) -> io::Result<()> {
-        if !self.ready.is_empty() || !self.news.is_empty() {
+        if !self.ready.is_empty() || !self.news.is_empty() || !self.busy.is_empty() {
             return Ok(());
         }
         self.arm_listed();

@@ -16,6 +16,7 @@ use io_uring::{IoUring, Probe, cqueue, opcode};
 use crate::limits::{SOCKETS_PER_WORKER, TX_BATCH};
 
 use super::super::SocketId;
+use super::super::queue::WRITE_FRAMES;
 use super::super::sys::{self, RAW_V6_BYTES, RawAddress};
 
 /// What an operation is.
@@ -37,10 +38,12 @@ pub(super) enum Op {
     Send,
     /// Another operation is cancelled; of no interest.
     Cancel,
+    /// A connection can be written to.
+    Writable,
 }
 
 impl Op {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Bell,
         Self::Receive,
         Self::Accept,
@@ -49,6 +52,7 @@ impl Op {
         Self::Write,
         Self::Send,
         Self::Cancel,
+        Self::Writable,
     ];
 }
 
@@ -100,6 +104,38 @@ impl Completion {
     /// Whether the operation goes on.
     pub(super) fn more(&self) -> bool {
         cqueue::more(self.flags)
+    }
+}
+
+/// Frames to be written together, as the kernel wants them named. It reads this while it writes.
+pub(super) struct Pieces {
+    header: libc::msghdr,
+    vectors: [libc::iovec; WRITE_FRAMES],
+    count: usize,
+}
+
+impl Pieces {
+    pub(super) fn new() -> Self {
+        let none = libc::iovec {
+            iov_base: ptr::null_mut(),
+            iov_len: 0,
+        };
+        Self {
+            // SAFETY: a msghdr is integers and pointers, for which zeros are values.
+            header: unsafe { std::mem::zeroed() },
+            vectors: [none; WRITE_FRAMES],
+            count: 0,
+        }
+    }
+
+    /// Names `bytes`, at most [`WRITE_FRAMES`] pieces. Not while the kernel reads it.
+    pub(super) fn gather<'a>(&mut self, bytes: impl Iterator<Item = &'a [u8]>) {
+        self.count = 0;
+        for (vector, bytes) in self.vectors.iter_mut().zip(bytes) {
+            vector.iov_base = bytes.as_ptr().cast_mut().cast();
+            vector.iov_len = bytes.len();
+            self.count += 1;
+        }
     }
 }
 
@@ -213,7 +249,7 @@ impl Ring {
 
     pub(super) fn accept(&mut self, owner: Owner) -> io::Result<()> {
         let accept = opcode::AcceptMulti::new(Fixed(owner.id.0))
-            .flags(libc::SOCK_CLOEXEC)
+            .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
             .build();
         self.push(&accept, owner, Op::Accept)
     }
@@ -236,13 +272,34 @@ impl Ring {
         self.submit()
     }
 
-    /// Writes all of `bytes`, which must stay as they are until the operation completes.
-    pub(super) fn write(&mut self, owner: Owner, bytes: &[u8]) -> io::Result<()> {
-        let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let write = opcode::Send::new(Fixed(owner.id.0), bytes.as_ptr(), len)
-            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
-            .build();
+    /// Writes all that `pieces` names; it and the bytes must stay as they are until the operation
+    /// completes.
+    pub(super) fn write(&mut self, owner: Owner, pieces: &mut Pieces) -> io::Result<()> {
+        let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+        let file = Fixed(owner.id.0);
+        let write = match pieces.vectors.get(..pieces.count) {
+            Some([only]) => {
+                let len = u32::try_from(only.iov_len).unwrap_or(u32::MAX);
+                opcode::Send::new(file, only.iov_base.cast(), len)
+                    .flags(flags)
+                    .build()
+            }
+            _ => {
+                pieces.header.msg_iov = pieces.vectors.as_mut_ptr();
+                pieces.header.msg_iovlen = pieces.count;
+                // MSG_NOSIGNAL and MSG_WAITALL are small and positive.
+                opcode::SendMsg::new(file, &raw const pieces.header)
+                    .flags(flags.unsigned_abs())
+                    .build()
+            }
+        };
         self.push(&write, owner, Op::Write)
+    }
+
+    /// Waits until a connection can be written to.
+    pub(super) fn watch_writable(&mut self, owner: Owner) -> io::Result<()> {
+        let poll = opcode::PollAdd::new(Fixed(owner.id.0), WRITABLE).build();
+        self.push(&poll, owner, Op::Writable)
     }
 
     /// Sends a datagram with the next [`Ring::submit`]; the kernel is done with `bytes` and `to`
@@ -278,9 +335,10 @@ impl Ring {
         }
         // SAFETY: what the entry names stays valid until it completes. The header is boxed in
         // `self`; addresses and datagrams are needed until the submit only, before which their
-        // owners do not let go of them; bytes to be written are in the front frame of the
-        // connection's queue, which is not given back before the completion; and the memory of a
-        // pool never moves.
+        // owners do not let go of them; bytes to be written are in the front frames of the
+        // connection's queue, which are not given back before the completion, and the pieces that
+        // name them in its boxed `Stream`, which lives as long; and the memory of a pool never
+        // moves.
         unsafe { self.uring.submission().push(&entry) }
             .map_err(|_| io::ErrorKind::ResourceBusy.into())
     }
@@ -352,5 +410,7 @@ const SUBMITS_MAX: usize = 64;
 const GENERATION_MASK: u32 = (1 << 28) - 1;
 /// `POLLIN` of poll(2).
 const READABLE: u32 = 1;
+/// `POLLOUT` of poll(2).
+const WRITABLE: u32 = 4;
 /// `IORING_RECVSEND_POLL_FIRST`: don't try before the socket is readable.
 const POLL_FIRST: u16 = 1;

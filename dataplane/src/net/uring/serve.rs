@@ -45,6 +45,7 @@ impl Uring {
                 Op::Read => self.on_read(completion, rx, pool),
                 Op::Connect => self.on_connect(completion, rx, pool),
                 Op::Write => self.on_write(completion, rx, pool),
+                Op::Writable => self.on_writable(completion, pool),
                 Op::Bell | Op::Send | Op::Cancel => {}
             }
         }
@@ -133,6 +134,7 @@ impl Uring {
             (Ok(count @ 1..), Some(mut frame)) if stream.state == State::Open => {
                 stream.unread =
                     cqueue::sock_nonempty(completion.flags) || count == STREAM_FRAME_BYTES;
+                stream.passage.note(count);
                 pool.set_range(&mut frame, 0, count);
                 rx.items.push(RxItem::Bytes {
                     socket: id,
@@ -179,6 +181,9 @@ impl Uring {
             && let Kind::Stream(stream) = &mut slot.kind
             && stream.state == State::Connecting
         {
+            // A busy connection is read without the ring, which must not block. It is open, so
+            // this can't fail.
+            let _ = slot.socket.set_nonblocking(true);
             stream.state = State::Open;
             rx.items.push(RxItem::Connected {
                 socket: id,
@@ -203,7 +208,6 @@ impl Uring {
         else {
             return;
         };
-        stream.writing = false;
         match usize::try_from(completion.result) {
             Ok(count) => {
                 let drained = stream.queue.written(count, pool);
@@ -216,6 +220,7 @@ impl Uring {
                 }
                 self.write_on(id, pool);
                 self.end_outlet(id);
+                self.release_feeder(id);
             }
             Err(_) if completion.result == -libc::EINTR => {
                 stream.queue.written(0, pool);
@@ -226,15 +231,29 @@ impl Uring {
     }
 
     pub(super) fn send_bytes(&mut self, id: SocketId, frame: Frame, pool: &mut Pool) {
-        let refused = match self.stream_mut(id) {
-            Some(stream) if stream.takes_bytes() => stream.queue.push(frame, pool).err(),
-            _ => return pool.give(frame),
+        let Some(stream) = self.stream_mut(id) else {
+            return pool.give(frame);
         };
-        if let Some(frame) = refused {
+        if !stream.takes_bytes() {
+            return pool.give(frame);
+        }
+        if let Err(frame) = stream.queue.push(frame, pool) {
             pool.give(frame);
-            self.fail(id);
-        } else {
-            self.write_on(id, pool);
+            return self.fail(id);
+        }
+        if !stream.is_touched {
+            stream.is_touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    /// Gives the kernel what the batch brought for connections that it doesn't write to already.
+    pub(super) fn write_touched(&mut self, pool: &Pool) {
+        while let Some(id) = self.touched.pop() {
+            if let Some(stream) = self.stream_mut(id) {
+                stream.is_touched = false;
+                self.write_on(id, pool);
+            }
         }
     }
 }

@@ -1,6 +1,10 @@
 //! One TCP connection of the uring backend.
 
+use crate::frame::Pool;
+
+use super::super::pipe::{Passage, Pipe, Pipes, Takes};
 use super::super::queue::{Outlet, WriteQueue};
+use super::ring::Pieces;
 
 /// How far a connection is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +22,11 @@ pub(super) enum State {
 pub(super) struct Stream {
     pub(super) state: State,
     pub(super) paused: bool,
-    /// The kernel writes the queue's front frame.
-    pub(super) writing: bool,
+    /// The front frames of the queue while the kernel writes them.
+    pub(super) pieces: Pieces,
+    /// It is in the list of those to be written to when the batch ends.
+    pub(super) is_touched: bool,
+    pub(super) passage: Passage,
     /// The last read left something in the socket.
     pub(super) unread: bool,
     pub(super) outlet: Outlet,
@@ -31,7 +38,9 @@ impl Stream {
         Self {
             state,
             paused: false,
-            writing: false,
+            pieces: Pieces::new(),
+            is_touched: false,
+            passage: Passage::default(),
             unread: false,
             outlet: Outlet::Open,
             queue: WriteQueue::new(),
@@ -40,7 +49,7 @@ impl Stream {
 
     /// Whether it is to be read.
     pub(super) fn is_read(&self) -> bool {
-        self.state == State::Open && !self.paused
+        self.state == State::Open && !self.paused && !self.passage.is_held
     }
 
     /// Whether it is to be written to.
@@ -48,10 +57,42 @@ impl Stream {
         self.state != State::Ended && self.outlet == Outlet::Open
     }
 
+    /// Nothing waits to be written.
+    pub(super) fn is_written(&self) -> bool {
+        self.queue.is_empty() && self.passage.pipe.is_none()
+    }
+
+    /// Whether bytes from another connection may go straight to it.
+    pub(super) fn takes_passing(&self) -> Takes {
+        if self.state != State::Open || self.outlet != Outlet::Open {
+            Takes::Never
+        } else if self.is_written() {
+            Takes::Now
+        } else {
+            Takes::Later
+        }
+    }
+
     /// Whether something waits that the kernel can be given to write.
     pub(super) fn can_write(&self) -> bool {
         matches!(self.state, State::Accepted | State::Open)
-            && !self.writing
+            && !self.queue.is_lent()
+            && self.passage.pipe.is_none()
             && !self.queue.is_empty()
+    }
+
+    /// Names the frames to be written next.
+    pub(super) fn gather(&mut self, pool: &Pool) {
+        let frames = self.queue.fronts().map(|frame| pool.bytes(frame));
+        self.pieces.gather(frames);
+    }
+
+    /// Keeps a pipe that holds what is to be written here, or gives it back.
+    pub(super) fn keep(&mut self, pipe: Pipe, pipes: &mut Pipes) {
+        if pipe.held() > 0 {
+            self.passage.pipe = Some(pipe);
+        } else {
+            pipes.give(pipe);
+        }
     }
 }

@@ -204,6 +204,13 @@ impl Legs {
         Some(state)
     }
 
+    /// Those that are of flows and not of sessions.
+    #[cfg(test)]
+    pub(super) fn hops(&self) -> usize {
+        let legs = self.places.iter().flatten();
+        legs.filter(|leg| leg.purpose == Purpose::Hop).count()
+    }
+
     pub(super) fn get(&self, key: LegKey) -> Option<&LegState> {
         self.places.get(key.0 as usize)?.as_ref()
     }

@@ -404,6 +404,7 @@ impl Connections {
         };
         self.run_ready(out);
         self.counts.publish(stats);
+        self.publish_hops(stats);
         verdict
     }
 
@@ -430,8 +431,9 @@ impl Connections {
             self.time_out(ticket, now, out);
         }
         self.forget_bound_at_front();
-        self.hop_timeouts(now, stats);
+        self.hop_timeouts(now);
         self.run_ready(out);
+        self.publish_hops(stats);
         self.counts.publish(stats);
     }
 

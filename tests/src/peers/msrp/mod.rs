@@ -17,7 +17,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::peers::content::Coverage;
-use crate::peers::{identifier, sdp, tls};
+use crate::peers::{identifier, sdp, tls, web};
 
 pub use relayed::Relayed;
 pub use writer::Outgoing;
@@ -222,6 +222,24 @@ impl Peer {
     ) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
         Self::new(stream, own, remote, pace)
+    }
+
+    /// Connects to `address` with a WebSocket; over TLS where there is an identity.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there, or a handshake fails.
+    pub fn connect_web(
+        address: SocketAddr,
+        (own, remote): (&str, &str),
+        identity: Option<&tls::Identity>,
+    ) -> io::Result<Self> {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+        stream.set_nodelay(true)?;
+        if let Some(identity) = identity {
+            stream = tls::client(stream, identity)?.plain;
+        }
+        Self::new(web::client(stream)?, own, remote, None)
     }
 
     /// Connects to `address` over TLS; and whose certificate is shown.

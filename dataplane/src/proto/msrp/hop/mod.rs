@@ -149,10 +149,14 @@ impl Connections {
     }
 
     /// Ends what took too long or lies idle.
-    pub(super) fn hop_timeouts(&mut self, now: Instant, stats: &mut Stats) {
+    pub(super) fn hop_timeouts(&mut self, now: Instant) {
         while let Some(key) = self.next_overdue(now) {
             self.broken.push_back(key);
         }
+    }
+
+    /// Tells what was counted.
+    pub(super) fn publish_hops(&mut self, stats: &mut Stats) {
         if let Some(hops) = &mut self.hops {
             hops.publish(stats);
         }

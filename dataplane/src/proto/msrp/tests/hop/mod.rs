@@ -4,6 +4,7 @@ mod auth;
 mod bounds;
 mod chain;
 mod forwarding;
+mod random;
 
 use std::time::Duration;
 
