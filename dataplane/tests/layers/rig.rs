@@ -346,6 +346,17 @@ impl Rig {
         self.handle.board.load()
     }
 
+    /// Waits until so many handshakes were completed; a worker publishes its counters now and then.
+    pub fn wait_for_handshakes(&self, count: u64) {
+        for _ in 0..2000 {
+            if self.stats().handshakes >= count {
+                break;
+            }
+            pause();
+        }
+        assert_eq!(self.stats().handshakes, count);
+    }
+
     /// Waits until something was dropped for this reason so often.
     pub fn wait_for_drops(&self, why: DropReason, count: u64) {
         for _ in 0..2000 {
