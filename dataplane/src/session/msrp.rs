@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use crate::api::{MsrpSetup, MsrpTransport};
-use crate::proto::msrp::{Demand, LegKey};
+use crate::proto::msrp::LegKey;
 
 use super::SlotRef;
 
@@ -14,8 +14,8 @@ pub struct MsrpLeg {
     pub key: LegKey,
     /// The local address it connects from.
     pub local_ip: IpAddr,
-    /// What carries it, and who its far end has to be.
-    pub demand: Demand,
+    /// What carries it.
+    pub transport: MsrpTransport,
     /// Its far end and who connects, once known.
     pub remote: Option<(SocketAddr, MsrpSetup)>,
     /// The connection that the relay is making for it.
@@ -28,14 +28,10 @@ impl MsrpLeg {
     /// Makes a leg that waits for its far end.
     #[must_use]
     pub fn new(key: LegKey, local_ip: IpAddr, transport: MsrpTransport) -> Self {
-        let demand = Demand {
-            transport,
-            certificate: None,
-        };
         Self {
             key,
             local_ip,
-            demand,
+            transport,
             remote: None,
             connecting: None,
             lost_untold: false,

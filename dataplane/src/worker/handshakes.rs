@@ -211,11 +211,12 @@ impl<B: Backend> Worker<B> {
                 return false;
             };
             self.msrp.conns.name(key, slot);
-            self.msrp.relay.set_carrier(key, carrier);
             self.say_where_accepted(key, carrier.transport, slot);
+            self.msrp.relay.set_carrier(key, carrier);
             return true;
         };
-        let demand = self.msrp_leg(stream, side).map(|leg| leg.demand);
+        let leg = self.msrp_leg(stream, side).map(|leg| leg.key);
+        let demand = leg.and_then(|leg| self.msrp.relay.demand_of(leg));
         if !demand.is_some_and(|demand| demand.trusts(&carrier)) {
             self.stats.drop(DropReason::Fingerprint);
             self.give_up_connecting(slot, (stream, side));

@@ -233,7 +233,7 @@ impl Layer {
         };
         Carrier {
             transport,
-            certificate: session.and_then(Session::certificate),
+            certificate: session.and_then(Session::certificate).map(Box::new),
         }
     }
 }

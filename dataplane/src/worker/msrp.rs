@@ -19,7 +19,7 @@ use crate::limits::{
     MSRP_RESUMES_PER_CYCLE, MSRP_SWEPT, MSRP_TRANSACTION_S, MSRP_TRANSACTIONS, STREAM_FRAME_BYTES,
 };
 use crate::net::{Backend, SocketId, SocketSpec, Token};
-use crate::proto::msrp::{self, ConnectionKey, Connections, LegKey, Verdict};
+use crate::proto::msrp::{self, ConnectionKey, Connections, Demand, LegKey, Verdict};
 use crate::session::{Mark, Media, MsrpLeg, Owner, SlotRef, leg_mut};
 use crate::stats::{DropReason, Stats};
 
@@ -149,7 +149,11 @@ impl<B: Backend> Worker<B> {
             session_id,
         });
         let leg = MsrpLeg::new(key, local_ip, transport);
-        self.msrp.relay.set_demand(key, leg.demand);
+        let demand = Demand {
+            transport,
+            certificate: None,
+        };
+        self.msrp.relay.set_demand(key, demand);
         Ok((leg, local))
     }
 
@@ -227,8 +231,11 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let (key, local_ip) = (leg.key, leg.local_ip);
-        leg.demand.certificate = remote.fingerprint;
-        let demand = leg.demand;
+        let transport = leg.transport;
+        let demand = Demand {
+            transport,
+            certificate: remote.fingerprint.map(Box::new),
+        };
         let moved = leg.remote.is_some_and(|(at, _)| at != remote.address);
         leg.remote = Some((remote.address, remote.setup));
         let is_active = remote.setup == MsrpSetup::Active;
@@ -256,7 +263,7 @@ impl<B: Backend> Worker<B> {
             return;
         }
         let to = (&*remote.path, remote.address.ip());
-        let layer = Layer::connect(demand.transport, to, &self.msrp.conns.kit);
+        let layer = Layer::connect(transport, to, &self.msrp.conns.kit);
         let spec = SocketSpec::Connect {
             local: local_ip,
             remote: remote.address,

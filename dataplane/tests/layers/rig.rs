@@ -346,15 +346,15 @@ impl Rig {
         self.handle.board.load()
     }
 
-    /// Waits until the worker has published such counters.
-    pub fn until_counted(&self, wanted: impl Fn(&Stats) -> bool) {
+    /// Waits until so many handshakes were completed; a worker publishes its counters now and then.
+    pub fn wait_for_handshakes(&self, count: u64) {
         for _ in 0..2000 {
-            if wanted(&self.stats()) {
-                return;
+            if self.stats().handshakes >= count {
+                break;
             }
             pause();
         }
-        panic!("{:?}", self.stats());
+        assert_eq!(self.stats().handshakes, count);
     }
 
     /// Waits until something was dropped for this reason so often.

@@ -4,21 +4,21 @@ use super::{ConnectionKey, Connections, LegKey};
 use crate::api::{Fingerprint, MsrpTransport};
 
 /// What carries a connection, and the certificate that its far end has shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Carrier {
     /// What carries it.
     pub transport: MsrpTransport,
-    /// The SHA-256 of the far end's certificate, if it has shown one.
-    pub certificate: Option<Fingerprint>,
+    /// The SHA-256 of the far end's certificate, if it has shown one; boxed, as few have.
+    pub certificate: Option<Box<Fingerprint>>,
 }
 
 /// What a leg wants of the connection that it is bound to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Demand {
     /// What carries it.
     pub transport: MsrpTransport,
     /// The certificate that the far end announced; `None`: any, or none.
-    pub certificate: Option<Fingerprint>,
+    pub certificate: Option<Box<Fingerprint>>,
 }
 
 impl Demand {
@@ -53,11 +53,18 @@ impl Connections {
 
     /// Whether a connection is carried by what a leg wants, from whom it wants it.
     pub(super) fn is_carried(&self, leg: LegKey, connection: ConnectionKey) -> bool {
-        let carrier = self.connection(connection).map(|state| state.carrier);
-        let demand = self.legs.get(leg).map(|leg| leg.demand);
-        demand.zip(carrier).is_some_and(|(demand, carrier)| {
-            demand.transport == carrier.transport && demand.trusts(&carrier)
-        })
+        let carrier = self.connection(connection).map(|state| &state.carrier);
+        self.demand_of(leg)
+            .zip(carrier)
+            .is_some_and(|(demand, carrier)| {
+                demand.transport == carrier.transport && demand.trusts(carrier)
+            })
+    }
+
+    /// What a leg wants of its connection.
+    #[must_use]
+    pub fn demand_of(&self, leg: LegKey) -> Option<&Demand> {
+        Some(&self.legs.get(leg)?.demand)
     }
 
     /// Whether the far end of a leg's connection is who it said it would be; a leg without a

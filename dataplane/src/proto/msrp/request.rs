@@ -66,12 +66,11 @@ impl Connections {
         if matches!(state.link, Link::Bound(_)) {
             return Err(Refused::new(506, DropReason::NotBound));
         }
-        let carrier = self.connection(key).map(|state| state.carrier);
-        let carrier = carrier.unwrap_or_default();
+        let carrier = &self.connection(key).ok_or(unknown)?.carrier;
         if state.demand.transport != carrier.transport {
             return Err(unknown);
         }
-        if !state.demand.trusts(&carrier) {
+        if !state.demand.trusts(carrier) {
             // Whoever it is, it is not the one whose SDP came: nothing more is taken from it.
             if !self.broken.contains(&key) {
                 self.broken.push_back(key);
