@@ -62,7 +62,7 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
 
 impl Midpath {
     fn call(&mut self, order: &Order<'_>, number: usize) -> Result<(), String> {
-        let at = |leg: usize| sound(order.legs[leg].at.into(), order.codec);
+        let at = |leg: usize| sound(order.legs[leg].at.into(), order.codec, order.mux);
         let (near, far) = (2 * number, 2 * number + 1);
         let to = self.called.uri();
         let mut out = self.caller.invite(&to, &at(near));

@@ -7,6 +7,7 @@ mod description;
 mod figures;
 mod floor;
 mod generator;
+mod given;
 pub(crate) mod host;
 mod ledger;
 mod leg;
@@ -77,6 +78,15 @@ pub struct Shape {
     /// has ports for each call all the same. As many as there are calls: no end shares one.
     #[arg(long, default_value_t = 4)]
     sockets: usize,
+    /// RTCP shares RTP's port (RFC 8858), which halves the relay's descriptors.
+    #[arg(long)]
+    rtcp_mux: bool,
+    /// Where `--target given` is: FIRST,OWN,PROCESS. End n of the calls (2n and 2n + 1 are one call)
+    /// sends to the address FIRST with its port + 2n, from the address OWN and port
+    /// 4096 + 2 (n mod 2S), S being `--sockets` times the generator's threads; the relay must
+    /// know that. PROCESS is the relay's process, whose CPU time is read.
+    #[arg(long, value_name = "FIRST,OWN,PROCESS")]
+    ports: Option<given::Given>,
     /// Leaves all processes at the priority that they have: else the generator is put before the
     /// machine's other work, and the relay gets real-time priority on its core.
     #[arg(long)]
@@ -98,7 +108,7 @@ impl Shape {
 
     /// Starts a relay with calls, before other work on its cores.
     fn start(&self, contender: Contender, load: &Load) -> Result<Subject, String> {
-        let subject = Subject::start(contender, (self.calls, self.sockets), load)?;
+        let subject = Subject::start(contender, self, load)?;
         if !self.no_nice {
             host::prefer_process(subject.running.id());
         }

@@ -87,7 +87,7 @@ pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
 impl Engine {
     fn call(&mut self, order: &Order<'_>, number: usize) -> Result<(), String> {
         let (near, far) = (2 * number, 2 * number + 1);
-        let at = |leg: usize| sound(order.legs[leg].at.into(), order.codec);
+        let at = |leg: usize| sound(order.legs[leg].at.into(), order.codec, order.mux);
         let id = format!("call-{number}");
         let offer = [
             ("command", "offer"),

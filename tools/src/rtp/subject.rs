@@ -8,7 +8,7 @@ use super::generator::Load;
 use super::host::{self, Cores};
 use super::leg::{self, Leg, Legs};
 use super::packet::Codec;
-use super::{floor, midpath, rtpengine};
+use super::{Shape, floor, given, midpath, rtpengine};
 
 /// Which relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -19,6 +19,8 @@ pub enum Target {
     Rtpengine,
     /// The bare loop of `benches/examples/floor.rs`; pairs of ports.
     Floor,
+    /// One that runs already, with its ports set up; see `--ports`.
+    Given,
 }
 
 /// Which sockets Midpath uses.
@@ -53,6 +55,7 @@ impl Contender {
             (Target::Midpath, Backend::Epoll) => "midpath-epoll",
             (Target::Rtpengine, _) => "rtpengine",
             (Target::Floor, _) => "floor",
+            (Target::Given, _) => "given",
         }
     }
 }
@@ -120,19 +123,20 @@ pub struct Order<'a> {
     pub legs: &'a [Leg],
     /// The sockets that they share.
     pub doors: usize,
+    /// RTCP shares RTP's port.
+    pub mux: bool,
+    /// Where a relay that runs already is.
+    pub given: Option<given::Given>,
 }
 
 impl Subject {
-    /// Starts the relay and sets up `calls` calls, over `doors` pairs of sockets per thread.
+    /// Starts the relay and sets up the calls.
     ///
     /// # Errors
     ///
     /// It can't be started or refuses a call.
-    pub fn start(
-        contender: Contender,
-        (calls, doors): (usize, usize),
-        load: &Load,
-    ) -> Result<Self, String> {
+    pub fn start(contender: Contender, shape: &Shape, load: &Load) -> Result<Self, String> {
+        let calls = shape.calls;
         if !(1..=leg::CALLS_MAX).contains(&calls) {
             return Err(format!("1 to {} calls", leg::CALLS_MAX));
         }
@@ -141,8 +145,15 @@ impl Subject {
         let cores = Cores::share(contender.workers);
         // This thread and what it starts stay off the relay's cores; the relay is put there.
         host::pin_this_thread(&cores.generator);
-        let place = Place::own();
-        let legs = Legs::open(place.generator, calls, doors * cores.generator.len())?;
+        let mut place = Place::own();
+        if let (Target::Given, Some(given)) = (contender.target, shape.ports) {
+            place = given.place()?;
+        }
+        let legs = Legs::open(
+            place.generator,
+            calls,
+            shape.sockets * cores.generator.len(),
+        )?;
         let order = Order {
             contender,
             place,
@@ -150,11 +161,14 @@ impl Subject {
             codec: load.codec,
             legs: &legs.all,
             doors: legs.doors.len(),
+            mux: shape.rtcp_mux,
+            given: shape.ports,
         };
         let (running, resident_before_kib) = match contender.target {
             Target::Midpath => midpath::start(&order)?,
             Target::Rtpengine => rtpengine::start(&order)?,
             Target::Floor => floor::start(&order)?,
+            Target::Given => given::start(&order)?,
         };
         Ok(Self {
             legs,
