@@ -11,6 +11,7 @@ pub mod config;
 pub mod cpm;
 pub mod demo;
 pub mod engine;
+pub mod history;
 pub mod limits;
 pub mod link;
 pub mod media;

@@ -5,4 +5,5 @@
 pub mod body;
 pub mod participating;
 pub mod passing;
+pub mod policy;
 pub mod routing;

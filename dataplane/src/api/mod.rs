@@ -12,6 +12,7 @@
 mod link;
 mod msrp;
 mod plan;
+mod record;
 mod relay;
 mod secure;
 mod trace;
@@ -24,6 +25,7 @@ pub use plan::{
     Act, Component, Direction, Learn, LegFacts, LegLocal, LegSpec, Order, Outcome, Refusal, Remote,
     RtpRemote, StreamFacts, StreamPlan,
 };
+pub use record::{Record, RecordPart};
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use secure::{OriginPolicy, TlsIdentity};
 
