@@ -7,11 +7,13 @@
 
 mod checks;
 mod error;
+mod interworking;
 mod msrp;
 mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
+pub use interworking::{Interworking, Iwf};
 pub use msrp::{Msrp, Trunk, Who};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
@@ -37,6 +39,8 @@ pub struct Config {
     pub sip: Sip,
     /// Why the relay stays in the media path.
     pub policy: Policy,
+    /// What is outside of CPM, and what leads there.
+    pub interworking: Interworking,
     /// Addresses, ports and workers.
     pub media: Media,
     /// RTP.

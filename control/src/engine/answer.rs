@@ -138,7 +138,10 @@ impl Engine {
     }
 
     pub(super) fn dialog_with_b(&self, session: &Session, response: &Message) -> Option<Dialog> {
-        let sent = self.tx.invite_of(session.invite_client?)?;
+        let sent = match &session.interworked {
+            Some(far) => far.invite.as_ref()?,
+            None => self.tx.invite_of(session.invite_client?)?,
+        };
         Dialog::uac(sent, response, session.leg(Side::B).flow).ok()
     }
 

@@ -162,7 +162,7 @@ impl Engine {
             if let Some(client) = relayed.client {
                 self.clients.remove(&client);
                 // An INVITE that rings has no time limit of its own.
-                self.tx.cancel(self.now, client, &[]);
+                self.cancel_on(session, client, &[]);
             }
             self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
         }
@@ -188,11 +188,7 @@ impl Engine {
         if is_early {
             self.answer_bye(session, None);
         }
-        let targets: &[Side] = match begun_by.as_ref().map(|(side, _)| side) {
-            Some(Side::A) => &[Side::B],
-            Some(Side::B) => &[Side::A],
-            None => &Side::BOTH,
-        };
+        let targets = Self::bye_targets(session, begun_by.as_ref().map(|(side, _)| *side));
         for target in targets {
             let bye = begun_by.as_ref().map(|(_, bye)| bye);
             let client = match bye {
@@ -235,7 +231,7 @@ impl Engine {
             passing::pass(headers, &mut bye.headers);
             bye.body = body;
         }
-        let client = self.tx.request(self.now, bye, flow).ok()?;
+        let client = self.send_on(session, side, bye, flow).ok()?;
         self.clients.insert(client, Purpose::Bye(session.id));
         Some(client)
     }
@@ -352,6 +348,9 @@ impl Engine {
             return;
         };
         self.with(place.session, |engine, session| {
+            if engine.acknowledge_function_again(session, response) {
+                return;
+            }
             let is_ours = session
                 .leg(place.side)
                 .dialog
@@ -373,6 +372,7 @@ impl Engine {
     pub(super) fn forget(&mut self, mut session: Session) {
         session.facts.ended.get_or_insert(self.now);
         self.end_relayed(&mut session);
+        self.forget_far(&mut session);
         if let Some(Deferred::Bye(_, key, bye)) = session.deferred.take() {
             self.reply(key, &bye, 200, "OK");
         }

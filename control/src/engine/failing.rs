@@ -20,6 +20,9 @@ impl Engine {
             let stage = std::mem::replace(&mut session.stage, Stage::Failing);
             match stage {
                 Stage::Inviting(invite) => {
+                    let Some(invite) = engine.interwork_after(session, invite, code) else {
+                        return;
+                    };
                     let reason = if code == 408 {
                         "Request Timeout"
                     } else {
@@ -79,7 +82,7 @@ impl Engine {
             .find(|relayed| relayed.server == invite)
         {
             match relayed.client {
-                Some(client) => self.tx.cancel(self.now, client, &reasons(cancel)),
+                Some(client) => self.cancel_on(session, client, &reasons(cancel)),
                 None => self.drop_relayed(session, invite),
             }
             return;
@@ -109,7 +112,7 @@ impl Engine {
             }
             Stage::Inviting(invite) => {
                 if let Some(client) = invite.client {
-                    self.tx.cancel(self.now, client, reasons);
+                    self.cancel_on(session, client, reasons);
                 }
                 session.exchange = None;
                 session.deadline = None;

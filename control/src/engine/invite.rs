@@ -6,7 +6,9 @@ use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 use super::closing::Why;
 use super::failing::cancelled;
 use super::orders::After;
-use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Session, Stage};
+use super::session::{
+    Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Served, Session, Stage,
+};
 use super::{Engine, LateOffer, Purpose};
 use crate::cpm::participating::Role;
 use crate::cpm::{body, passing, routing};
@@ -21,9 +23,10 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: Message,
-        role: Role,
+        served: Served,
         flows: (Flow, Flow),
     ) {
+        let is_interworked = served.is_interworked;
         if self.draining || self.sessions.len() >= self.settings.sessions_max {
             self.counters.full_sessions += 1;
             self.unavailable(key, &request);
@@ -33,11 +36,14 @@ impl Engine {
             self.unavailable(key, &request);
             return;
         };
-        let Some(mut session) = self.new_session(key, &request, role, flows) else {
+        let Some(mut session) = self.new_session(key, &request, served, flows) else {
             self.reply(key, &request, 400, "Bad Request");
             return;
         };
         session.worker = worker;
+        if is_interworked {
+            self.interwork(&mut session, &request);
+        }
         let opens = match self.first_offer(&mut session, &request) {
             Ok(opens) => opens,
             Err(refused) => {
@@ -77,7 +83,7 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: &Message,
-        role: Role,
+        Served { role, policy, .. }: Served,
         (from, to): (Flow, Flow),
     ) -> Option<Box<Session>> {
         let id = SessionId(self.next_session);
@@ -120,6 +126,7 @@ impl Engine {
             id,
             worker: 0,
             role,
+            policy,
             media: Media::between(self.settings.media.clone(), id.0, trunks),
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
@@ -128,6 +135,7 @@ impl Engine {
             tags_to_a: Vec::new(),
             exchange: None,
             again: None,
+            interworked: None,
             relayed: Vec::new(),
             deferred: None,
             facts: Facts::of(request, role, self.now),
@@ -205,7 +213,7 @@ impl Engine {
     }
 
     /// Sends the INVITE to side B.
-    fn send_invite(&mut self, session: &mut Session) {
+    pub(super) fn send_invite(&mut self, session: &mut Session) {
         let stage = std::mem::replace(&mut session.stage, Stage::Failing);
         let Stage::Opening(mut invite) = stage else {
             session.stage = stage;
@@ -229,7 +237,7 @@ impl Engine {
         let b = session.leg(Side::B);
         let flow = b.flow;
         let dialog = DialogKey::kept(&b.call_id, &b.local_tag);
-        match self.tx.request(self.now, message, flow) {
+        match self.send_on(session, Side::B, message, flow) {
             Err(_) => {
                 let mut response = Message::response(&invite.request, 503, "Service Unavailable");
                 response
@@ -317,6 +325,9 @@ impl Engine {
                     engine.on_answer(session, invite, response);
                 }
                 Stage::Inviting(invite) => {
+                    let Some(invite) = engine.interwork_after(session, invite, code) else {
+                        return;
+                    };
                     let tag = session.leg(Side::A).local_tag.clone();
                     let mut to_a = passing::response_to(&invite.request, &tag, &response, "");
                     to_a.body = response.body.clone();

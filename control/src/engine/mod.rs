@@ -9,6 +9,7 @@
 //! | [`failing`] | a session that does not come about |
 //! | [`again`] | an offer made anew, as the answer to the first one can't be used |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
+//! | [`interwork`] | a far side of several Interworking Functions |
 //! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`orders`] | orders to the workers and what follows when they are done |
@@ -19,6 +20,7 @@ mod again;
 mod answer;
 mod closing;
 mod failing;
+mod interwork;
 mod invite;
 mod late;
 mod modify;
@@ -36,7 +38,7 @@ pub use settings::{ByeAck, LateOffer, Settings};
 pub use views::Census;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -79,6 +81,10 @@ enum Purpose {
     Bye(SessionId),
     /// A proxied request.
     Proxied,
+    /// A request to an Interworking Function, of the session's far side.
+    Function(SessionId),
+    /// An INVITE that nobody waits for any more: a dialog that it makes is ended at once.
+    Abandoned,
     /// A superfluous fork's BYE: nobody waits for its answer.
     Orphan,
 }
@@ -92,6 +98,8 @@ pub struct Counters {
     pub sessions_answered: u64,
     /// Of those: ended.
     pub sessions_ended: u64,
+    /// Of those begun: interworked.
+    pub sessions_interworked: u64,
     /// INVITEs refused as a limit was reached.
     pub full_sessions: u64,
     /// INVITEs refused as no port was left.
@@ -133,6 +141,12 @@ pub struct Engine {
     next_mark: u64,
     workers: Vec<orders::WorkerLoad>,
     counters: Counters,
+    /// When far sides of interworked sessions want to be looked at.
+    far_deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Requests whose final response an interworked session waits for, and its code.
+    watched: Map<ServerKey, Option<u16>>,
+    /// Users without a registered device.
+    unregistered: HashSet<String, foldhash::fast::RandomState>,
     /// Reports that were asked for and have not come.
     reports_due: usize,
     draining: bool,
@@ -168,6 +182,9 @@ impl Engine {
             next_mark: 1,
             workers: vec![orders::WorkerLoad::default(); workers],
             counters: Counters::default(),
+            far_deadlines: BinaryHeap::new(),
+            watched: Map::default(),
+            unregistered: HashSet::default(),
             reports_due: 0,
             draining: false,
         }
@@ -237,6 +254,7 @@ impl Engine {
             self.on_deadline(at, SessionId(id));
         }
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
+        self.handle_far_timeout(now);
         self.take_events();
     }
 
@@ -244,10 +262,10 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
-        [session, self.tx.poll_timeout(), self.proxied.poll_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let far = self.far_deadlines.peek().map(|Reverse((at, _))| *at);
+        let others = [self.tx.poll_timeout(), self.proxied.poll_timeout()];
+        let all = others.into_iter().chain([session, far]);
+        all.flatten().min()
     }
 
     /// The next SIP message to send.
@@ -296,6 +314,7 @@ impl Engine {
             && self.clients.is_empty()
             && self.orders.is_empty()
             && self.proxied.is_empty()
+            && self.watched.is_empty()
             && self.tx.is_empty()
     }
 
@@ -348,6 +367,15 @@ impl Engine {
                     self.on_bye_final(session, key, Some(&response));
                 }
             }
+            Purpose::Function(session) => self.on_function_response(session, key, Ok(response)),
+            Purpose::Abandoned => {
+                if success {
+                    self.end_fork(key, &response);
+                }
+                if last {
+                    self.clients.remove(&key);
+                }
+            }
             Purpose::Proxied => self.on_proxied_response(key, response, success),
             Purpose::Orphan => {
                 if last {
@@ -367,7 +395,8 @@ impl Engine {
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
             Purpose::Proxied => self.on_proxied_failed(key, code),
-            Purpose::Orphan => {}
+            Purpose::Function(session) => self.on_function_response(session, key, Err(code)),
+            Purpose::Orphan | Purpose::Abandoned => {}
         }
     }
 
@@ -379,10 +408,12 @@ impl Engine {
     ) -> Option<R> {
         let mut session = self.sessions.remove(&id.0)?;
         let result = work(self, &mut session);
+        self.tidy_far(&mut session);
         if matches!(session.stage, Stage::Ended) {
             self.forget(*session);
         } else {
             self.sessions.insert(id.0, session);
+            self.give_ready(id);
         }
         Some(result)
     }

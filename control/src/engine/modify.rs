@@ -257,7 +257,7 @@ impl Engine {
             self.reply(server, &request, 481, "Call/Transaction Does Not Exist");
             return false;
         };
-        match self.tx.request(self.now, message, flow) {
+        match self.send_on(session, from.other(), message, flow) {
             Ok(client) => {
                 self.clients.insert(client, Purpose::Relayed(session.id));
                 session.relayed[at].client = Some(client);
@@ -409,6 +409,7 @@ impl Engine {
             // An answer that isn't reliable only foretells the one in the 2xx.
             replace_or_drop(&mut back, session.relayed[at].answer.as_ref());
         }
+        Self::cut_for_function(session, server, &mut back);
         self.respond(server, back);
     }
 
@@ -519,7 +520,7 @@ impl Engine {
     /// Gives the far side's final response to the side that asked.
     pub(super) fn pass_back(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         relayed: &Relayed,
         response: &Message,
         sdp: Option<&Bytes>,
@@ -534,6 +535,7 @@ impl Engine {
         if let Some(sdp) = sdp {
             back.body = body::replace_sdp(response, sdp);
         }
+        Self::cut_for_function(session, relayed.server, &mut back);
         self.respond(relayed.server, back);
     }
 

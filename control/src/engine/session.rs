@@ -1,5 +1,6 @@
 //! What is kept of one session between two dialogs.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -7,7 +8,9 @@ use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 
 use super::again::Again;
 use super::closing::Closing;
+use super::interwork::Far;
 use crate::cpm::participating::Role;
+use crate::cpm::policy::UserPolicy;
 use crate::media::{Media, Proposal};
 use crate::sip::{
     ClientKey, Dialog, Flow, Message, Method, Name, NameAddr, OutOfOrder, ServerKey, Text,
@@ -27,11 +30,21 @@ pub(super) struct Place {
     pub side: Side,
 }
 
+/// Who is served in a session: from its INVITE on, whatever is settled later.
+pub(super) struct Served {
+    pub role: Role,
+    pub policy: Arc<UserPolicy>,
+    /// It leaves CPM without having been tried there.
+    pub is_interworked: bool,
+}
+
 /// A session.
 pub(super) struct Session {
     pub id: SessionId,
     pub worker: usize,
     pub role: Role,
+    /// What holds for the served user, from the INVITE on.
+    pub policy: Arc<UserPolicy>,
     pub media: Media,
     pub stage: Stage,
     /// Side A's leg, side B's leg.
@@ -48,6 +61,8 @@ pub(super) struct Session {
     pub exchange: Option<Exchange>,
     /// The answer to side A that waits for another one of side B.
     pub again: Option<Box<Again>>,
+    /// What side B is, where it isn't one far end.
+    pub interworked: Option<Box<Far>>,
     /// Requests passed on that wait for their response.
     pub relayed: Vec<Relayed>,
     pub facts: Facts,

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cpm::interworking;
 use crate::cpm::participating::{Role, Stay};
+use crate::cpm::policy::Policies;
 use crate::cpm::routing::Hop;
 use crate::media;
 use crate::sip::{Protocol, Text, Timers};
@@ -48,6 +50,10 @@ pub struct Settings {
     pub stay: Stay,
     /// The streams a session may have.
     pub streams: media::Policy,
+    /// What holds for whom: why to stay in the media path, which streams, and so on.
+    pub policies: Arc<Policies>,
+    /// Interworking.
+    pub interworking: Arc<interworking::Settings>,
     /// How streams are anchored.
     pub media: Arc<media::Settings>,
     /// When a BYE is answered.

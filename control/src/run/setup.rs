@@ -18,7 +18,9 @@ use super::{Drain, Relay, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
 use crate::config::{self, Backend, Config, SilenceAction, StreamKind};
+use crate::cpm::interworking;
 use crate::cpm::participating::{Role, Stay};
+use crate::cpm::policy::Streams;
 use crate::cpm::routing::Hop;
 use crate::engine::{ByeAck, Engine, LateOffer, Settings};
 use crate::limits;
@@ -284,6 +286,8 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
             stream_subset: !streams.is_all(),
         },
         streams,
+        policies: Arc::default(),
+        interworking: Arc::new(interworking(&config.interworking)),
         media: Arc::new(media_settings(config, identity)),
         bye_ack: match sip.bye_ack {
             config::ByeAck::AfterFarEnd => ByeAck::AfterFarEnd,
@@ -302,6 +306,50 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
         end_on_silence: config.media.silence_action == SilenceAction::Release,
         user_agent: sip.user_agent.clone().map(Into::into),
     }
+}
+
+fn interworking(config: &config::Interworking) -> interworking::Settings {
+    let external = config.isf.iter().map(|route| config::Iwf {
+        name: "isf".to_owned(),
+        route: route.clone(),
+        streams: config::Policy::default().streams,
+        size_max: 0,
+        schemes: Vec::new(),
+    });
+    let functions = external.chain(config.iwf.iter().cloned());
+    interworking::Settings {
+        functions: functions.filter_map(function).collect(),
+        no_cpm: config.no_cpm_codes.clone(),
+        no_core: config.no_core_codes.clone(),
+        unroutable: config.unroutable_schemes.clone(),
+    }
+}
+
+/// A function whose route was checked already.
+fn function(iwf: config::Iwf) -> Option<interworking::Function> {
+    let first = iwf.route.split(',').next().unwrap_or_default().trim();
+    let uri = first.trim_start_matches('<').trim_end_matches('>');
+    let hop = Hop::of(uri).ok()?;
+    let route = if iwf.route.starts_with('<') {
+        iwf.route.clone()
+    } else {
+        format!("<{}>", iwf.route)
+    };
+    let kinds = streams(&iwf.streams);
+    Some(interworking::Function {
+        name: iwf.name,
+        route: route.into(),
+        hop,
+        streams: Streams {
+            audio: kinds.audio,
+            video: kinds.video,
+            message: kinds.message,
+            application: kinds.application,
+            other: kinds.other,
+        },
+        size_max: Some(iwf.size_max).filter(|size| *size != 0),
+        schemes: iwf.schemes,
+    })
 }
 
 fn streams(kinds: &[StreamKind]) -> media::Policy {

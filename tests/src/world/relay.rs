@@ -215,6 +215,8 @@ fn settings() -> Settings {
             ..Stay::default()
         },
         streams: media::Policy::ALL,
+        policies: Default::default(),
+        interworking: Default::default(),
         media: media.into(),
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),

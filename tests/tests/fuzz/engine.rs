@@ -57,6 +57,8 @@ fn settings(random: &mut StdRng) -> Settings {
         role: *pick(random, &[Role::Originating, Role::Terminating]),
         stay,
         streams: media::Policy::ALL,
+        policies: Default::default(),
+        interworking: Default::default(),
         media: media.into(),
         bye_ack: *pick(
             random,

@@ -4,6 +4,7 @@ mod again;
 mod chaos;
 mod closing;
 mod early;
+mod interwork;
 mod invite;
 mod modify;
 mod proxy;
@@ -63,6 +64,8 @@ impl Bench {
                 ..Stay::default()
             },
             streams: media::Policy::ALL,
+            policies: Default::default(),
+            interworking: Default::default(),
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
