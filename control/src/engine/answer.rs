@@ -292,6 +292,7 @@ impl Engine {
             session.stage = stage;
             return;
         };
+        self.begin_history(session, &invite.request, &response);
         self.respond(invite.server, response);
         self.counters.sessions_answered += 1;
         session.facts.answered = Some(self.now);

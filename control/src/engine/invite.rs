@@ -5,6 +5,7 @@ use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 
 use super::closing::Why;
 use super::failing::cancelled;
+use super::history::History;
 use super::orders::After;
 use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Session, Stage};
 use super::{Engine, LateOffer, Purpose};
@@ -131,6 +132,7 @@ impl Engine {
             relayed: Vec::new(),
             deferred: None,
             facts: Facts::of(request, role, self.now),
+            history: History::new(self.settings.store_deadline.is_some()),
             deadline: None,
             armed: None,
             expires: None,
@@ -226,6 +228,9 @@ impl Engine {
             }
         };
         let message = self.invite_to_b(session, &invite.request, offer.as_ref());
+        if session.role == Role::Terminating {
+            session.history.note_offer(offer.as_ref());
+        }
         let b = session.leg(Side::B);
         let flow = b.flow;
         let dialog = DialogKey::kept(&b.call_id, &b.local_tag);

@@ -7,6 +7,7 @@ use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 
 use super::again::Again;
 use super::closing::Closing;
+use super::history::History;
 use crate::cpm::participating::Role;
 use crate::media::{Media, Proposal};
 use crate::sip::{
@@ -51,6 +52,8 @@ pub(super) struct Session {
     /// Requests passed on that wait for their response.
     pub relayed: Vec<Relayed>,
     pub facts: Facts,
+    /// What is to become of what was said.
+    pub history: History,
     /// When [`super::Engine::on_session_deadline`] is due.
     pub deadline: Option<Instant>,
     /// The earliest entry for this session among the engine's deadlines: there is no need for more.

@@ -54,6 +54,8 @@ pub struct Settings {
     pub bye_ack: ByeAck,
     /// How long the far side may take to answer a BYE before the near side is answered.
     pub bye_far_deadline: Duration,
+    /// How long a closing waits for the history store (CON-05); `None`: there is no store.
+    pub store_deadline: Option<Duration>,
     /// What an INVITE without an offer meets.
     pub late_offer: LateOffer,
     /// How long an INVITE may ring (Timer C).

@@ -216,6 +216,8 @@ impl Relay {
             match output {
                 Output::Order { worker, order } => self.links.order(worker, order),
                 Output::Cdr(cdr) => self.cdr.write(*cdr),
+                // Nothing is asked while there is no store.
+                Output::History(_) => {}
                 Output::Resolve(host) => self.look_up(host),
             }
         }

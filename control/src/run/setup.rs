@@ -291,6 +291,7 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
             config::ByeAck::ImmediateAfterStore => ByeAck::ImmediateAfterStore,
         },
         bye_far_deadline: sip.bye_far_deadline,
+        store_deadline: None,
         late_offer: match sip.late_offer {
             config::LateOffer::Refuse => LateOffer::Refuse,
             config::LateOffer::Relay => LateOffer::Relay,

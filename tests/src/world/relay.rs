@@ -151,6 +151,7 @@ impl Relay {
                         self.link.order(order).expect("the ring has room");
                     }
                     Output::Cdr(cdr) => self.records.push(*cdr),
+                    Output::History(ask) => panic!("there is no store, but {ask:?} was asked"),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
                 }
             }
@@ -218,6 +219,7 @@ fn settings() -> Settings {
         media: media.into(),
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),
+        store_deadline: None,
         late_offer: LateOffer::Refuse,
         ringing_max: Duration::from_secs(180),
         sessions_max: 100_000,

@@ -19,6 +19,7 @@ use dataplane::api::{Act, Event, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Order, 
 use super::{ByeAck, Engine, LateOffer, Output, Settings};
 use crate::cdr::Cdr;
 use crate::cpm::participating::{Role, Stay};
+use crate::history::Ask;
 use crate::media;
 use crate::sip::{Flow, Protocol, Timers};
 
@@ -34,6 +35,7 @@ struct Bench {
     orders: Vec<Box<Order>>,
     acts: Vec<String>,
     cdrs: Vec<Cdr>,
+    asks: Vec<Ask>,
     ports: u16,
     refuse: bool,
     refuse_connect: bool,
@@ -66,6 +68,7 @@ impl Bench {
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
+            store_deadline: None,
             late_offer: LateOffer::Refuse,
             ringing_max: Duration::from_secs(180),
             sessions_max: 10,
@@ -84,6 +87,7 @@ impl Bench {
             orders: Vec::new(),
             acts: Vec::new(),
             cdrs: Vec::new(),
+            asks: Vec::new(),
             ports: 20_000,
             refuse: false,
             refuse_connect: false,
@@ -119,6 +123,7 @@ impl Bench {
                     Output::Order { order, .. } if self.holds_orders => self.orders.push(order),
                     Output::Order { order, .. } => self.obey(order),
                     Output::Cdr(cdr) => self.cdrs.push(*cdr),
+                    Output::History(ask) => self.asks.push(*ask),
                     Output::Resolve(name) => self.names.push(name),
                 }
             }
