@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`requests`] | which procedure a request belongs to |
 //! | [`invite`], [`answer`] | a session from its INVITE to its answer, as B2BUA |
+//! | [`branches`] | the INVITEs of one session to several devices |
 //! | [`failing`] | a session that does not come about |
 //! | [`again`] | an offer made anew, as the answer to the first one can't be used |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
@@ -17,6 +18,7 @@
 
 mod again;
 mod answer;
+mod branches;
 mod closing;
 mod failing;
 mod invite;
