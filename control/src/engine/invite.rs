@@ -6,6 +6,7 @@ use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 use super::closing::Why;
 use super::failing::cancelled;
 use super::orders::After;
+use super::serving::Served;
 use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Session, Stage};
 use super::{Engine, LateOffer, Purpose};
 use crate::cpm::participating::Role;
@@ -21,7 +22,7 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: Message,
-        role: Role,
+        served: Served,
         flows: (Flow, Flow),
     ) {
         if self.draining || self.sessions.len() >= self.settings.sessions_max {
@@ -33,7 +34,7 @@ impl Engine {
             self.unavailable(key, &request);
             return;
         };
-        let Some(mut session) = self.new_session(key, &request, role, flows) else {
+        let Some(mut session) = self.new_session(key, &request, served, flows) else {
             self.reply(key, &request, 400, "Bad Request");
             return;
         };
@@ -77,7 +78,7 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: &Message,
-        role: Role,
+        Served { role, policy }: Served,
         (from, to): (Flow, Flow),
     ) -> Option<Box<Session>> {
         let id = SessionId(self.next_session);
@@ -120,6 +121,7 @@ impl Engine {
             id,
             worker: 0,
             role,
+            policy,
             media: Media::between(self.settings.media.clone(), id.0, trunks),
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
@@ -163,7 +165,7 @@ impl Engine {
                 )),
             };
         };
-        let mut proposal = session.media.offer(Side::A, &sdp, &self.settings.streams)?;
+        let mut proposal = session.offer(Side::A, &sdp)?;
         let opens = proposal.take_opens();
         session.exchange = Some(Exchange {
             from: Side::A,
