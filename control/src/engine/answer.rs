@@ -233,23 +233,20 @@ impl Engine {
         let fork = forks.find(|fork| fork.dialog.matches(response));
         let answer = body::sdp(response).or_else(|| fork.and_then(|fork| fork.answer.clone()))?;
         let offer = body::sdp(&invite.request)?;
-        let replaced = session
-            .media
-            .offer(Side::A, &offer, &self.settings.streams)
-            .and_then(|mut proposal| {
-                // Streams that the first fork refused are released; they can't come back now.
-                if !proposal.take_opens().is_empty() {
-                    return Err(Refused::not_acceptable(399, "another fork was answered"));
-                }
-                let answered = proposal.answer(&answer)?;
-                if answered.offer_again {
-                    return Err(Refused::not_acceptable(399, "another fork was answered"));
-                }
-                let gone = proposal.commit(&mut session.media);
-                let mut acts = answered.acts;
-                push_release(&mut acts, union(gone, answered.refused));
-                Ok(Final::Settled(acts, Some(answered.to_offerer)))
-            });
+        let replaced = session.offer(Side::A, &offer).and_then(|mut proposal| {
+            // Streams that the first fork refused are released; they can't come back now.
+            if !proposal.take_opens().is_empty() {
+                return Err(Refused::not_acceptable(399, "another fork was answered"));
+            }
+            let answered = proposal.answer(&answer)?;
+            if answered.offer_again {
+                return Err(Refused::not_acceptable(399, "another fork was answered"));
+            }
+            let gone = proposal.commit(&mut session.media);
+            let mut acts = answered.acts;
+            push_release(&mut acts, union(gone, answered.refused));
+            Ok(Final::Settled(acts, Some(answered.to_offerer)))
+        });
         Some(replaced)
     }
 

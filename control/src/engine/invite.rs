@@ -7,6 +7,7 @@ use super::branches::Target;
 use super::closing::Why;
 use super::failing::{cancelled, without};
 use super::orders::After;
+use super::serving::Served;
 use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Session, Stage};
 use super::{Engine, LateOffer};
 use crate::cpm::participating::Role;
@@ -22,7 +23,7 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: Message,
-        role: Role,
+        served: Served,
         flows: (Flow, Flow),
     ) {
         if self.draining || self.sessions.len() >= self.settings.sessions_max {
@@ -34,7 +35,7 @@ impl Engine {
             self.unavailable(key, &request);
             return;
         };
-        let Some(mut session) = self.new_session(key, &request, role, flows) else {
+        let Some(mut session) = self.new_session(key, &request, served, flows) else {
             self.reply(key, &request, 400, "Bad Request");
             return;
         };
@@ -78,7 +79,7 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: &Message,
-        role: Role,
+        Served { role, policy }: Served,
         (from, to): (Flow, Flow),
     ) -> Option<Box<Session>> {
         let id = SessionId(self.next_session);
@@ -121,6 +122,7 @@ impl Engine {
             id,
             worker: 0,
             role,
+            policy,
             media: Media::between(self.settings.media.clone(), id.0, trunks),
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
@@ -164,7 +166,7 @@ impl Engine {
                 )),
             };
         };
-        let mut proposal = session.media.offer(Side::A, &sdp, &self.settings.streams)?;
+        let mut proposal = session.offer(Side::A, &sdp)?;
         let opens = proposal.take_opens();
         session.exchange = Some(Exchange {
             from: Side::A,

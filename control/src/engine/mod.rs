@@ -12,6 +12,7 @@
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
 //! | [`proxy`] | requests and sessions that are proxied |
+//! | [`serving`] | who is served, and what holds for that user |
 //! | [`orders`] | orders to the workers and what follows when they are done |
 //! | [`session`] | what is kept of a session |
 //! | [`views`] | what the operator sees |
@@ -28,6 +29,7 @@ mod orders;
 mod proxy;
 mod refresh;
 mod requests;
+mod serving;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -110,6 +112,10 @@ pub struct Counters {
     pub expired: u64,
     /// Sessions lost with their worker.
     pub lost: u64,
+    /// Requests refused as nobody had asserted who sent them.
+    pub without_identity: u64,
+    /// INVITEs refused as the served user is barred.
+    pub barred: u64,
 }
 
 /// The engine.

@@ -1,5 +1,6 @@
 //! What is kept of one session between two dialogs.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,11 +9,11 @@ use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 use super::again::Again;
 use super::branches::{Branch, Target};
 use super::closing::Closing;
+use crate::cpm::identity;
 use crate::cpm::participating::Role;
+use crate::cpm::policy::UserPolicy;
 use crate::media::{Media, Proposal};
-use crate::sip::{
-    ClientKey, Dialog, Flow, Message, Method, Name, NameAddr, OutOfOrder, ServerKey, Text,
-};
+use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, OutOfOrder, ServerKey, Text};
 
 /// A dialog's key: what an incoming request names it by.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub(super) struct Session {
     pub id: SessionId,
     pub worker: usize,
     pub role: Role,
+    /// What holds for the served user, from the INVITE on.
+    pub policy: Arc<UserPolicy>,
     pub media: Media,
     pub stage: Stage,
     /// Side A's leg, side B's leg.
@@ -201,13 +204,7 @@ impl Facts {
                 .get(name)
                 .map(|value| Text::from(value.to_owned()))
         };
-        let asserted = request.headers.get(Name::PAssertedIdentity);
-        let caller = asserted
-            .or_else(|| request.headers.get(Name::From))
-            .map(|value| {
-                let uri = NameAddr::parse(value).map_or(value, |address| address.uri);
-                Text::from(uri.to_owned())
-            });
+        let caller = identity::caller(request).map(|uri| Text::from(uri.to_owned()));
         let called = request
             .request_uri()
             .map(|value| Text::from(value.to_owned()));

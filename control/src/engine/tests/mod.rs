@@ -18,7 +18,9 @@ use dataplane::api::{Act, Event, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Order, 
 
 use super::{ByeAck, Engine, LateOffer, Output, Settings};
 use crate::cdr::Cdr;
+use crate::cpm::identity::Trust;
 use crate::cpm::participating::{Role, Stay};
+use crate::cpm::policy::{Policies, UserPolicy};
 use crate::media;
 use crate::sip::{Flow, Protocol, Timers};
 
@@ -58,14 +60,12 @@ impl Bench {
             timers: Timers::default(),
             next_hop: None,
             role: Role::Originating,
-            stay: Stay {
-                media_charging: true,
-                ..Stay::default()
-            },
-            streams: media::Policy::ALL,
+            trust: Trust::default(),
+            policies: Policies::new(in_path()).into(),
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
+            store_deadline: None,
             late_offer: LateOffer::Refuse,
             ringing_max: Duration::from_secs(180),
             sessions_max: 10,
@@ -210,6 +210,24 @@ impl Bench {
         assert!(self.engine.is_idle());
         assert_eq!(self.open(), 0, "{:?}", self.acts);
     }
+}
+
+/// A policy with a reason to stay in the media path.
+fn in_path() -> UserPolicy {
+    UserPolicy {
+        stay: Stay {
+            media_charging: true,
+            ..Stay::default()
+        },
+        ..UserPolicy::default()
+    }
+}
+
+/// Changes what holds for everybody.
+fn for_all(settings: &mut Settings, change: impl FnOnce(&mut UserPolicy)) {
+    let mut policy = settings.policies.everybody().clone();
+    change(&mut policy);
+    settings.policies = Policies::new(policy).into();
 }
 
 fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
