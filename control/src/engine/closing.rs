@@ -159,7 +159,9 @@ impl Engine {
             // Only after its 2xx, which was lost then: the 2xx will come again and be ended.
             Stage::Opening(_) | Stage::Inviting(_) => {
                 self.reply(key, &bye, 200, "OK");
-                self.give_up(session, Why::Bye(Side::B), 480, &[]);
+                if !self.leave_branch(session, &bye) {
+                    self.give_up(session, Why::Bye(Side::B), 480, &[]);
+                }
             }
             // BYEs that cross: each gets its 200, but none before the release.
             Stage::Closing(closing) if closing.owed.len() < limits::RELAYED_PER_SESSION => {
@@ -520,8 +522,8 @@ impl Engine {
         if let Some(Deferred::Bye(_, key, bye)) = session.deferred.take() {
             self.reply(key, &bye, 200, "OK");
         }
-        if let Some(client) = session.invite_client {
-            self.clients.remove(&client);
+        for branch in std::mem::take(&mut session.branches) {
+            self.forget_branch(&branch);
         }
         let tags = std::mem::take(&mut session.tags_to_a);
         for side in Side::BOTH {

@@ -6,18 +6,21 @@
 //! |---|---|
 //! | [`requests`] | which procedure a request belongs to |
 //! | [`invite`], [`answer`] | a session from its INVITE to its answer, as B2BUA |
+//! | [`branches`] | the INVITEs of one session to several devices |
 //! | [`failing`] | a session that does not come about |
 //! | [`again`] | an offer made anew, as the answer to the first one can't be used |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then store, then tell the far side |
 //! | [`history`] | a session's history: asked for, waited for |
 //! | [`proxy`] | requests and sessions that are proxied |
+//! | [`serving`] | who is served, and what holds for that user |
 //! | [`orders`] | orders to the workers and what follows when they are done |
 //! | [`session`] | what is kept of a session |
 //! | [`views`] | what the operator sees |
 
 mod again;
 mod answer;
+mod branches;
 mod closing;
 mod failing;
 mod history;
@@ -28,6 +31,7 @@ mod orders;
 mod proxy;
 mod refresh;
 mod requests;
+mod serving;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -121,6 +125,10 @@ pub struct Counters {
     pub histories_queued: u64,
     /// Of those: the store had not answered in time (CON-05).
     pub histories_late: u64,
+    /// Requests refused as nobody had asserted who sent them.
+    pub without_identity: u64,
+    /// INVITEs refused as the served user is barred.
+    pub barred: u64,
 }
 
 /// The engine.

@@ -2,6 +2,7 @@
 //! records out.
 
 mod identity;
+mod policies;
 mod setup;
 
 pub use setup::{Ready, RunError};

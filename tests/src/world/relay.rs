@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use control::cdr::Cdr;
+use control::cpm::identity::Trust;
 use control::cpm::participating::{Role, Stay};
+use control::cpm::policy::{Policies, UserPolicy};
 use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
@@ -211,11 +213,15 @@ fn settings() -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: Role::Originating,
-        stay: Stay {
-            media_charging: true,
-            ..Stay::default()
-        },
-        streams: media::Policy::ALL,
+        trust: Trust::default(),
+        policies: Policies::new(UserPolicy {
+            stay: Stay {
+                media_charging: true,
+                ..Stay::default()
+            },
+            ..UserPolicy::default()
+        })
+        .into(),
         media: media.into(),
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),

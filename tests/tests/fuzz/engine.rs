@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use control::cpm::identity::Trust;
 use control::cpm::participating::{Role, Stay};
+use control::cpm::policy::{Policies, UserPolicy};
 use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
@@ -55,8 +57,12 @@ fn settings(random: &mut StdRng) -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: *pick(random, &[Role::Originating, Role::Terminating]),
-        stay,
-        streams: media::Policy::ALL,
+        trust: Trust::default(),
+        policies: Policies::new(UserPolicy {
+            stay,
+            ..UserPolicy::default()
+        })
+        .into(),
         media: media.into(),
         bye_ack: *pick(
             random,

@@ -46,9 +46,9 @@ impl Chaos {
                 ByeAck::AfterFarEnd
             };
             if random.random_ratio(1, 5) {
-                settings.stay = Stay::default();
+                for_all(settings, |policy| policy.stay = Stay::default());
             }
-            settings.streams.video = random.random();
+            for_all(settings, |policy| policy.streams.video = random.random());
         });
         Self {
             bench,

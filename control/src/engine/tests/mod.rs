@@ -18,8 +18,10 @@ use dataplane::api::{Act, Event, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Order, 
 
 use super::{ByeAck, Engine, LateOffer, Output, Settings};
 use crate::cdr::Cdr;
+use crate::cpm::identity::Trust;
 use crate::cpm::participating::{Role, Stay};
 use crate::history::Ask;
+use crate::cpm::policy::{Policies, UserPolicy};
 use crate::media;
 use crate::sip::{Flow, Protocol, Timers};
 
@@ -60,11 +62,8 @@ impl Bench {
             timers: Timers::default(),
             next_hop: None,
             role: Role::Originating,
-            stay: Stay {
-                media_charging: true,
-                ..Stay::default()
-            },
-            streams: media::Policy::ALL,
+            trust: Trust::default(),
+            policies: Policies::new(in_path()).into(),
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
@@ -215,6 +214,24 @@ impl Bench {
         assert!(self.engine.is_idle());
         assert_eq!(self.open(), 0, "{:?}", self.acts);
     }
+}
+
+/// A policy with a reason to stay in the media path.
+fn in_path() -> UserPolicy {
+    UserPolicy {
+        stay: Stay {
+            media_charging: true,
+            ..Stay::default()
+        },
+        ..UserPolicy::default()
+    }
+}
+
+/// Changes what holds for everybody.
+fn for_all(settings: &mut Settings, change: impl FnOnce(&mut UserPolicy)) {
+    let mut policy = settings.policies.everybody().clone();
+    change(&mut policy);
+    settings.policies = Policies::new(policy).into();
 }
 
 fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
