@@ -118,22 +118,25 @@ enum Phase {
     },
 }
 
-impl Phase {
-    /// Whether a BYE need not wait for the far side any longer.
+impl Closing {
+    /// Whether the BYE that began it need not wait for the far side, or any longer.
     fn is_far_done(&self, now: Instant) -> bool {
-        match self {
-            Self::Releasing | Self::Storing => false,
-            Self::Telling {
+        match &self.phase {
+            Phase::Releasing => false,
+            // Where both sides have left, nobody is to be told.
+            Phase::Storing => self.left == [true; 2],
+            Phase::Telling {
                 waiting, answer_by, ..
             } => waiting.is_empty() || *answer_by <= now,
-            Self::Concluding { .. } => true,
+            Phase::Concluding { .. } => true,
         }
     }
 
+    /// The far side's 200.
     fn far(&self) -> Option<&Message> {
-        match self {
-            Self::Releasing | Self::Storing => None,
-            Self::Telling { far, .. } | Self::Concluding { far } => far.as_deref(),
+        match &self.phase {
+            Phase::Releasing | Phase::Storing => None,
+            Phase::Telling { far, .. } | Phase::Concluding { far } => far.as_deref(),
         }
     }
 }
@@ -408,7 +411,7 @@ impl Engine {
         if matches!(closing.phase, Phase::Releasing) || closing.owed.is_empty() {
             return;
         }
-        let is_far_done = closing.phase.is_far_done(self.now);
+        let is_far_done = closing.is_far_done(self.now);
         let bye_ack = self.settings.bye_ack;
         let is_due = |owed: &Owed| match bye_ack {
             ByeAck::Immediate => true,
@@ -556,7 +559,7 @@ impl Engine {
 fn answer_to(session: &Session, owed: &Owed) -> Message {
     let mut response = Message::response(&owed.bye, 200, "OK");
     let far = match &session.stage {
-        Stage::Closing(closing) if owed.is_first => closing.phase.far(),
+        Stage::Closing(closing) if owed.is_first => closing.far(),
         _ => None,
     };
     if let Some(far) = far {

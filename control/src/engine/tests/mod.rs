@@ -1,12 +1,16 @@
 //! The engine between two hand-written clients and a worker that does what it is told at once.
 
 mod again;
+mod chain;
 mod chaos;
 mod closing;
 mod early;
+mod history;
 mod invite;
+mod matrix;
 mod modify;
 mod proxy;
+mod scene;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -20,8 +24,8 @@ use super::{ByeAck, Engine, LateOffer, Output, Settings};
 use crate::cdr::Cdr;
 use crate::cpm::identity::Trust;
 use crate::cpm::participating::{Role, Stay};
-use crate::history::Ask;
 use crate::cpm::policy::{Policies, UserPolicy};
+use crate::history::Ask;
 use crate::media;
 use crate::sip::{Flow, Protocol, Timers};
 
