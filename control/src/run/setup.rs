@@ -14,11 +14,12 @@ use rand::rngs::SysRng;
 use tokio::sync::mpsc;
 
 use super::identity::{self, IdentityError};
+use super::policies;
 use super::{Drain, Relay, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
-use crate::config::{self, Backend, Config, SilenceAction, StreamKind};
-use crate::cpm::participating::{Role, Stay};
+use crate::config::{self, Backend, Config, SilenceAction};
+use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
 use crate::engine::{ByeAck, Engine, LateOffer, Settings};
 use crate::limits;
@@ -142,7 +143,7 @@ pub(super) async fn open(
                 .map_or("", |view| backend_name(view.backend)),
         ),
         ports: (config.media.port_first, config.media.port_last),
-        is_in_media_path: settings.stay.mode() == crate::cpm::participating::Mode::B2bua,
+        is_in_media_path: settings.policies.everybody().mode(false) == Mode::B2bua,
     };
     tracing::info!(
         workers = ready.workers.0,
@@ -255,7 +256,6 @@ fn protocol(protocol: config::Protocol) -> Protocol {
 
 fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>) -> Settings {
     let sip = &config.sip;
-    let streams = streams(&config.policy.streams);
     Settings {
         listen: listens
             .iter()
@@ -275,15 +275,8 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
             config::Role::Originating => Role::Originating,
             config::Role::Terminating => Role::Terminating,
         },
-        stay: Stay {
-            media_charging: config.policy.media_charging,
-            content_adaptation: config.policy.content_adaptation,
-            history: config.policy.history,
-            several_devices: config.policy.several_devices,
-            interception: config.policy.interception,
-            stream_subset: !streams.is_all(),
-        },
-        streams,
+        trust: policies::trust(config),
+        policies: Arc::new(policies::policies(config)),
         media: Arc::new(media_settings(config, identity)),
         bye_ack: match sip.bye_ack {
             config::ByeAck::AfterFarEnd => ByeAck::AfterFarEnd,
@@ -291,6 +284,7 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
             config::ByeAck::ImmediateAfterStore => ByeAck::ImmediateAfterStore,
         },
         bye_far_deadline: sip.bye_far_deadline,
+        store_deadline: None,
         late_offer: match sip.late_offer {
             config::LateOffer::Refuse => LateOffer::Refuse,
             config::LateOffer::Relay => LateOffer::Relay,
@@ -301,16 +295,6 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
         drain: config.media.drain,
         end_on_silence: config.media.silence_action == SilenceAction::Release,
         user_agent: sip.user_agent.clone().map(Into::into),
-    }
-}
-
-fn streams(kinds: &[StreamKind]) -> media::Policy {
-    media::Policy {
-        audio: kinds.contains(&StreamKind::Audio),
-        video: kinds.contains(&StreamKind::Video),
-        message: kinds.contains(&StreamKind::Message),
-        application: kinds.contains(&StreamKind::Application),
-        other: kinds.contains(&StreamKind::Other),
     }
 }
 
