@@ -50,7 +50,7 @@ impl Engine {
             self.unavailable(key, &request);
             return;
         }
-        let mut proposal = match session.media.offer(side, &sdp, &self.settings.streams) {
+        let mut proposal = match session.offer(side, &sdp) {
             Ok(proposal) => proposal,
             Err(refused) => {
                 self.counters.offers_refused += 1;
@@ -409,8 +409,7 @@ impl Engine {
             // An answer that isn't reliable only foretells the one in the 2xx.
             replace_or_drop(&mut back, session.relayed[at].answer.as_ref());
         }
-        Self::cut_for_function(session, server, &mut back);
-        self.respond(server, back);
+        self.respond_in(session, server, back);
     }
 
     /// RFC 3262 §5: the answer in a reliable provisional response is the final one.
@@ -535,8 +534,7 @@ impl Engine {
         if let Some(sdp) = sdp {
             back.body = body::replace_sdp(response, sdp);
         }
-        Self::cut_for_function(session, relayed.server, &mut back);
-        self.respond(relayed.server, back);
+        self.respond_in(session, relayed.server, back);
     }
 
     pub(super) fn on_relayed_failed(&mut self, id: SessionId, client: ClientKey, code: u16) {

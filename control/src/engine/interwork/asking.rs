@@ -99,29 +99,15 @@ impl Engine {
         Some((key, request))
     }
 
-    /// Cuts a response to a function's offer back to the function's part.
-    pub(in crate::engine) fn cut_for_function(
+    /// Gives a side the response to its request; a function the part that concerns it.
+    pub(in crate::engine) fn respond_in(
+        &mut self,
         session: &mut Session,
         server: ServerKey,
-        response: &mut Message,
+        mut response: Message,
     ) {
-        let Some(far) = session.interworked.as_mut() else {
-            return;
-        };
-        let asked = far.asked.iter().find(|asked| asked.server == server);
-        let Some(leg) = asked.map(|asked| asked.leg) else {
-            return;
-        };
-        let sdp = body::sdp(response).and_then(|sdp| Sdp::parse(&sdp).ok());
-        let owned = far.owned(leg);
-        let (Some(sdp), Some(leg)) = (sdp, far.leg_mut(leg)) else {
-            return;
-        };
-        let mut part = describe::part(&sdp, &leg.lines, |index| owned.contains(&index));
-        leg.in_force = part.media().to_vec();
-        leg.held.clone_from(&owned);
-        leg.said = leg.said.next(&mut part);
-        response.body = body::replace_sdp(response, leg.said.bytes());
+        cut(session, server, &mut response);
+        self.respond(server, response);
     }
 
     /// Takes note of how the offers of functions ended: a refused one leaves all as it was.
@@ -143,6 +129,27 @@ impl Engine {
             }
         }
     }
+}
+
+/// Cuts a response to a function's offer back to the function's part.
+fn cut(session: &mut Session, server: ServerKey, response: &mut Message) {
+    let Some(far) = session.interworked.as_mut() else {
+        return;
+    };
+    let asked = far.asked.iter().find(|asked| asked.server == server);
+    let Some(leg) = asked.map(|asked| asked.leg) else {
+        return;
+    };
+    let sdp = body::sdp(response).and_then(|sdp| Sdp::parse(&sdp).ok());
+    let owned = far.owned(leg);
+    let (Some(sdp), Some(leg)) = (sdp, far.leg_mut(leg)) else {
+        return;
+    };
+    let mut part = describe::part(&sdp, &leg.lines, |index| owned.contains(&index));
+    leg.in_force = part.media().to_vec();
+    leg.held.clone_from(&owned);
+    leg.said = leg.said.next(&mut part);
+    response.body = body::replace_sdp(response, leg.said.bytes());
 }
 
 /// Checks that a request belongs to a leg's dialog and is in order; else the code to answer.

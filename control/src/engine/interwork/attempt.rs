@@ -172,7 +172,7 @@ impl Engine {
             let Some(attempt) = &far.attempt else { return };
             let may_ask = !attempt.is_over && attempt.request.method() == Some(&Method::Invite);
             let next = if may_ask {
-                self.select(far)
+                Self::select(far)
             } else {
                 BTreeMap::new()
             };
@@ -187,7 +187,7 @@ impl Engine {
     }
 
     /// Which function is asked next for which lines (IWM-04). Each is asked once for a line.
-    fn select(&self, far: &mut Far) -> BTreeMap<usize, Vec<usize>> {
+    fn select(far: &mut Far) -> BTreeMap<usize, Vec<usize>> {
         let mut chosen: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         let Some(attempt) = far.attempt.as_mut() else {
             return chosen;
@@ -195,7 +195,7 @@ impl Engine {
         for index in unowned(attempt, &far.lines) {
             let wish = Wish::of(&attempt.offer.media()[index]);
             let asked = &mut attempt.asked[index];
-            let settings = &self.settings.interworking;
+            let settings = &far.settings;
             if let Some(function) = settings.select(&far.target, wish, asked) {
                 asked.push(function);
                 chosen.entry(function).or_default().push(index);

@@ -1,5 +1,7 @@
 //! The decision to interwork a session: when it is invited, or when its far side has failed.
 
+use std::sync::Arc;
+
 use dataplane::api::Side;
 
 use super::far::Far;
@@ -7,7 +9,8 @@ use crate::cpm::interworking::Cause;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::user_key;
 use crate::engine::Engine;
-use crate::engine::session::{Carrier, DialogKey, Facts, Invite, Served, Session, Stage};
+use crate::engine::branches::Target;
+use crate::engine::session::{Carrier, Invite, Session, Stage};
 use crate::limits;
 use crate::sip::{Flow, Message, Method, ServerKey};
 
@@ -20,17 +23,6 @@ impl Engine {
             self.unregistered.remove(&user);
         } else if self.unregistered.len() < limits::UNREGISTERED_USERS {
             self.unregistered.insert(user);
-        }
-    }
-
-    /// Who is served in a session that an INVITE begins, and what holds for that user.
-    pub(in crate::engine) fn served(&self, role: Role, request: &Message) -> Served {
-        let facts = Facts::of(request, role, self.now);
-        let user = facts.served_user.unwrap_or_default();
-        Served {
-            role,
-            policy: self.settings.policies.of(&user),
-            is_interworked: false,
         }
     }
 
@@ -61,6 +53,9 @@ impl Engine {
         let Some(cause) = cause else { return false };
         let mut served = self.served(role, request);
         let takes = settings.takes(cause, served.policy.interworking, address);
+        if served.policy.barred {
+            return false;
+        }
         if let Some(to) = self.flow_to_functions(from).filter(|_| takes) {
             served.is_interworked = true;
             self.begin(key, request.clone(), served, (from, to));
@@ -83,7 +78,11 @@ impl Engine {
     pub(in crate::engine) fn interwork(&mut self, session: &mut Session, request: &Message) {
         let target = request.request_uri().unwrap_or_default().to_owned();
         let tag = self.tx.new_tag();
-        session.interworked = Some(Box::new(Far::new(session.id, target.into(), tag)));
+        session.interworked = Some(Box::new(Far::new(
+            session.id,
+            (target.into(), tag),
+            Arc::clone(&self.settings.interworking),
+        )));
         self.counters.sessions_interworked += 1;
         tracing::info!(session = session.id.0, "a session is interworked");
     }
@@ -110,11 +109,16 @@ impl Engine {
         let Some(flow) = flow.filter(|_| takes && is_open && session.interworked.is_none()) else {
             return Some(invite);
         };
-        self.leave_first_target(session);
+        self.drop_branches(session, "SIP;cause=487");
         let mut invite = invite;
+        invite.targets = vec![Target::asked(flow)];
         // The near side's early dialog goes on with the one that follows.
         invite.forks.clear();
+        // A late response to the first INVITE must not find the second's.
+        let (call_id, local_tag) = (self.tx.new_call_id(), self.tx.new_tag());
         let leg = session.leg_mut(Side::B);
+        leg.call_id = call_id;
+        leg.local_tag = local_tag;
         leg.flow = flow;
         leg.dialog = None;
         leg.contact = None;
@@ -122,19 +126,5 @@ impl Engine {
         session.stage = Stage::Opening(invite);
         self.send_invite(session);
         None
-    }
-
-    /// Forgets the dialog that the first INVITE would have made.
-    fn leave_first_target(&mut self, session: &mut Session) {
-        if let Some(client) = session.invite_client.take() {
-            self.clients.remove(&client);
-        }
-        let (call_id, local_tag) = (self.tx.new_call_id(), self.tx.new_tag());
-        let leg = session.leg_mut(Side::B);
-        let before = DialogKey {
-            call_id: std::mem::replace(&mut leg.call_id, call_id),
-            local_tag: std::mem::replace(&mut leg.local_tag, local_tag),
-        };
-        self.dialogs.remove(&before);
     }
 }

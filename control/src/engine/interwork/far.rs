@@ -1,11 +1,13 @@
 //! What is kept of an interworked session's far side.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use dataplane::api::SessionId;
 
 use super::describe::Said;
+use crate::cpm::interworking;
 use crate::sdp::{MediaDescription, Sdp};
 use crate::sip::{ClientKey, Dialog, Flow, Message, ServerKey, Text};
 
@@ -19,6 +21,8 @@ use crate::sip::{ClientKey, Dialog, Flow, Message, ServerKey, Text};
 /// ```
 pub(in crate::engine) struct Far {
     pub session: SessionId,
+    /// The functions that there are: those of its beginning (IWM-01).
+    pub settings: Arc<interworking::Settings>,
     /// The address that is invited.
     pub target: Text,
     /// Its tag, as the far end that the session sees.
@@ -160,9 +164,14 @@ pub(in crate::engine) enum Deletion {
 }
 
 impl Far {
-    pub(super) fn new(session: SessionId, target: Text, tag: Text) -> Self {
+    pub(super) fn new(
+        session: SessionId,
+        (target, tag): (Text, Text),
+        settings: Arc<interworking::Settings>,
+    ) -> Self {
         Self {
             session,
+            settings,
             target,
             tag,
             invite: None,

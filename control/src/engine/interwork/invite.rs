@@ -26,7 +26,7 @@ impl Engine {
         let Some(leg) = self.new_leg(session, far, function, lines) else {
             return;
         };
-        let Some(message) = self.invite_of(far, &leg) else {
+        let Some(message) = Self::invite_of(far, &leg) else {
             return;
         };
         let mut leg = leg;
@@ -56,7 +56,7 @@ impl Engine {
         function: usize,
         lines: Vec<usize>,
     ) -> Option<Leg> {
-        let hop = &self.settings.interworking.functions.get(function)?.hop;
+        let hop = &far.settings.functions.get(function)?.hop;
         let flow = self.flow_to(
             hop.protocol,
             hop.literal()?,
@@ -80,10 +80,10 @@ impl Engine {
     }
 
     /// The session's INVITE as one to a function, with its part of the offer.
-    fn invite_of(&self, far: &Far, leg: &Leg) -> Option<(Message, describe::Said)> {
+    fn invite_of(far: &Far, leg: &Leg) -> Option<(Message, describe::Said)> {
         let attempt = far.attempt.as_ref()?;
         let first = far.invite.as_ref()?;
-        let function = self.settings.interworking.functions.get(leg.function)?;
+        let function = far.settings.functions.get(leg.function)?;
         let mut invite = Message::request(Method::Invite, far.target.clone());
         invite.headers.push(Name::Route, function.route.clone());
         let hops = attempt.request.headers.get(Name::MaxForwards);

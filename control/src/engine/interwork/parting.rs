@@ -5,7 +5,7 @@
 //! | the session | BYE to each; answered when all have answered | the same |
 //! | a function | its streams are released, 200, re-INVITE to the near side | the session is closed |
 
-use dataplane::api::{Side, StreamSet};
+use dataplane::api::StreamSet;
 
 use super::far::{Deletion, Far, Passed, Sent, What};
 use crate::cpm::policy::IwfClose;
@@ -130,7 +130,7 @@ impl Engine {
             // The session as a whole; the other functions are told with the near side.
             return Some((key, bye));
         }
-        self.forbid_retry(far, id);
+        Self::forbid_retry(far, id);
         if is_partial {
             far.leaving.push((id, key, bye));
         } else {
@@ -169,9 +169,9 @@ impl Engine {
     }
 
     /// The streams of a function that has left are not offered to another one.
-    fn forbid_retry(&self, far: &mut Far, id: u32) {
+    fn forbid_retry(far: &mut Far, id: u32) {
         let owned = far.owned(id);
-        let all: Vec<usize> = (0..self.settings.interworking.functions.len()).collect();
+        let all: Vec<usize> = (0..far.settings.functions.len()).collect();
         if let Some(attempt) = far.attempt.as_mut() {
             for index in owned {
                 if let Some(asked) = attempt.asked.get_mut(index) {
@@ -221,17 +221,6 @@ impl Engine {
     pub(in crate::engine) fn answer_left(&mut self, left: &Left) {
         if let Some((server, bye)) = &left.bye {
             self.reply(*server, bye, 200, "OK");
-        }
-    }
-
-    /// The sides that get a BYE when a session is closed by `by`: with a function's BYE, the other
-    /// functions as well (BYO-09).
-    pub(in crate::engine) fn bye_targets(session: &Session, by: Option<Side>) -> &'static [Side] {
-        match by {
-            Some(Side::A) => &[Side::B],
-            Some(Side::B) if session.has_functions() => &Side::BOTH,
-            Some(Side::B) => &[Side::A],
-            None => &Side::BOTH,
         }
     }
 }

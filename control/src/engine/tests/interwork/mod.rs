@@ -126,7 +126,7 @@ pub(super) fn function(name: &str, number: u16, streams: Streams) -> interworkin
 pub(super) fn interworks(settings: &mut Settings, policy: Interworking) {
     settings.policies = Arc::new(Policies::new(UserPolicy {
         interworking: policy,
-        ..UserPolicy::default()
+        ..in_path()
     }));
     let functions = ["sms", "mms", "pstn"].into_iter().zip(0..);
     let functions = functions.map(|(name, number)| function(name, number, Streams::ALL));
@@ -212,6 +212,7 @@ pub(super) fn call_with(mut bench: Bench, lines: &[&str], refused: &[usize]) -> 
             iwf(1),
             &of_iwf(&second, 1, 200, &accept(&second, 6100, &[])),
         );
+        assert!(!has(&last, iwf(0), ""), "{last:#?}");
         invites.push((1, second));
     }
     let ok = only(&last, a());

@@ -85,11 +85,8 @@ fn iwm_02_a_modification_goes_to_the_function_of_the_session_without_selection()
 #[test]
 fn iwm_01_a_modification_takes_its_way_though_the_policy_has_changed() {
     let mut call = chat();
-    call.bench.engine.settings.policies = Arc::default();
-    call.bench.engine.settings.interworking = Arc::new(interworking::Settings {
-        unroutable: Vec::new(),
-        ..interworking::Settings::clone(&call.bench.engine.settings.interworking)
-    });
+    call.bench.engine.set_policies(Arc::default());
+    Arc::make_mut(&mut call.bench.engine.settings).interworking = Arc::default();
     let sent = call.bench.give(a(), &reinvite(&call, 2, &[CHAT, VOICE]));
     let to_sms = request(&sent, iwf(0), "INVITE");
     let sent = call.bench.give(
