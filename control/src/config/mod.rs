@@ -8,11 +8,13 @@
 mod checks;
 mod error;
 mod msrp;
+mod registration;
 mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
 pub use msrp::{Msrp, Trunk, Who};
+pub use registration::{Registration, SubscribeWhen, WithoutGruu};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
     Backend, ByeAck, Cema, LateOffer, Learn, Listen, NextHop, Protocol, Role, SilenceAction,
@@ -37,6 +39,8 @@ pub struct Config {
     pub sip: Sip,
     /// Why the relay stays in the media path.
     pub policy: Policy,
+    /// Which devices users have registered.
+    pub registration: Registration,
     /// Addresses, ports and workers.
     pub media: Media,
     /// RTP.

@@ -1,6 +1,7 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
 mod msrp;
+mod registration;
 mod relay;
 
 use std::net::IpAddr;
@@ -248,6 +249,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_media(config)?;
     msrp::check(config)?;
     relay::check(config)?;
+    registration::check(config)?;
     check_operation(config)
 }
 
