@@ -9,12 +9,14 @@ mod checks;
 mod error;
 mod msrp;
 mod policy;
+mod registration;
 mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
 pub use msrp::{Msrp, Trunk, Who};
 pub use policy::{Policy, Reason, User};
+pub use registration::{Registration, SubscribeWhen, WithoutGruu};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
     Backend, ByeAck, Cema, Fork, IwfClose, LateOffer, Learn, Listen, NextHop, NoIdentity,
@@ -41,6 +43,8 @@ pub struct Config {
     pub policy: Policy,
     /// Users that are treated otherwise than `policy` says, by their address.
     pub user: BTreeMap<String, User>,
+    /// Which devices users have registered.
+    pub registration: Registration,
     /// Addresses, ports and workers.
     pub media: Media,
     /// RTP.

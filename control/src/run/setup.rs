@@ -21,9 +21,10 @@ use super::{Drain, Relay, Told, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
 use crate::config::{self, Backend, Config, SilenceAction};
+use crate::cpm::forking::Without;
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
-use crate::engine::{ByeAck, Engine, LateOffer, Settings};
+use crate::engine::{self, ByeAck, Engine, LateOffer, Settings, SubscribeWhen};
 use crate::limits;
 use crate::link::Links;
 use crate::media;
@@ -294,6 +295,7 @@ pub(super) fn settings(
         },
         bye_far_deadline: sip.bye_far_deadline,
         store_deadline: None,
+        registration: registration(&config.registration),
         late_offer: match sip.late_offer {
             config::LateOffer::Refuse => LateOffer::Refuse,
             config::LateOffer::Relay => LateOffer::Relay,
@@ -305,6 +307,25 @@ pub(super) fn settings(
         end_on_silence: config.media.silence_action == SilenceAction::Release,
         user_agent: sip.user_agent.clone().map(Into::into),
     }
+}
+
+fn registration(known: &config::Registration) -> Option<engine::Registration> {
+    known.enabled.then(|| engine::Registration {
+        trusted: known.trusted.clone(),
+        subscribe_when: match known.subscribe_when {
+            config::SubscribeWhen::ThirdPartyRegister => SubscribeWhen::ThirdPartyRegister,
+            config::SubscribeWhen::Provisioning => SubscribeWhen::Provisioning,
+        },
+        users: known.users.clone(),
+        expires: known.expires,
+        retry: known.retry,
+        retry_max: known.retry_max,
+        users_max: known.users_max,
+        without_gruu: match known.without_gruu {
+            config::WithoutGruu::AcceptContact => Without::AcceptContact,
+            config::WithoutGruu::Contact => Without::Contact,
+        },
+    })
 }
 
 fn media_settings(config: &Config, identity: Option<&TlsIdentity>) -> media::Settings {

@@ -2,6 +2,7 @@
 
 mod msrp;
 mod policy;
+mod registration;
 mod relay;
 
 use std::net::IpAddr;
@@ -252,6 +253,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_media(config)?;
     msrp::check(config)?;
     relay::check(config)?;
+    registration::check(config)?;
     check_operation(config)
 }
 
