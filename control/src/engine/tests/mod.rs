@@ -2,6 +2,7 @@
 
 mod again;
 mod chain;
+mod changes;
 mod chaos;
 mod closing;
 mod early;
@@ -10,9 +11,11 @@ mod history;
 mod invite;
 mod matrix;
 mod modify;
+mod offers;
 mod proxy;
 mod registration;
 mod scene;
+mod serving;
 mod worker;
 
 use std::collections::BTreeMap;
