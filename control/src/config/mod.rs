@@ -7,11 +7,13 @@
 
 mod checks;
 mod error;
+mod history;
 mod msrp;
 mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
+pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use msrp::{Msrp, Trunk, Who};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
@@ -52,6 +54,10 @@ pub struct Config {
     pub admin: Admin,
     /// Session records.
     pub cdr: Cdr,
+    /// The users' session histories.
+    pub history: History,
+    /// The IMAP server that they are kept on.
+    pub history_imap: HistoryImap,
     /// Logging.
     pub log: Log,
 }

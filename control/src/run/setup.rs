@@ -21,6 +21,7 @@ use crate::config::{self, Backend, Config, SilenceAction, StreamKind};
 use crate::cpm::participating::{Role, Stay};
 use crate::cpm::routing::Hop;
 use crate::engine::{ByeAck, Engine, LateOffer, Settings};
+use crate::history::{History, HistoryError};
 use crate::limits;
 use crate::link::Links;
 use crate::media;
@@ -57,6 +58,8 @@ pub enum RunError {
     Certificate(IdentityError),
     /// The record file can't be opened.
     Cdr(io::Error),
+    /// Histories can't be recorded or stored.
+    History(HistoryError),
     /// Signals can't be listened for.
     Signals(io::Error),
     /// The system has no descriptor or no random numbers left.
@@ -91,6 +94,7 @@ impl fmt::Display for RunError {
                  without them one is made"
             ),
             Self::Cdr(error) => write!(out, "can't open cdr.file: {error}"),
+            Self::History(error) => write!(out, "{error}"),
             Self::Signals(error) => write!(out, "can't listen for signals: {error}"),
             Self::System(error) => write!(out, "the system has nothing left: {error}"),
         }
@@ -125,6 +129,8 @@ pub(super) async fn open(
         None => None,
     };
     let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
+    let history =
+        History::open(&config.history, &config.history_imap).map_err(RunError::History)?;
     let seed = SysRng
         .try_next_u64()
         .map_err(|error| RunError::System(io::Error::other(error)))?;
@@ -158,6 +164,7 @@ pub(super) async fn open(
         transports,
         door,
         cdr,
+        history,
         bell,
         bell_rang,
         stopped,
