@@ -16,7 +16,8 @@ use bytes::Bytes;
 /// What the engine asks of the history.
 #[derive(Debug, Clone)]
 pub enum Ask {
-    /// A session whose history is due has been answered; its records may come from now on.
+    /// A session whose history is due has been answered. Once more for the same session: what is
+    /// known of it has changed, as streams were added.
     Begin(Box<Facts>),
     /// It has ended: assemble and store. Answered by [`Told`] once it is stored, or by nobody
     /// within the engine's own deadline; it is stored all the same, later.
