@@ -287,10 +287,28 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             metrics.sessions_refused,
         ),
         single(
+            "refused_by_policy",
+            "Requests of barred users, or without an asserted identity",
+            Counter,
+            metrics.refused_by_policy,
+        ),
+        single(
             "offers_again",
             "Offers made anew to far sides without CEMA",
             Counter,
             metrics.offers_again,
+        ),
+        single(
+            "reloads",
+            "Settings read anew and taken over",
+            Counter,
+            metrics.reloads.done,
+        ),
+        single(
+            "reloads_failed",
+            "Settings read anew in which something was wrong",
+            Counter,
+            metrics.reloads.failed,
         ),
         single("dialogs", "SIP dialogs", Gauge, dialogs),
         single("transactions", "SIP transactions", Gauge, transactions),

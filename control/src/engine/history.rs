@@ -237,7 +237,7 @@ impl Engine {
         if !matches!(session.history, History::Recording(_)) {
             return;
         }
-        let Some(deadline) = self.settings.store_deadline else {
+        let Some(deadline) = session.settings.store_deadline else {
             return;
         };
         self.counters.histories_due += 1;

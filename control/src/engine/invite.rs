@@ -1,5 +1,7 @@
 //! A session from its INVITE to its answer, as back-to-back user agent.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 
@@ -128,6 +130,7 @@ impl Engine {
             role,
             history: History::new(is_recorded),
             policy,
+            settings: Arc::clone(&self.settings),
             media,
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],

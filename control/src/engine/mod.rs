@@ -43,6 +43,7 @@ pub use views::Census;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
@@ -133,7 +134,7 @@ pub struct Counters {
 
 /// The engine.
 pub struct Engine {
-    settings: Settings,
+    settings: Arc<Settings>,
     tx: Transactions,
     now: Instant,
     base: (Instant, SystemTime),
@@ -171,7 +172,7 @@ impl Engine {
     ) -> Self {
         let tx = Transactions::new(settings.timers, seed);
         Self {
-            settings,
+            settings: Arc::new(settings),
             tx,
             now,
             base: (now, wall),

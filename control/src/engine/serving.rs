@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use dataplane::api::Side;
 
-use super::Engine;
 use super::session::Session;
+use super::{Engine, Settings};
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::policy::{Policies, Streams, UserPolicy};
 use crate::cpm::{body, identity};
@@ -22,7 +22,20 @@ pub(super) struct Served {
 impl Engine {
     /// Takes what holds for whom from now on; sessions that have begun keep what held for them.
     pub fn set_policies(&mut self, policies: Arc<Policies>) {
-        self.settings.policies = policies;
+        Arc::make_mut(&mut self.settings).policies = policies;
+    }
+
+    /// Takes new settings for sessions to come. Where it listens, its timers and whether there is
+    /// a store stay as they were at the start.
+    pub fn reload(&mut self, settings: Settings) {
+        let before = &self.settings;
+        let has_store = before.store_deadline.is_some();
+        self.settings = Arc::new(Settings {
+            listen: before.listen.clone(),
+            timers: before.timers,
+            store_deadline: settings.store_deadline.filter(|_| has_store),
+            ..settings
+        });
     }
 
     /// An INVITE that begins a session: as it came, and without the Routes that named us.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 
+use super::Settings;
 use super::again::Again;
 use super::branches::{Branch, Target};
 use super::closing::Closing;
@@ -37,6 +38,8 @@ pub(super) struct Session {
     pub role: Role,
     /// What holds for the served user, from the INVITE on.
     pub policy: Arc<UserPolicy>,
+    /// The settings that it began with.
+    pub settings: Arc<Settings>,
     pub media: Media,
     pub stage: Stage,
     /// Side A's leg, side B's leg.

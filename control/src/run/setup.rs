@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dataplane::api::{
@@ -15,7 +16,8 @@ use tokio::sync::mpsc;
 
 use super::identity::{self, IdentityError};
 use super::policies;
-use super::{Drain, Relay, clock, wall_clock, watch};
+use super::reload::Reload;
+use super::{Drain, Relay, Told, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
 use crate::config::{self, Backend, Config, SilenceAction};
@@ -102,8 +104,8 @@ impl std::error::Error for RunError {}
 
 /// Opens and starts everything.
 pub(super) async fn open(
-    config: &Config,
-    stopped: mpsc::Receiver<()>,
+    (config, file): (Config, Option<PathBuf>),
+    told: mpsc::Receiver<Told>,
 ) -> Result<(Relay, Ready), RunError> {
     let bell = Doorbell::new().map_err(RunError::System)?;
     let identity = identity::identity(&config.msrp).map_err(RunError::Certificate)?;
@@ -111,7 +113,7 @@ pub(super) async fn open(
         let fingerprint = media::fingerprint_value(&identity.fingerprint());
         tracing::info!(fingerprint, "the certificate for MSRP over TLS");
     }
-    let workers = workers(config, identity.clone());
+    let workers = workers(&config, identity.clone());
     let handles = dataplane::start(&workers, &bell).map_err(RunError::Workers)?;
     let links = Links::new(handles);
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
@@ -130,7 +132,7 @@ pub(super) async fn open(
         .try_next_u64()
         .map_err(|error| RunError::System(io::Error::other(error)))?;
     let now = clock();
-    let settings = settings(config, &listens, identity.as_ref());
+    let settings = settings(&config, &listens, identity.as_ref());
     let ready = Ready {
         sip: listens,
         admin: door.as_ref().map(|door| door.address),
@@ -152,6 +154,7 @@ pub(super) async fn open(
     );
     let engine = Engine::new(settings, links.len(), seed, now, wall_clock());
     let bell_rang = watch(&bell).map_err(RunError::System)?;
+    let drain_max = config.sip.drain_max;
     let relay = Relay {
         engine,
         links,
@@ -161,12 +164,13 @@ pub(super) async fn open(
         cdr,
         bell,
         bell_rang,
-        stopped,
+        told,
+        reload: Reload::new(config, file),
         names: mpsc::channel(limits::PARKED_REQUESTS),
         viewers: Vec::new(),
         begun: now,
         drain: Drain::Serving,
-        drain_max: config.sip.drain_max,
+        drain_max,
     };
     Ok((relay, ready))
 }
@@ -254,7 +258,12 @@ fn protocol(protocol: config::Protocol) -> Protocol {
     }
 }
 
-fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>) -> Settings {
+/// The engine's settings.
+pub(super) fn settings(
+    config: &Config,
+    listens: &[Listen],
+    identity: Option<&TlsIdentity>,
+) -> Settings {
     let sip = &config.sip;
     Settings {
         listen: listens
