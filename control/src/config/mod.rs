@@ -7,12 +7,14 @@
 
 mod checks;
 mod error;
+mod history;
 mod msrp;
 mod policy;
 mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
+pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use msrp::{Msrp, Trunk, Who};
 pub use policy::{Policy, Reason, User};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
@@ -56,6 +58,10 @@ pub struct Config {
     pub admin: Admin,
     /// Session records.
     pub cdr: Cdr,
+    /// The users' session histories.
+    pub history: History,
+    /// The IMAP server that they are kept on.
+    pub history_imap: HistoryImap,
     /// Logging.
     pub log: Log,
 }

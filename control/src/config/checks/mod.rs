@@ -1,5 +1,6 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
+mod history;
 mod msrp;
 mod policy;
 mod relay;
@@ -252,6 +253,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_media(config)?;
     msrp::check(config)?;
     relay::check(config)?;
+    history::check(config)?;
     check_operation(config)
 }
 
