@@ -17,6 +17,8 @@ const _: () = assert!(SDP_MEDIA < SDP_LINES);
 pub const FORKS_PER_SESSION: usize = 16;
 /// Requests of one session that wait for the other side's response.
 pub const RELAYED_PER_SESSION: usize = 16;
+/// Times that a session's history is told of streams that were added to the session.
+pub const HISTORY_RENEWALS: usize = 32;
 /// Requests that wait for a host name's address.
 pub const PARKED_REQUESTS: usize = 1024;
 /// Host names that are remembered.
