@@ -26,7 +26,7 @@ Examples:
   curl -s 127.0.0.1:8060/health        how it is; also /sessions and /metrics
 
 SIGTERM or SIGINT stops it: new sessions are refused, those there are may end (sip.drain_s_max);
-a second signal ends it at once.
+a second signal ends it at once. SIGHUP reads the configuration anew, for new sessions.
 RUST_LOG overrides log.level, for instance RUST_LOG=debug.";
 
 /// A media relay for CPM and RCS sessions: it speaks SIP and relays RTP and MSRP.
@@ -106,7 +106,7 @@ fn relay(file: Option<&Path>) -> Done {
         None => Config::default(),
     };
     listen_to_logs(&config.log.level)?;
-    block_on(run::run(config))??;
+    block_on(run::run(config, file.map(Path::to_owned)))??;
     Ok(())
 }
 

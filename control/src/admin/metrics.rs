@@ -86,7 +86,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 31] = {
+const WORKER: [Shown; 35] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -115,6 +115,10 @@ const WORKER: [Shown; 31] = {
         ("full_pool", "full_pool", "Times that no frame was free", None, Counter),
         ("full_transactions", "full_transactions", "MSRP transactions that found no place", None, Counter),
         ("full_msrp_relay", "full_msrp_relay", "AUTHs and next hops that found no place", None, Counter),
+        ("recorded_octets", "recorded", "Octets of MSRP content recorded", Some(Unit::Bytes), Counter),
+        ("full_records", "full_records", "Times that recorded content had to wait for its records to be taken", None, Counter),
+        ("full_recorded_messages", "full_recorded_messages", "Recorded messages ended for newer ones", None, Counter),
+        ("records_waiting", "records_waiting", "Records that wait for room in their ring", None, Gauge),
         ("frames_free", "frames_free", "Datagram frames free", None, Gauge),
         ("stream_frames_free", "stream_frames_free", "Stream frames free", None, Gauge),
         ("orders_waiting", "orders_waiting_worker", "Orders that wait, as the worker sees them", None, Gauge),
@@ -283,10 +287,28 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             metrics.sessions_refused,
         ),
         single(
+            "refused_by_policy",
+            "Requests of barred users, or without an asserted identity",
+            Counter,
+            metrics.refused_by_policy,
+        ),
+        single(
             "offers_again",
             "Offers made anew to far sides without CEMA",
             Counter,
             metrics.offers_again,
+        ),
+        single(
+            "reloads",
+            "Settings read anew and taken over",
+            Counter,
+            metrics.reloads.done,
+        ),
+        single(
+            "reloads_failed",
+            "Settings read anew in which something was wrong",
+            Counter,
+            metrics.reloads.failed,
         ),
         single("dialogs", "SIP dialogs", Gauge, dialogs),
         single("transactions", "SIP transactions", Gauge, transactions),

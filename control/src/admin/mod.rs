@@ -8,6 +8,7 @@
 //! | `/health` | [`Health`] as JSON; 200 while serving, 503 while draining |
 //! | `/sessions` | a list of [`SessionView`] as JSON |
 //! | `/metrics` | [`Metrics`] as OpenMetrics text |
+//! | `POST /reload` | [`Reloaded`] as JSON; 409 with the complaint where nothing was changed |
 
 mod metrics;
 mod serve;
@@ -31,6 +32,33 @@ pub enum Question {
     Sessions(oneshot::Sender<Vec<SessionView>>),
     /// Every counter.
     Metrics(oneshot::Sender<Metrics>),
+    /// That the settings are read anew.
+    Reload(oneshot::Sender<Result<Reloaded, Unloaded>>),
+}
+
+/// The settings were read anew and hold for new sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Reloaded {
+    /// Settings that were changed and are taken at the next start only.
+    pub at_next_start: Vec<&'static str>,
+}
+
+/// Why the settings were not read anew; nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unloaded {
+    /// The relay was started without a file.
+    NoFile,
+    /// What is wrong with the file, where, and the way out.
+    Wrong(String),
+}
+
+/// How often settings were read anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReloadCounts {
+    /// They were taken over.
+    pub done: u64,
+    /// They were not, as something was wrong.
+    pub failed: u64,
 }
 
 /// How the relay is.
@@ -166,12 +194,16 @@ pub struct Metrics {
     pub sessions_begun: u64,
     /// Sessions refused for lack of room.
     pub sessions_refused: u64,
+    /// Requests refused as their user is barred, or as nobody had asserted who sent them.
+    pub refused_by_policy: u64,
     /// Offers made anew to far sides without CEMA (RFC 6714).
     pub offers_again: u64,
     /// SIP dialogs now.
     pub dialogs: usize,
     /// SIP transactions now.
     pub transactions: usize,
+    /// Settings read anew.
+    pub reloads: ReloadCounts,
     /// Session records.
     pub cdr: CdrMetrics,
     /// Seconds since the start.

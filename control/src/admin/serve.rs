@@ -13,14 +13,14 @@ use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::map_response;
 use axum::response::{IntoResponse, Json, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
-use super::{Question, RunState, SessionView, metrics};
+use super::{Question, RunState, SessionView, Unloaded, metrics};
 use crate::limits::{
     ADMIN_ANSWER_SECONDS, ADMIN_CONNECTION_SECONDS, ADMIN_CONNECTIONS, ADMIN_QUESTIONS,
 };
@@ -48,6 +48,7 @@ pub async fn serve(listen: SocketAddr) -> io::Result<Door> {
         .route("/health", get(health))
         .route("/sessions", get(sessions))
         .route("/metrics", get(counters))
+        .route("/reload", post(reload))
         .layer(map_response(last))
         .with_state(Asker { ask });
     let narrow = Narrow {
@@ -105,7 +106,7 @@ async fn last(mut response: Response) -> Response {
 }
 
 async fn index() -> &'static str {
-    "Midpath: /health /sessions /metrics\n"
+    "Midpath: /health /sessions /metrics, POST /reload\n"
 }
 
 async fn health(State(asker): State<Asker>) -> Result<Response, Unanswered> {
@@ -124,6 +125,19 @@ async fn sessions(State(asker): State<Asker>) -> Result<Json<Vec<SessionView>>, 
 async fn counters(State(asker): State<Asker>) -> Result<Response, Unanswered> {
     let text = metrics::encode(&asker.answer(Question::Metrics).await?);
     Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
+}
+
+async fn reload(State(asker): State<Asker>) -> Result<Response, Unanswered> {
+    Ok(match asker.answer(Question::Reload).await? {
+        Ok(reloaded) => Json(reloaded).into_response(),
+        Err(unloaded) => {
+            let text = match unloaded {
+                Unloaded::NoFile => "the relay was started without a file\n".to_owned(),
+                Unloaded::Wrong(complaint) => complaint + "\n",
+            };
+            (StatusCode::CONFLICT, text).into_response()
+        }
+    })
 }
 
 /// A listener with a few places: who comes when all are taken waits in the kernel's queue.

@@ -8,15 +8,17 @@
 mod checks;
 mod error;
 mod msrp;
+mod policy;
 mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
 pub use msrp::{Msrp, Trunk, Who};
+pub use policy::{Policy, Reason, User};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
-    Backend, ByeAck, Cema, LateOffer, Learn, Listen, NextHop, Protocol, Role, SilenceAction,
-    StreamKind, Toward,
+    Backend, ByeAck, Cema, Fork, IwfClose, LateOffer, Learn, Listen, NextHop, NoIdentity,
+    OnFailure, Protocol, Role, SilenceAction, StreamKind, Toward,
 };
 
 use std::collections::BTreeMap;
@@ -35,8 +37,10 @@ pub const DEFAULTS: &str = include_str!("defaults.toml");
 pub struct Config {
     /// Signalling.
     pub sip: Sip,
-    /// Why the relay stays in the media path.
+    /// What holds for everybody's sessions.
     pub policy: Policy,
+    /// Users that are treated otherwise than `policy` says, by their address.
+    pub user: BTreeMap<String, User>,
     /// Addresses, ports and workers.
     pub media: Media,
     /// RTP.
@@ -89,6 +93,10 @@ pub struct Sip {
     /// Where a request goes when its Route set is empty; `None`: to its Request-URI.
     #[serde(deserialize_with = "values::unless_empty")]
     pub next_hop: Option<NextHop>,
+    /// Peers whose word on identities counts; empty: all.
+    pub trusted: Vec<Who>,
+    /// What becomes of a request that nobody has asserted an identity for.
+    pub no_identity: NoIdentity,
     /// The role when neither P-Served-User nor a Route says it.
     pub role: Role,
     /// Timer T1 (RFC 3261 §17.1.1.1).
@@ -131,6 +139,8 @@ impl Default for Sip {
                 .map(|protocol| Listen { protocol, address })
                 .to_vec(),
             next_hop: None,
+            trusted: Vec::new(),
+            no_identity: NoIdentity::From,
             role: Role::Originating,
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
@@ -143,47 +153,6 @@ impl Default for Sip {
             drain_max: Duration::from_secs(60),
             retry_after: Duration::from_secs(5),
             user_agent: None,
-        }
-    }
-}
-
-/// Why the relay stays in the media path, as a B2BUA. Without a reason it is a proxy.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each reason is a setting of its own"
-)]
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Policy {
-    /// Charging counts what the media carries.
-    pub media_charging: bool,
-    /// Media may have to be adapted.
-    pub content_adaptation: bool,
-    /// Sessions are recorded in the user's history.
-    pub history: bool,
-    /// A user may have several devices in one session.
-    pub several_devices: bool,
-    /// Sessions may have to be intercepted.
-    pub interception: bool,
-    /// Streams that a session may have; a stream of another kind is a reason to stay, too.
-    pub streams: Vec<StreamKind>,
-}
-
-impl Default for Policy {
-    fn default() -> Self {
-        Self {
-            media_charging: true,
-            content_adaptation: false,
-            history: false,
-            several_devices: false,
-            interception: false,
-            streams: vec![
-                StreamKind::Audio,
-                StreamKind::Video,
-                StreamKind::Message,
-                StreamKind::Application,
-                StreamKind::Other,
-            ],
         }
     }
 }

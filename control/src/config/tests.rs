@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Cema, Complaint, Config, ConfigError, DEFAULTS, Listen, Protocol, SilenceAction, Toward, Who,
+    Cema, Complaint, Config, ConfigError, DEFAULTS, Listen, Protocol, SilenceAction, StreamKind,
+    Toward, Who,
 };
 
 #[test]
@@ -14,7 +15,10 @@ fn the_default_file_says_what_the_defaults_are() {
 fn every_setting_is_in_the_default_file_with_a_comment() {
     let defaults: toml::Table = DEFAULTS.parse().unwrap();
     assert_eq!(names(defaults.keys()), fields_of(""));
-    for (section, settings) in defaults.iter().filter(|(name, _)| *name != "trunk") {
+    for (section, settings) in defaults
+        .iter()
+        .filter(|(name, _)| !["trunk", "user"].contains(&name.as_str()))
+    {
         let settings = settings.as_table().unwrap();
         assert_eq!(names(settings.keys()), fields_of(section), "in [{section}]");
     }
@@ -253,7 +257,7 @@ fn names<'a>(keys: impl Iterator<Item = &'a String>) -> BTreeSet<String> {
 
 #[test]
 fn the_default_file_shows_every_setting_of_a_trunk() {
-    let example = super::checks::example_of_trunk();
+    let example = super::checks::example_of("trunk");
     let text = format!("[trunk.old-phones]\n{example}");
     let config = Config::parse(&text).unwrap();
     let trunk = &config.trunk["old-phones"];
@@ -405,4 +409,37 @@ fn a_relay_for_clients_has_users_by_their_hashes() {
     ] {
         assert_eq!(complaint(&wrong).key.as_deref(), Some(key), "{wrong}");
     }
+}
+
+#[test]
+fn the_default_file_shows_every_setting_of_a_user() {
+    let example = super::checks::example_of("user");
+    let text = format!("[user.\"sip:alice@home.example\"]\n{example}");
+    let config = Config::parse(&text).unwrap();
+    let alice = config.user["sip:alice@home.example"].over(&config.policy);
+    assert!(alice.interception && alice.media_charging && alice.allow_offline_storage);
+    assert_eq!(alice.streams, [StreamKind::Audio, StreamKind::Message]);
+    assert_eq!(alice.interwork_scheme, super::OnFailure::Interwork);
+    assert_eq!(alice.iwf_close, super::IwfClose::Session);
+    let example: toml::Table = example.parse().unwrap();
+    assert_eq!(names(example.keys()), fields_of("user.any"));
+}
+
+#[test]
+fn a_user_that_does_not_fit_is_named_with_its_line() {
+    let cases = [
+        ("[user.alice]\nbarred = true", "user.alice.barred"),
+        (
+            "[policy]\nstreams = [\"audio\"]\n[user.\"tel:+1555\"]\nstreams = [\"video\"]",
+            "user.tel:+1555.streams",
+        ),
+        ("[user.\"tel:+1555\"]\nfork = \"me\"", "user.fork"),
+    ];
+    for (text, key) in cases {
+        let complaint = complaint(text);
+        assert_eq!(complaint.key.as_deref(), Some(key), "{text}\n{complaint}");
+        assert!(complaint.way_out.contains("For example"), "{complaint}");
+    }
+    let complaint = complaint("[user.\"sip:a@b\"]\nstream = [\"audio\"]\n");
+    assert_eq!(complaint.way_out, "did you mean streams?");
 }

@@ -176,6 +176,46 @@ pub enum StreamKind {
     Other,
 }
 
+/// Who picks the devices of an invited user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fork {
+    /// The SIP/IP core.
+    Core,
+    /// The relay.
+    Pf,
+}
+
+/// What a failure that interworking could mend leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It goes back to the originator.
+    Error,
+    /// The invitation goes on to be interworked.
+    Interwork,
+}
+
+/// What ends when one of several Interworking Functions ends its part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IwfClose {
+    /// The streams that it had.
+    Streams,
+    /// The session.
+    Session,
+}
+
+/// What becomes of a request that nobody has asserted an identity for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoIdentity {
+    /// Its From counts.
+    From,
+    /// It is refused.
+    Refuse,
+}
+
 /// How workers talk to the kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]

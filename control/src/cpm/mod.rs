@@ -3,6 +3,7 @@
 //! Decisions only: nothing here sends, waits or keeps state.
 
 pub mod body;
+pub mod identity;
 pub mod participating;
 pub mod passing;
 pub mod policy;

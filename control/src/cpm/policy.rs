@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::participating::Stay;
+use super::participating::{Mode, Stay};
 use crate::sip::Uri;
 use crate::sip::uri::Scheme;
 
@@ -34,6 +34,18 @@ impl Streams {
         application: true,
         other: true,
     };
+
+    /// What both allow.
+    #[must_use]
+    pub fn within(self, other: Self) -> Self {
+        Self {
+            audio: self.audio && other.audio,
+            video: self.video && other.video,
+            message: self.message && other.message,
+            application: self.application && other.application,
+            other: self.other && other.other,
+        }
+    }
 }
 
 /// Who picks the devices of an invited user (CON-09).
@@ -84,6 +96,8 @@ pub struct Interworking {
 /// Everything that is decided by who is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserPolicy {
+    /// The user may not begin sessions, nor be invited to any (S11-02): 403.
+    pub barred: bool,
     /// The streams that the user's sessions may have.
     pub streams: Streams,
     /// `<allow-offline-storage>`: the history of the user's sessions is stored (HST-01).
@@ -101,6 +115,7 @@ pub struct UserPolicy {
 impl Default for UserPolicy {
     fn default() -> Self {
         Self {
+            barred: false,
             streams: Streams::ALL,
             allow_offline_storage: false,
             stay: Stay::default(),
@@ -108,6 +123,21 @@ impl Default for UserPolicy {
             excluded_devices: Vec::new(),
             interworking: Interworking::default(),
         }
+    }
+}
+
+impl UserPolicy {
+    /// How the relay takes part in the user's sessions: as a back-to-back user agent where there
+    /// is a reason to stay, where not all kinds of streams are allowed (CON-11), and where the
+    /// history is due and there is a store for it (HST-03).
+    #[must_use]
+    pub fn mode(&self, has_store: bool) -> Mode {
+        let stay = Stay {
+            history: self.stay.history || (self.allow_offline_storage && has_store),
+            stream_subset: self.stay.stream_subset || self.streams != Streams::ALL,
+            ..self.stay
+        };
+        stay.mode()
     }
 }
 
@@ -136,8 +166,26 @@ impl Policies {
     /// What holds for the user with an address.
     #[must_use]
     pub fn of(&self, address: &str) -> Arc<UserPolicy> {
-        let found = self.users.get(&user_key(address));
+        self.of_any([address])
+    }
+
+    /// What holds for a user with several addresses: what is settled for the first of them for
+    /// which anything is.
+    #[must_use]
+    pub fn of_any<'a>(&self, addresses: impl IntoIterator<Item = &'a str>) -> Arc<UserPolicy> {
+        let found = if self.users.is_empty() {
+            None
+        } else {
+            let mut addresses = addresses.into_iter();
+            addresses.find_map(|address| self.users.get(&user_key(address)))
+        };
         Arc::clone(found.unwrap_or(&self.default))
+    }
+
+    /// What holds for everybody else.
+    #[must_use]
+    pub fn everybody(&self) -> &UserPolicy {
+        &self.default
     }
 }
 

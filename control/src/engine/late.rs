@@ -74,12 +74,9 @@ impl Engine {
 
     fn open_late(&mut self, session: &mut Session, late: Late, offer: &Message) {
         let offerer = late.near.0.other();
-        let offered = body::sdp(offer).ok_or(()).and_then(|sdp| {
-            session
-                .media
-                .offer(offerer, &sdp, &self.settings.streams)
-                .map_err(|_| ())
-        });
+        let offered = body::sdp(offer)
+            .ok_or(())
+            .and_then(|sdp| session.offer(offerer, &sdp).map_err(|_| ()));
         let Ok(mut proposal) = offered else {
             self.counters.offers_refused += 1;
             self.refuse_late(session, &late);

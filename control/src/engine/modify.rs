@@ -50,7 +50,7 @@ impl Engine {
             self.unavailable(key, &request);
             return;
         }
-        let mut proposal = match session.media.offer(side, &sdp, &self.settings.streams) {
+        let mut proposal = match session.offer(side, &sdp) {
             Ok(proposal) => proposal,
             Err(refused) => {
                 self.counters.offers_refused += 1;

@@ -89,7 +89,7 @@ impl Engine {
 
     /// Orders the release of streams; every order is answered, so `after` always follows.
     pub(super) fn order_release(&mut self, session: &Session, streams: StreamSet, after: After) {
-        let drain_ms = u32::try_from(self.settings.drain.as_millis()).unwrap_or(u32::MAX);
+        let drain_ms = u32::try_from(session.settings.drain.as_millis()).unwrap_or(u32::MAX);
         let act = Act::Release {
             streams,
             drain_ms,
@@ -176,7 +176,7 @@ impl Engine {
                     self.close(session, None, Why::WorkerLost);
                 }
             }
-            After::Closed => self.on_media_released(session),
+            After::Closed => self.on_media_released(session, refused.is_some()),
             After::Reported => Self::on_reported(session, acts),
             After::Nothing => {}
         }
@@ -244,16 +244,16 @@ impl Engine {
             ?side,
             "no media from this side"
         );
-        let end = self.settings.end_on_silence;
         let silent_all = self.with(id, |_, session| {
             let set = session.silent[side.index()].with(stream);
             session.silent[side.index()] = set;
-            matches!(session.stage, Stage::Talking)
+            session.settings.end_on_silence
+                && matches!(session.stage, Stage::Talking)
                 && Side::BOTH
                     .iter()
                     .all(|side| session.silent[side.index()].contains(stream))
         });
-        if end && silent_all == Some(true) {
+        if silent_all == Some(true) {
             self.end_session(id, Why::Silence);
         }
     }

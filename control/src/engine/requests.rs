@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::session::{DialogKey, Session, Stage};
 use super::{Engine, Output};
-use crate::cpm::body;
-use crate::cpm::participating::{Mode, Role};
+use crate::cpm::participating::Role;
 use crate::cpm::routing::{self, Hop, NoHop};
 use crate::limits;
 use crate::sip::{Flow, Message, Method, Name, Protocol, Repeat, ServerKey};
@@ -45,6 +44,7 @@ pub(super) enum Next {
 impl Engine {
     pub(super) fn on_request(&mut self, key: ServerKey, mut request: Message, flow: Flow) {
         routing::undo_strict_router(&mut request, &self.settings.listen);
+        self.settings.trust.clear(&mut request, flow.remote.ip());
         if let Some(tag) = request.to_tag() {
             let dialog = DialogKey {
                 call_id: request.call_id().to_owned().into(),
@@ -101,30 +101,20 @@ impl Engine {
             self.reply(key, &request, 483, "Too Many Hops");
             return;
         }
+        if self.settings.trust.refuses(&request) {
+            self.counters.without_identity += 1;
+            self.reply(key, &request, 403, "Forbidden");
+            return;
+        }
         match self.next(&forward, flow) {
             Next::Refuse(code, reason) => self.reply(key, &request, code, reason),
             Next::Lookup(host) => self.park(host, Some(key), request, flow),
             Next::To(_) if *forward.method().unwrap_or(&Method::Invite) != Method::Invite => {
                 self.proxy(key, request, flow);
             }
-            Next::To(_)
-                if needs_early_offer(&request) && self.settings.stay.mode() == Mode::B2bua =>
-            {
-                // Its offer would come in a provisional response, which isn't anchored.
-                let mut response = Message::response(&request, 420, "Bad Extension");
-                response.headers.push(Name::Unsupported, "100rel");
-                self.refuse(key, response);
-            }
-            Next::To(_) if self.draining => {
-                self.counters.full_sessions += 1;
-                self.unavailable(key, &request);
-            }
             Next::To(to) => {
                 let role = Role::of(&request, own_route.as_deref(), self.settings.role);
-                match self.settings.stay.mode() {
-                    Mode::Proxy => self.proxy(key, request, flow),
-                    Mode::B2bua => self.begin(key, forward, role, (flow, to)),
-                }
+                self.on_invite(key, (request, forward), role, (flow, to));
             }
         }
     }
@@ -379,11 +369,9 @@ impl Engine {
             self.reply(key, &request, 500, "Server Internal Error");
             return;
         }
-        if let Some(dialog) = session.leg_mut(side).dialog.as_mut() {
-            // The client may have moved: a later connection leads back to it.
-            if flow.connection != 0 {
-                dialog.flow = flow;
-            }
+        // The client may have moved: a later connection leads back to it.
+        if flow.connection != 0 {
+            session.note_flow(side, &request, flow);
         }
         let method = request.method().cloned().unwrap_or(Method::Options);
         match (&session.stage, method) {
@@ -434,12 +422,6 @@ impl Engine {
         self.server_header(&mut response, Name::Server);
         self.tx.respond(self.now, key, response, Repeat::Ours);
     }
-}
-
-/// Whether an INVITE has no offer and insists on reliable provisional responses.
-fn needs_early_offer(request: &Message) -> bool {
-    let insists = |option: &str| option.eq_ignore_ascii_case("100rel");
-    request.headers.values(Name::Require).any(insists) && body::sdp(request).is_none()
 }
 
 /// How long a looked-up name is believed.

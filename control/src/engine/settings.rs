@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cpm::participating::{Role, Stay};
+use crate::cpm::identity::Trust;
+use crate::cpm::participating::Role;
+use crate::cpm::policy::Policies;
 use crate::cpm::routing::Hop;
 use crate::media;
 use crate::sip::{Protocol, Text, Timers};
@@ -44,16 +46,18 @@ pub struct Settings {
     pub next_hop: Option<Hop>,
     /// The role where no request says it.
     pub role: Role,
-    /// Why to stay in the media path.
-    pub stay: Stay,
-    /// The streams a session may have.
-    pub streams: media::Policy,
+    /// Whose word on identities counts, and what becomes of requests without one.
+    pub trust: Trust,
+    /// What holds for whom: why to stay in the media path, which streams, and so on.
+    pub policies: Arc<Policies>,
     /// How streams are anchored.
     pub media: Arc<media::Settings>,
     /// When a BYE is answered.
     pub bye_ack: ByeAck,
     /// How long the far side may take to answer a BYE before the near side is answered.
     pub bye_far_deadline: Duration,
+    /// How long a closing waits for the history store (CON-05); `None`: there is no store.
+    pub store_deadline: Option<Duration>,
     /// What an INVITE without an offer meets.
     pub late_offer: LateOffer,
     /// How long an INVITE may ring (Timer C).

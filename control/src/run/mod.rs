@@ -2,12 +2,17 @@
 //! records out.
 
 mod identity;
+mod policies;
+mod reload;
 mod setup;
 
 pub use setup::{Ready, RunError};
 
+use reload::{Loaded, Reload};
+
 use std::future::Future;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant, SystemTime};
 
 use dataplane::api::Doorbell;
@@ -37,26 +42,31 @@ pub fn check(config: &Config) -> Result<(), RunError> {
 }
 
 /// Runs the relay until it is told to stop by SIGTERM or SIGINT: the first lets sessions end, the
-/// second ends at once.
+/// second ends at once. SIGHUP has the file that the settings are from read anew.
 ///
 /// # Errors
 ///
 /// [`RunError`] when something can't be opened or started.
-pub async fn run(config: Config) -> Result<(), RunError> {
-    let (mut term, mut int) = (
-        stop_signal(SignalKind::terminate())?,
-        stop_signal(SignalKind::interrupt())?,
+pub async fn run(config: Config, file: Option<PathBuf>) -> Result<(), RunError> {
+    let (mut term, mut int, mut hangup) = (
+        on_signal(SignalKind::terminate())?,
+        on_signal(SignalKind::interrupt())?,
+        on_signal(SignalKind::hangup())?,
     );
-    let (stop, stopped) = mpsc::channel(2);
+    let (tell, told) = mpsc::channel(2);
     tokio::spawn(async move {
         loop {
-            tokio::select! { _ = term.recv() => {}, _ = int.recv() => {} }
-            if stop.send(()).await.is_err() {
+            let what = tokio::select! {
+                _ = term.recv() => Told::Stop,
+                _ = int.recv() => Told::Stop,
+                _ = hangup.recv() => Told::Reload,
+            };
+            if tell.send(what).await.is_err() {
                 return;
             }
         }
     });
-    serve(config, stopped, setup::announce).await
+    serve((config, file), told, setup::announce).await
 }
 
 /// Runs the relay until `shutdown` ends; sessions that are left are ended with BYE then.
@@ -81,27 +91,35 @@ pub async fn run_ready(
     shutdown: impl Future<Output = ()> + Send + 'static,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), RunError> {
-    let (stop, stopped) = mpsc::channel(2);
+    let (tell, told) = mpsc::channel(2);
     tokio::spawn(async move {
         shutdown.await;
         // Nobody listens any more only when the loop has ended by itself.
-        let _ = stop.send(()).await;
-        let _ = stop.send(()).await;
+        let _ = tell.send(Told::Stop).await;
+        let _ = tell.send(Told::Stop).await;
     });
-    serve(config, stopped, ready).await
+    serve((config, None), told, ready).await
 }
 
-fn stop_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, RunError> {
+/// What the relay is told from outside.
+enum Told {
+    /// To stop.
+    Stop,
+    /// To read its settings anew.
+    Reload,
+}
+
+fn on_signal(kind: SignalKind) -> Result<tokio::signal::unix::Signal, RunError> {
     signal(kind).map_err(RunError::Signals)
 }
 
 async fn serve(
-    config: Config,
-    stopped: mpsc::Receiver<()>,
+    settings: (Config, Option<PathBuf>),
+    told: mpsc::Receiver<Told>,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), RunError> {
-    let (mut relay, told) = setup::open(&config, stopped).await?;
-    ready(&told);
+    let (mut relay, opened) = setup::open(settings, told).await?;
+    ready(&opened);
     relay.run().await;
     relay.finish();
     Ok(())
@@ -117,7 +135,8 @@ pub(super) struct Relay {
     cdr: CdrWriter,
     bell: Doorbell,
     bell_rang: AsyncFd<Doorbell>,
-    stopped: mpsc::Receiver<()>,
+    told: mpsc::Receiver<Told>,
+    reload: Reload,
     names: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     /// Who waits for the sessions' counters.
     viewers: Vec<(oneshot::Sender<Vec<SessionView>>, Instant)>,
@@ -146,7 +165,8 @@ enum Woken {
     News,
     Question(Option<Question>),
     Name(Option<Resolved>),
-    Stop,
+    Told(Option<Told>),
+    Settings(Option<Loaded>),
     Time,
 }
 
@@ -165,6 +185,10 @@ impl Relay {
             if let Some((worker, event)) = self.links.news() {
                 self.bell.awake();
                 self.engine.handle_news(clock(), worker, event);
+                continue;
+            }
+            if self.links.has_records() {
+                self.bell.awake();
                 continue;
             }
             let woken = self.wait().await;
@@ -191,7 +215,8 @@ impl Relay {
             self.take_packet(now, incoming);
             handled += 1;
         }
-        while let Some(number) = self.links.lost() {
+        handled += self.hand_over_records();
+        while let Some(number) = self.links.lost(now) {
             self.replace_worker(number, now);
         }
         if self.engine.poll_timeout().is_some_and(|at| at <= now) {
@@ -201,6 +226,11 @@ impl Relay {
         self.answer_viewers(now);
         self.advance_drain(now);
         handled > 0
+    }
+
+    /// Hands the history what the workers recorded, as far as it takes it.
+    fn hand_over_records(&mut self) -> usize {
+        self.links.hand_over(limits::LOOP_BATCH, |_, _| Ok(()))
     }
 
     fn take_packet(&mut self, now: Instant, incoming: Incoming) {
@@ -216,6 +246,8 @@ impl Relay {
             match output {
                 Output::Order { worker, order } => self.links.order(worker, order),
                 Output::Cdr(cdr) => self.cdr.write(*cdr),
+                // Nothing is asked while there is no store.
+                Output::History(_) => {}
                 Output::Resolve(host) => self.look_up(host),
             }
         }
@@ -250,7 +282,8 @@ impl Relay {
             }
             question = ask(door) => Woken::Question(question),
             name = self.names.1.recv() => Woken::Name(name),
-            _ = self.stopped.recv() => Woken::Stop,
+            told = self.told.recv() => Woken::Told(told),
+            read = self.reload.read.1.recv() => Woken::Settings(read),
             () = sleep_until(deadline) => Woken::Time,
         }
     }
@@ -262,8 +295,14 @@ impl Relay {
             Woken::Question(Some(question)) => self.answer(now, question),
             Woken::Question(None) => self.door = None,
             Woken::Name(Some((host, address))) => self.engine.handle_resolved(now, &host, address),
-            Woken::Stop => self.stop(now),
-            Woken::Packet(None) | Woken::Name(None) | Woken::News | Woken::Time => {}
+            Woken::Told(Some(Told::Reload)) => self.reload(None),
+            Woken::Told(Some(Told::Stop) | None) => self.stop(now),
+            Woken::Settings(Some(loaded)) => self.take_settings(loaded),
+            Woken::Packet(None)
+            | Woken::Name(None)
+            | Woken::Settings(None)
+            | Woken::News
+            | Woken::Time => {}
         }
     }
 
@@ -274,7 +313,8 @@ impl Relay {
         };
         let viewer = self.viewers.first().map(|(_, until)| *until);
         // A full ring isn't news: it is looked at again soon.
-        let held = self.links.is_holding().then(|| clock() + RING_AGAIN);
+        let is_holding = self.links.is_holding() || self.links.is_holding_records();
+        let held = is_holding.then(|| clock() + RING_AGAIN);
         [self.engine.poll_timeout(), drain, viewer, held]
             .into_iter()
             .flatten()
@@ -336,6 +376,7 @@ impl Relay {
         match question {
             Question::Health(tell) => drop(tell.send(self.health(now))),
             Question::Metrics(tell) => drop(tell.send(self.metrics(now))),
+            Question::Reload(tell) => self.reload(Some(tell)),
             Question::Sessions(tell) => {
                 if self.viewers.is_empty() {
                     self.engine.ask_for_reports(now);
@@ -408,9 +449,11 @@ impl Relay {
                 .collect(),
             sessions_begun: counters.sessions_begun,
             sessions_refused: counters.full_sessions + counters.full_ports,
+            refused_by_policy: counters.without_identity + counters.barred,
             offers_again: counters.offers_again,
             dialogs: census.dialogs,
             transactions: census.transactions,
+            reloads: self.reload.counts,
             cdr: self.cdr.counts(),
             uptime_s: now.saturating_duration_since(self.begun).as_secs(),
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dataplane::api::{
@@ -14,11 +15,13 @@ use rand::rngs::SysRng;
 use tokio::sync::mpsc;
 
 use super::identity::{self, IdentityError};
-use super::{Drain, Relay, clock, wall_clock, watch};
+use super::policies;
+use super::reload::Reload;
+use super::{Drain, Relay, Told, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
-use crate::config::{self, Backend, Config, SilenceAction, StreamKind};
-use crate::cpm::participating::{Role, Stay};
+use crate::config::{self, Backend, Config, SilenceAction};
+use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
 use crate::engine::{ByeAck, Engine, LateOffer, Settings};
 use crate::limits;
@@ -101,8 +104,8 @@ impl std::error::Error for RunError {}
 
 /// Opens and starts everything.
 pub(super) async fn open(
-    config: &Config,
-    stopped: mpsc::Receiver<()>,
+    (config, file): (Config, Option<PathBuf>),
+    told: mpsc::Receiver<Told>,
 ) -> Result<(Relay, Ready), RunError> {
     let bell = Doorbell::new().map_err(RunError::System)?;
     let identity = identity::identity(&config.msrp).map_err(RunError::Certificate)?;
@@ -110,7 +113,7 @@ pub(super) async fn open(
         let fingerprint = media::fingerprint_value(&identity.fingerprint());
         tracing::info!(fingerprint, "the certificate for MSRP over TLS");
     }
-    let workers = workers(config, identity.clone());
+    let workers = workers(&config, identity.clone());
     let handles = dataplane::start(&workers, &bell).map_err(RunError::Workers)?;
     let links = Links::new(handles);
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
@@ -129,7 +132,7 @@ pub(super) async fn open(
         .try_next_u64()
         .map_err(|error| RunError::System(io::Error::other(error)))?;
     let now = clock();
-    let settings = settings(config, &listens, identity.as_ref());
+    let settings = settings(&config, &listens, identity.as_ref());
     let ready = Ready {
         sip: listens,
         admin: door.as_ref().map(|door| door.address),
@@ -142,7 +145,7 @@ pub(super) async fn open(
                 .map_or("", |view| backend_name(view.backend)),
         ),
         ports: (config.media.port_first, config.media.port_last),
-        is_in_media_path: settings.stay.mode() == crate::cpm::participating::Mode::B2bua,
+        is_in_media_path: settings.policies.everybody().mode(false) == Mode::B2bua,
     };
     tracing::info!(
         workers = ready.workers.0,
@@ -151,6 +154,7 @@ pub(super) async fn open(
     );
     let engine = Engine::new(settings, links.len(), seed, now, wall_clock());
     let bell_rang = watch(&bell).map_err(RunError::System)?;
+    let drain_max = config.sip.drain_max;
     let relay = Relay {
         engine,
         links,
@@ -160,12 +164,13 @@ pub(super) async fn open(
         cdr,
         bell,
         bell_rang,
-        stopped,
+        told,
+        reload: Reload::new(config, file),
         names: mpsc::channel(limits::PARKED_REQUESTS),
         viewers: Vec::new(),
         begun: now,
         drain: Drain::Serving,
-        drain_max: config.sip.drain_max,
+        drain_max,
     };
     Ok((relay, ready))
 }
@@ -253,9 +258,13 @@ fn protocol(protocol: config::Protocol) -> Protocol {
     }
 }
 
-fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>) -> Settings {
+/// The engine's settings.
+pub(super) fn settings(
+    config: &Config,
+    listens: &[Listen],
+    identity: Option<&TlsIdentity>,
+) -> Settings {
     let sip = &config.sip;
-    let streams = streams(&config.policy.streams);
     Settings {
         listen: listens
             .iter()
@@ -275,15 +284,8 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
             config::Role::Originating => Role::Originating,
             config::Role::Terminating => Role::Terminating,
         },
-        stay: Stay {
-            media_charging: config.policy.media_charging,
-            content_adaptation: config.policy.content_adaptation,
-            history: config.policy.history,
-            several_devices: config.policy.several_devices,
-            interception: config.policy.interception,
-            stream_subset: !streams.is_all(),
-        },
-        streams,
+        trust: policies::trust(config),
+        policies: Arc::new(policies::policies(config)),
         media: Arc::new(media_settings(config, identity)),
         bye_ack: match sip.bye_ack {
             config::ByeAck::AfterFarEnd => ByeAck::AfterFarEnd,
@@ -291,6 +293,7 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
             config::ByeAck::ImmediateAfterStore => ByeAck::ImmediateAfterStore,
         },
         bye_far_deadline: sip.bye_far_deadline,
+        store_deadline: None,
         late_offer: match sip.late_offer {
             config::LateOffer::Refuse => LateOffer::Refuse,
             config::LateOffer::Relay => LateOffer::Relay,
@@ -301,16 +304,6 @@ fn settings(config: &Config, listens: &[Listen], identity: Option<&TlsIdentity>)
         drain: config.media.drain,
         end_on_silence: config.media.silence_action == SilenceAction::Release,
         user_agent: sip.user_agent.clone().map(Into::into),
-    }
-}
-
-fn streams(kinds: &[StreamKind]) -> media::Policy {
-    media::Policy {
-        audio: kinds.contains(&StreamKind::Audio),
-        video: kinds.contains(&StreamKind::Video),
-        message: kinds.contains(&StreamKind::Message),
-        application: kinds.contains(&StreamKind::Application),
-        other: kinds.contains(&StreamKind::Other),
     }
 }
 

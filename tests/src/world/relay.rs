@@ -4,7 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use control::cdr::Cdr;
+use control::cpm::identity::Trust;
 use control::cpm::participating::{Role, Stay};
+use control::cpm::policy::{Policies, UserPolicy};
 use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
@@ -190,6 +192,7 @@ impl Relay {
                         self.orders_out += 1;
                     }
                     Output::Cdr(cdr) => self.records.push(*cdr),
+                    Output::History(ask) => panic!("there is no store, but {ask:?} was asked"),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
                 }
             }
@@ -258,14 +261,19 @@ fn settings(address: IpAddr) -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: Role::Originating,
-        stay: Stay {
-            media_charging: true,
-            ..Stay::default()
-        },
-        streams: media::Policy::ALL,
+        trust: Trust::default(),
+        policies: Policies::new(UserPolicy {
+            stay: Stay {
+                media_charging: true,
+                ..Stay::default()
+            },
+            ..UserPolicy::default()
+        })
+        .into(),
         media: media.into(),
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),
+        store_deadline: None,
         late_offer: LateOffer::Refuse,
         ringing_max: Duration::from_secs(180),
         sessions_max: 100_000,

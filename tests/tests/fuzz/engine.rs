@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use control::cpm::identity::Trust;
 use control::cpm::participating::{Role, Stay};
+use control::cpm::policy::{Policies, UserPolicy};
 use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
@@ -55,8 +57,12 @@ fn settings(random: &mut StdRng) -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: *pick(random, &[Role::Originating, Role::Terminating]),
-        stay,
-        streams: media::Policy::ALL,
+        trust: Trust::default(),
+        policies: Policies::new(UserPolicy {
+            stay,
+            ..UserPolicy::default()
+        })
+        .into(),
         media: media.into(),
         bye_ack: *pick(
             random,
@@ -67,6 +73,7 @@ fn settings(random: &mut StdRng) -> Settings {
             ],
         ),
         bye_far_deadline: Duration::from_secs(4),
+        store_deadline: None,
         late_offer: *pick(random, &[LateOffer::Refuse, LateOffer::Relay]),
         ringing_max: Duration::from_secs(180),
         sessions_max: *pick(random, &[1, 10, 100, 100]),
@@ -122,7 +129,7 @@ impl World {
                 is_quiet = false;
                 match output {
                     Output::Order { worker, order } => self.obey(worker, order),
-                    Output::Cdr(_) => {}
+                    Output::Cdr(_) | Output::History(_) => {}
                     Output::Resolve(name) => self.names.push(name),
                 }
             }

@@ -1,6 +1,7 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
 mod msrp;
+mod policy;
 mod relay;
 
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 use tracing_subscriber::EnvFilter;
 
 use super::error::{Complaint, ConfigError};
-use super::{Config, DEFAULTS, SilenceAction};
+use super::{Config, DEFAULTS, SilenceAction, Who};
 use crate::limits::{PORTS_PER_STREAM, WORKERS};
 
 /// A check that failed: the setting, what came and what was expected.
@@ -60,9 +61,9 @@ fn known_keys(text: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
         else {
             continue;
         };
-        // Trunks have names of the operator's own, and all the same keys.
-        if name == TRUNKS {
-            known_trunk_keys(text, given)?;
+        // Their tables have names of the operator's own, and all the same keys.
+        if [TRUNKS, USERS].contains(&name) {
+            known_keys_below(text, name, given)?;
             continue;
         }
         for key in given.keys() {
@@ -75,11 +76,11 @@ fn known_keys(text: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn known_trunk_keys(text: &str, trunks: &DeTable<'_>) -> Result<(), ConfigError> {
-    let example = example_of_trunk();
+fn known_keys_below(text: &str, section: &str, tables: &DeTable<'_>) -> Result<(), ConfigError> {
+    let example = example_of(section);
     let known = DeTable::parse(&example).map_err(|error| unreadable(&example, &error))?;
-    for trunk in trunks.values() {
-        let DeValue::Table(given) = trunk.get_ref() else {
+    for table in tables.values() {
+        let DeValue::Table(given) = table.get_ref() else {
             continue;
         };
         let known_keys = known.get_ref();
@@ -93,9 +94,11 @@ fn known_trunk_keys(text: &str, trunks: &DeTable<'_>) -> Result<(), ConfigError>
     Ok(())
 }
 
-/// The settings of a trunk, as the default file shows them.
-pub(in crate::config) fn example_of_trunk() -> String {
-    let lines = DEFAULTS.lines().skip_while(|line| *line != "[trunk]");
+/// The settings of a trunk or a user, as the default file shows them.
+pub(in crate::config) fn example_of(section: &str) -> String {
+    let header = format!("[{section}]");
+    let lines = DEFAULTS.lines().skip_while(|line| *line != header).skip(1);
+    let lines = lines.take_while(|line| !line.starts_with('['));
     let settings = lines.filter_map(|line| line.strip_prefix('#'));
     let settings = settings.filter(|line| !line.starts_with([' ', '[']));
     settings.fold(String::new(), |text, line| text + line + "\n")
@@ -243,6 +246,7 @@ fn distance(one: &str, other: &str) -> usize {
 fn check(config: &Config) -> Result<(), Failed> {
     check_sip(config)?;
     check_sip_limits(config)?;
+    policy::check(config)?;
     check_addresses(config)?;
     check_ports(config)?;
     check_media(config)?;
@@ -288,13 +292,15 @@ fn check_sip(config: &Config) -> Result<(), Failed> {
         })?;
     }
     let printable = |text: &String| text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
+    let is_network = |who: &Who| matches!(who, Who::Network { .. });
+    require(sip.trusted.iter().all(is_network), || {
+        let came = "a domain".to_owned();
+        let expected = "addresses and networks: a domain is what a peer says of itself";
+        fail("sip", "trusted", came, expected)
+    })?;
     require(sip.user_agent.as_ref().is_none_or(printable), || {
         let came = "a text with other characters".to_owned();
         fail("sip", "user_agent", came, "printable ASCII characters")
-    })?;
-    require(!config.policy.streams.is_empty(), || {
-        let expected = "at least one kind of stream: no session could be made";
-        fail("policy", "streams", "an empty list".to_owned(), expected)
     })
 }
 
@@ -408,5 +414,6 @@ fn check_operation(config: &Config) -> Result<(), Failed> {
         })
 }
 
-/// The section whose tables have names of the operator's own.
+/// The sections whose tables have names of the operator's own.
 const TRUNKS: &str = "trunk";
+const USERS: &str = "user";

@@ -176,7 +176,10 @@ fn any_reason_to_stay_makes_the_relay_an_endpoint_of_both_dialogs() {
         .into_iter()
         .flat_map(|stay| [(stay, Role::Originating), (stay, Role::Terminating)])
     {
-        let mut bench = Bench::new(|settings| (settings.stay, settings.role) = (stay, role));
+        let mut bench = Bench::new(|settings| {
+            for_all(settings, |policy| policy.stay = stay);
+            settings.role = role;
+        });
         let (to_b, to_a) = bench.call();
         assert!(
             !to_b.contains("call-a") && !to_b.contains("Record-Route"),
@@ -260,7 +263,7 @@ fn ten_thousand_failed_invites_leave_nothing() {
 /// OFR-03, OFR-08, OFR-10
 #[test]
 fn a_barred_stream_is_offered_to_nobody_and_refused_to_the_offerer_in_its_place() {
-    let mut bench = Bench::new(|settings| settings.streams.video = false);
+    let mut bench = Bench::new(|settings| for_all(settings, |policy| policy.streams.video = false));
     let offer = OFFER.replace("m=audio", "m=video 4008 RTP/AVP 31\r\nm=audio")
         + "m=audio 4002 RTP/AVP 8\r\n";
     let to_b = only(&bench.give(a(), &invite("1", &offer)), b());
@@ -297,7 +300,7 @@ fn a_barred_stream_is_offered_to_nobody_and_refused_to_the_offerer_in_its_place(
 /// OFR-04
 #[test]
 fn an_offer_of_barred_streams_alone_is_refused_and_goes_nowhere() {
-    let mut bench = Bench::new(|settings| settings.streams.audio = false);
+    let mut bench = Bench::new(|settings| for_all(settings, |policy| policy.streams.audio = false));
     let sent = bench.give(a(), &invite("1", OFFER));
     let refused = only(&sent, a());
     assert!(

@@ -1,12 +1,16 @@
 //! The engine between two hand-written clients and a worker that does what it is told at once.
 
 mod again;
+mod chain;
 mod chaos;
 mod closing;
 mod early;
+mod history;
 mod invite;
+mod matrix;
 mod modify;
 mod proxy;
+mod scene;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -18,7 +22,10 @@ use dataplane::api::{Act, Event, LegLocal, LegSpec, MsrpLocal, MsrpSpec, Order, 
 
 use super::{ByeAck, Engine, LateOffer, Output, Settings};
 use crate::cdr::Cdr;
+use crate::cpm::identity::Trust;
 use crate::cpm::participating::{Role, Stay};
+use crate::cpm::policy::{Policies, UserPolicy};
+use crate::history::Ask;
 use crate::media;
 use crate::sip::{Flow, Protocol, Timers};
 
@@ -34,6 +41,7 @@ struct Bench {
     orders: Vec<Box<Order>>,
     acts: Vec<String>,
     cdrs: Vec<Cdr>,
+    asks: Vec<Ask>,
     ports: u16,
     refuse: bool,
     refuse_connect: bool,
@@ -58,14 +66,12 @@ impl Bench {
             timers: Timers::default(),
             next_hop: None,
             role: Role::Originating,
-            stay: Stay {
-                media_charging: true,
-                ..Stay::default()
-            },
-            streams: media::Policy::ALL,
+            trust: Trust::default(),
+            policies: Policies::new(in_path()).into(),
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
+            store_deadline: None,
             late_offer: LateOffer::Refuse,
             ringing_max: Duration::from_secs(180),
             sessions_max: 10,
@@ -84,6 +90,7 @@ impl Bench {
             orders: Vec::new(),
             acts: Vec::new(),
             cdrs: Vec::new(),
+            asks: Vec::new(),
             ports: 20_000,
             refuse: false,
             refuse_connect: false,
@@ -119,6 +126,7 @@ impl Bench {
                     Output::Order { order, .. } if self.holds_orders => self.orders.push(order),
                     Output::Order { order, .. } => self.obey(order),
                     Output::Cdr(cdr) => self.cdrs.push(*cdr),
+                    Output::History(ask) => self.asks.push(*ask),
                     Output::Resolve(name) => self.names.push(name),
                 }
             }
@@ -210,6 +218,24 @@ impl Bench {
         assert!(self.engine.is_idle());
         assert_eq!(self.open(), 0, "{:?}", self.acts);
     }
+}
+
+/// A policy with a reason to stay in the media path.
+fn in_path() -> UserPolicy {
+    UserPolicy {
+        stay: Stay {
+            media_charging: true,
+            ..Stay::default()
+        },
+        ..UserPolicy::default()
+    }
+}
+
+/// Changes what holds for everybody.
+fn for_all(settings: &mut Settings, change: impl FnOnce(&mut UserPolicy)) {
+    let mut policy = settings.policies.everybody().clone();
+    change(&mut policy);
+    settings.policies = Policies::new(policy).into();
 }
 
 fn local_of(leg: &LegSpec, port: u16) -> LegLocal {

@@ -321,7 +321,7 @@ fn a_reinvite_cancelled_while_its_ports_are_bound_leaves_none() {
 /// MOD-05, MOD-08, MOD-11: in both directions.
 #[test]
 fn a_reinvite_gets_no_stream_that_policy_bars() {
-    let mut bench = Bench::new(|settings| settings.streams.video = false);
+    let mut bench = Bench::new(|settings| for_all(settings, |policy| policy.streams.video = false));
     let (to_b, to_a) = bench.call();
     let video = "m=video 4006 RTP/AVP 31\r\n";
     let offer = OFFER.replace("a 1 1", "a 1 2");

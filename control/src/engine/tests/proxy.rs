@@ -5,7 +5,8 @@ use super::*;
 /// S11-06, S11-08, BYO-01, BYT-01, OFR-01
 #[test]
 fn without_a_reason_to_stay_the_session_is_proxied_unchanged() {
-    let mut bench = Bench::new(|settings| settings.stay = Stay::default());
+    let mut bench =
+        Bench::new(|settings| for_all(settings, |policy| policy.stay = Stay::default()));
     let sent = bench.give(a(), &invite("1", OFFER));
     let to_b = only(&sent, b());
     assert!(
@@ -78,7 +79,8 @@ fn core() -> SocketAddr {
 /// CNV-05, S11-08
 #[test]
 fn a_proxied_session_keeps_the_conversations_headers_as_they_came() {
-    let mut bench = Bench::new(|settings| settings.stay = Stay::default());
+    let mut bench =
+        Bench::new(|settings| for_all(settings, |policy| policy.stay = Stay::default()));
     let three = "Contribution-ID:  abc\r\nInReplyTo-Contribution-ID: X y\r\n";
     let (to_b, _) = proxied(&mut bench, |text| with(text, three));
     assert!(
@@ -90,7 +92,7 @@ fn a_proxied_session_keeps_the_conversations_headers_as_they_came() {
 #[test]
 fn inside_a_proxied_dialog_the_request_uri_leads_on_and_not_the_configured_next_hop() {
     let mut bench = Bench::new(|settings| {
-        settings.stay = Stay::default();
+        for_all(settings, |policy| policy.stay = Stay::default());
         settings.next_hop = Some(crate::cpm::routing::Hop::of("sip:127.0.0.1:5009").unwrap());
     });
     let sent = bench.give(a(), &invite("1", OFFER));
@@ -110,7 +112,8 @@ fn inside_a_proxied_dialog_the_request_uri_leads_on_and_not_the_configured_next_
 
 #[test]
 fn a_host_name_inside_a_proxied_dialog_is_looked_up() {
-    let mut bench = Bench::new(|settings| settings.stay = Stay::default());
+    let mut bench =
+        Bench::new(|settings| for_all(settings, |policy| policy.stay = Stay::default()));
     let (_, to_a) = proxied(&mut bench, str::to_owned);
     let uri = "sip:b@phone.example:5002";
     let ack = route_to(&in_dialog_of_a("ACK", 1, &to_a, "", ""), OWN_ROUTE, uri);
@@ -136,7 +139,8 @@ fn a_host_name_inside_a_proxied_dialog_is_looked_up() {
 /// RFC 3261 §16.4 and §16.12.1.2: a strict router before us, and one after us.
 #[test]
 fn strict_routers_on_either_side_are_served() {
-    let mut bench = Bench::new(|settings| settings.stay = Stay::default());
+    let mut bench =
+        Bench::new(|settings| for_all(settings, |policy| policy.stay = Stay::default()));
     let (_, to_a) = proxied(&mut bench, str::to_owned);
     let routes = "Route: <sip:b@127.0.0.1:5002>\r\n";
     let bye = route_to(
@@ -173,7 +177,8 @@ fn strict_routers_on_either_side_are_served() {
 
 #[test]
 fn a_draining_relay_begins_no_session_as_proxy_either() {
-    let mut bench = Bench::new(|settings| settings.stay = Stay::default());
+    let mut bench =
+        Bench::new(|settings| for_all(settings, |policy| policy.stay = Stay::default()));
     bench.engine.drain();
     let sent = bench.give(a(), &invite("1", OFFER));
     let refused = only(&sent, a());
@@ -240,7 +245,7 @@ fn a_name_of_our_own_is_not_a_way_into_a_loop() {
 #[test]
 fn a_proxied_answer_that_comes_again_late_is_still_the_servers_own() {
     let mut bench = Bench::new(|settings| {
-        settings.stay = Stay::default();
+        for_all(settings, |policy| policy.stay = Stay::default());
         settings.timers.t1 = Duration::from_secs(1);
     });
     let (to_b, _) = proxied(&mut bench, str::to_owned);
@@ -257,7 +262,7 @@ fn a_proxied_answer_that_comes_again_late_is_still_the_servers_own() {
 #[test]
 fn a_proxied_invite_between_transports_records_both() {
     let mut bench = Bench::new(|settings| {
-        settings.stay = Stay::default();
+        for_all(settings, |policy| policy.stay = Stay::default());
         settings.listen.push((Protocol::Tcp, relay()));
     });
     let sent = bench.give(
@@ -274,7 +279,8 @@ fn a_proxied_invite_between_transports_records_both() {
 
 #[test]
 fn a_proxied_request_is_unfinished_until_its_answer() {
-    let mut bench = Bench::new(|settings| settings.stay = Stay::default());
+    let mut bench =
+        Bench::new(|settings| for_all(settings, |policy| policy.stay = Stay::default()));
     assert_eq!(bench.engine.unfinished(), 0);
     let sent = bench.give(a(), &invite("1", OFFER));
     assert_eq!(bench.engine.unfinished(), 1);

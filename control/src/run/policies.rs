@@ -1,0 +1,82 @@
+//! From settings to what holds for whom.
+
+use crate::config::{self, Config, Policy, StreamKind};
+use crate::cpm::identity::{NoIdentity, Trust};
+use crate::cpm::participating::Stay;
+use crate::cpm::policy::{
+    ForkMode, Interworking, IwfClose, OnFailure, Policies, Streams, UserPolicy,
+};
+
+/// Whose word on identities counts.
+pub(super) fn trust(config: &Config) -> Trust {
+    Trust {
+        peers: config.sip.trusted.clone(),
+        without: match config.sip.no_identity {
+            config::NoIdentity::From => NoIdentity::From,
+            config::NoIdentity::Refuse => NoIdentity::Refuse,
+        },
+    }
+}
+
+/// What holds for everybody, and for the users that are settled otherwise.
+pub(super) fn policies(config: &Config) -> Policies {
+    let mut policies = Policies::new(policy(&config.policy));
+    for (address, user) in &config.user {
+        let own = UserPolicy {
+            barred: user.barred,
+            excluded_devices: user.excluded_devices.clone(),
+            ..policy(&user.over(&config.policy))
+        };
+        policies.set(address, own);
+    }
+    policies
+}
+
+fn policy(policy: &Policy) -> UserPolicy {
+    UserPolicy {
+        barred: false,
+        streams: streams(&policy.streams),
+        allow_offline_storage: policy.allow_offline_storage,
+        stay: Stay {
+            media_charging: policy.media_charging,
+            content_adaptation: policy.content_adaptation,
+            history: policy.history,
+            several_devices: policy.several_devices,
+            interception: policy.interception,
+            // Follows from the streams: see `UserPolicy::mode`.
+            stream_subset: false,
+        },
+        fork: match policy.fork {
+            config::Fork::Core => ForkMode::Core,
+            config::Fork::Pf => ForkMode::Pf,
+        },
+        excluded_devices: Vec::new(),
+        interworking: Interworking {
+            unregistered: on_failure(policy.interwork_unregistered),
+            no_cpm: on_failure(policy.interwork_no_cpm),
+            no_core: on_failure(policy.interwork_no_core),
+            scheme: on_failure(policy.interwork_scheme),
+            close: match policy.iwf_close {
+                config::IwfClose::Streams => IwfClose::Streams,
+                config::IwfClose::Session => IwfClose::Session,
+            },
+        },
+    }
+}
+
+fn on_failure(what: config::OnFailure) -> OnFailure {
+    match what {
+        config::OnFailure::Error => OnFailure::Error,
+        config::OnFailure::Interwork => OnFailure::Interwork,
+    }
+}
+
+fn streams(kinds: &[StreamKind]) -> Streams {
+    Streams {
+        audio: kinds.contains(&StreamKind::Audio),
+        video: kinds.contains(&StreamKind::Video),
+        message: kinds.contains(&StreamKind::Message),
+        application: kinds.contains(&StreamKind::Application),
+        other: kinds.contains(&StreamKind::Other),
+    }
+}
