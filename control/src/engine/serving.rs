@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dataplane::api::Side;
 
+use super::forks::Fork;
 use super::session::Session;
 use super::{Engine, Settings};
 use crate::cpm::participating::{Mode, Role};
@@ -19,6 +20,8 @@ pub(super) struct Served {
     pub policy: Arc<UserPolicy>,
     /// The session leaves CPM without having been tried there.
     pub is_interworked: bool,
+    /// Where the INVITE goes.
+    pub fork: Fork,
 }
 
 impl Engine {
@@ -40,17 +43,12 @@ impl Engine {
         });
     }
 
-    /// Who is served in a session that an INVITE begins, and what holds for that user.
-    pub(super) fn served(&self, role: Role, request: &Message) -> Served {
+    /// What holds for the user who is served in a session that an INVITE begins.
+    pub(super) fn policy_of(&self, role: Role, request: &Message) -> Arc<UserPolicy> {
         let policies = &self.settings.policies;
-        let policy = match role {
+        match role {
             Role::Originating => policies.of_any(identity::calling(request)),
             Role::Terminating => policies.of_any(identity::called(request)),
-        };
-        Served {
-            role,
-            policy,
-            is_interworked: false,
         }
     }
 
@@ -62,19 +60,26 @@ impl Engine {
         role: Role,
         (from, to): (Flow, Flow),
     ) {
-        let served = self.served(role, &request);
-        let policy = &served.policy;
+        let policy = self.policy_of(role, &request);
         if policy.barred {
             self.counters.barred += 1;
             self.reply(key, &request, 403, "Forbidden");
             return;
         }
-        // A proxy can't begin anew elsewhere.
+        let Some(fork) = self.fork(role, &forward, &policy, (from, to)) else {
+            self.counters.unregistered += 1;
+            self.reply(key, &request, 480, "Temporarily Unavailable");
+            return;
+        };
         let interworking = &self.settings.interworking;
-        let mode = if interworking.may_follow_failure(role, policy.interworking) {
-            Mode::B2bua
-        } else {
-            policy.mode(self.settings.store_deadline.is_some())
+        let mode = match policy.mode(self.settings.store_deadline.is_some()) {
+            // Several devices in one session are a reason to stay (S11-07).
+            // A proxy can't begin anew elsewhere.
+            Mode::Proxy if interworking.may_follow_failure(role, policy.interworking) => {
+                Mode::B2bua
+            }
+            Mode::Proxy if fork.is_plain() => Mode::Proxy,
+            Mode::Proxy | Mode::B2bua => Mode::B2bua,
         };
         tracing::debug!(role = role.label(), ?mode, stay = ?policy.stay, "a session is decided on");
         if mode == Mode::B2bua && needs_early_offer(&request) {
@@ -91,7 +96,15 @@ impl Engine {
         }
         match mode {
             Mode::Proxy => self.proxy(key, request, from),
-            Mode::B2bua => self.begin(key, forward, served, (from, to)),
+            Mode::B2bua => {
+                let served = Served {
+                    role,
+                    policy,
+                    is_interworked: false,
+                    fork,
+                };
+                self.begin(key, forward, served, (from, to));
+            }
         }
     }
 }

@@ -1,8 +1,10 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
+mod history;
 mod interworking;
 mod msrp;
 mod policy;
+mod registration;
 mod relay;
 
 use std::net::IpAddr;
@@ -254,6 +256,8 @@ fn check(config: &Config) -> Result<(), Failed> {
     msrp::check(config)?;
     relay::check(config)?;
     interworking::check(config)?;
+    registration::check(config)?;
+    history::check(config)?;
     check_operation(config)
 }
 

@@ -5,27 +5,17 @@ use std::sync::Arc;
 use dataplane::api::Side;
 
 use super::far::Far;
+use crate::cpm::identity;
 use crate::cpm::interworking::Cause;
 use crate::cpm::participating::Role;
-use crate::cpm::policy::user_key;
 use crate::engine::Engine;
 use crate::engine::branches::Target;
+use crate::engine::forks::Fork;
+use crate::engine::serving::Served;
 use crate::engine::session::{Carrier, Invite, Session, Stage};
-use crate::limits;
 use crate::sip::{Flow, Message, Method, ServerKey};
 
 impl Engine {
-    /// Says which users have no registered device, by the spellings of [`crate::cpm::policy::user_key`].
-    /// Whom nobody has said anything of counts as registered.
-    pub fn set_registered(&mut self, address: &str, is_registered: bool) {
-        let user = user_key(address);
-        if is_registered {
-            self.unregistered.remove(&user);
-        } else if self.unregistered.len() < limits::UNREGISTERED_USERS {
-            self.unregistered.insert(user);
-        }
-    }
-
     /// Begins a session outside of CPM where an INVITE can't be or need not be tried there: its
     /// address isn't one of SIP (IWS-10), the served user has no device (IWS-05), or there is no way
     /// to the far network, for which it would be `refused` (IWS-09). Says whether that is done with.
@@ -41,23 +31,29 @@ impl Engine {
         }
         let settings = &self.settings.interworking;
         let address = request.request_uri().unwrap_or_default();
-        let user = user_key(address);
+        // Where nothing is known of users, each counts as registered.
+        let is_absent = |user| self.is_registered(user) == Some(false);
         let cause = match (role, refused) {
             (_, Some(code)) => settings.cause_of(role, code),
             (Role::Originating, None) if settings.is_unroutable(address) => Some(Cause::Scheme),
-            (Role::Terminating, None) if self.unregistered.contains(&user) => {
+            (Role::Terminating, None) if identity::called(request).any(is_absent) => {
                 Some(Cause::Unregistered)
             }
             (Role::Originating | Role::Terminating, None) => None,
         };
         let Some(cause) = cause else { return false };
-        let mut served = self.served(role, request);
-        let takes = settings.takes(cause, served.policy.interworking, address);
-        if served.policy.barred {
+        let policy = self.policy_of(role, request);
+        let takes = settings.takes(cause, policy.interworking, address);
+        if policy.barred {
             return false;
         }
         if let Some(to) = self.flow_to_functions(from).filter(|_| takes) {
-            served.is_interworked = true;
+            let served = Served {
+                role,
+                policy,
+                is_interworked: true,
+                fork: Fork::asked(to),
+            };
             self.begin(key, request.clone(), served, (from, to));
             return true;
         }
