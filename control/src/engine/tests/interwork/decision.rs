@@ -97,6 +97,18 @@ fn iws_10_an_address_outside_of_sip_meets_416_or_the_selection_function() {
 
 #[test]
 fn iws_10_an_external_selection_function_gets_all_in_one_dialog() {
+    an_external_function_selects();
+}
+
+#[test]
+fn con_21_the_selection_function_is_external_or_part_of_the_relay() {
+    an_external_function_selects();
+    let bench = interworked(Role::Originating, IwfClose::Streams);
+    let call = call_with(bench, &[CHAT, FILE], &[1]);
+    assert_eq!(call.invites.len(), 2);
+}
+
+fn an_external_function_selects() {
     let mut bench = Bench::new(|settings| {
         interworks(settings, ALWAYS);
         let mut own = interworking::Settings::clone(&settings.interworking);
