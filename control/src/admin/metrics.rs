@@ -300,6 +300,18 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             metrics.offers_again,
         ),
         single(
+            "histories_due",
+            "Sessions that ended and whose history was due",
+            Counter,
+            metrics.histories_due,
+        ),
+        single(
+            "histories_late",
+            "Sessions that closed without their Message-UID as the store was late",
+            Counter,
+            metrics.histories_late,
+        ),
+        single(
             "reloads",
             "Settings read anew and taken over",
             Counter,

@@ -212,6 +212,10 @@ pub struct Metrics {
     pub refused_by_policy: u64,
     /// Offers made anew to far sides without CEMA (RFC 6714).
     pub offers_again: u64,
+    /// Sessions that ended and whose history was due.
+    pub histories_due: u64,
+    /// Of those: the store had not answered when somebody had to be told of the end.
+    pub histories_late: u64,
     /// SIP dialogs now.
     pub dialogs: usize,
     /// SIP transactions now.

@@ -466,6 +466,8 @@ impl Relay {
             sessions_refused: counters.full_sessions + counters.full_ports,
             refused_by_policy: counters.without_identity + counters.barred,
             offers_again: counters.offers_again,
+            histories_due: counters.histories_due,
+            histories_late: counters.histories_late,
             dialogs: census.dialogs,
             transactions: census.transactions,
             reloads: self.reload.counts,
