@@ -142,7 +142,7 @@ fn settings_that_do_not_fit_are_named_with_their_line() {
         ),
         ("[sip]\nsessions_max = 0", "sip.sessions_max"),
         (
-            "[history]\nstore = \"embedded\"\npath = \"/h\"\ndeadline_ms = 28000",
+            "[history]\ndeadline_ms = 28000\nstore = \"embedded\"\npath = \"/h\"",
             "history.deadline_ms",
         ),
         ("[sip]\nuser_agent = \"a\\r\\nX: y\"", "sip.user_agent"),

@@ -1,283 +1,388 @@
-//! Session histories as clients see them: the Message-UID in the BYE or in its 200 names what the
-//! store has by then, and a store that is down holds up nobody (000 8.2.2.3, 8.3.2.3).
+//! Histories in users' accounts on a real IMAP server.
 
-use std::net::SocketAddr;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 
-use tests::live::eventually;
+use control::config::{self, HistoryStore, ImapTls};
+use control::history::{Ask, Facts, History, NotYet, Told};
+use dataplane::api::{Record, RecordPart, SessionId, Side, StreamId};
+use tests::live::dovecot::Dovecot;
+use tests::live::ports::Ports;
 use tests::live::process::Folder;
-use tests::live::relay::{Relay, Settings, run};
-use tests::live::scene::{Joined, LONG, Scene, join};
-use tests::peers::msrp::{Listener, Outgoing, Peer};
-use tests::peers::sdp;
-use tests::peers::sip::Message;
+use tests::live::{eventually, needs};
+use tests::peers::imap::{Mail, Reader};
 
-const CONVERSATION: &str = "3f1ac0de";
-const CONTRIBUTION: &str = "77b5";
+const A: &str = "+15551";
+const B: &str = "bob@home.example";
+const LONG: Duration = Duration::from_secs(20);
 
-/// A relay whose users' histories are kept in a folder, between two clients.
-struct Kept {
-    scene: Scene,
-    folder: Folder,
+#[test]
+fn hst_01_a_session_is_in_the_users_mailbox_and_message_uid_is_its_uid() {
+    let Some(scene) = Scene::new(None) else {
+        return;
+    };
+    let mut history = scene.history(ImapTls::Implicit, scene.dovecot.imaps);
+    play(&mut history, facts(1), &["hello", "how are you?"]);
+    let uid = told(&mut history).uid.unwrap();
+    let mails = scene.mails(A, "Default/f81d4fae-7dec/abcdef");
+    assert_eq!(mails.len(), 3);
+    let own = mails
+        .iter()
+        .find(|mail| mail.uid.to_string() == uid)
+        .unwrap();
+    assert!(
+        own.text.contains("Content-Type: application/x-cpm-session"),
+        "{}",
+        own.text
+    );
+    assert!(
+        own.text.contains("<session-type>1-1</session-type>"),
+        "{}",
+        own.text
+    );
+    for (mail, said) in mails.iter().zip(["hello", "how are you?"]) {
+        assert!(
+            mail.text.contains("Content-Type: Message/CPIM"),
+            "{}",
+            mail.text
+        );
+        assert!(
+            mail.text.contains("Contribution-ID: abcdef\r\n"),
+            "{}",
+            mail.text
+        );
+        assert!(mail.text.ends_with(said), "{}", mail.text);
+    }
+    // The same account again, over the connection that is there, in a mailbox that is there.
+    play(&mut history, facts(2), &["once more"]);
+    assert_eq!(told(&mut history).uid.unwrap(), "5");
+    history.finish();
 }
 
-impl Kept {
-    fn by(role: &str, change: impl FnOnce(&mut Settings)) -> Self {
-        let folder = Folder::new("histories");
-        let path = format!("{:?}", folder.path().join("of-relay"));
-        let scene = Scene::direct(|settings| {
-            settings
-                .set("sip", "role", format!("{role:?}"))
-                .set("policy", "allow_offline_storage", true)
-                .set("history", "store", r#""embedded""#)
-                .set("history", "path", &path);
-            change(settings);
-        });
-        let file = format!("[history]\nstore = \"embedded\"\npath = {path}\n");
-        std::fs::write(folder.path().join("midpath.toml"), file).unwrap();
-        let mut scene = scene;
-        if role == "terminating" {
-            // The Route says whom the relay serves.
-            scene.alice = scene.alice.via(&[scene.relay.route()]);
+#[test]
+fn hst_04_each_session_is_a_mailbox_below_its_conversations() {
+    let Some(scene) = Scene::new(None) else {
+        return;
+    };
+    let mut history = scene.history(ImapTls::Off, scene.dovecot.imap);
+    let mut other = facts(2);
+    other.contribution_id = Some("a/b*\"c".to_owned());
+    for facts in [facts(1), other] {
+        play(&mut history, facts, &["hello"]);
+        told(&mut history).uid.unwrap();
+    }
+    history.finish();
+    let mailboxes = scene.reader(A).mailboxes();
+    for name in ["abcdef", "a=2Fb=2A=22c"] {
+        let name = format!("Default/f81d4fae-7dec/{name}");
+        assert!(mailboxes.contains(&name), "{mailboxes:?}");
+    }
+}
+
+#[test]
+fn hst_06_each_served_user_has_a_copy_in_an_account_of_its_own() {
+    let Some(scene) = Scene::new(None) else {
+        return;
+    };
+    let mut history = scene.history(ImapTls::Starttls, scene.dovecot.imap);
+    let mut of_b = facts(2);
+    (of_b.served_user, of_b.peer) = (format!("sip:{B}"), "tel:+15551".to_owned());
+    of_b.is_sent = false;
+    play(&mut history, facts(1), &["hello", "you"]);
+    play(&mut history, of_b, &["hello"]);
+    let mut uids = [told(&mut history), told(&mut history)].map(|told| (told.session, told.uid));
+    uids.sort_by_key(|(session, _)| *session);
+    assert_eq!(uids, [(1, Ok("3".to_owned())), (2, Ok("2".to_owned()))]);
+    let mailbox = "Default/f81d4fae-7dec/abcdef";
+    assert!(
+        scene.mails(A, mailbox)[0]
+            .text
+            .contains("Message-Direction: sent\r\n")
+    );
+    assert!(
+        scene.mails(B, mailbox)[0]
+            .text
+            .contains("Message-Direction: received\r\n")
+    );
+    history.finish();
+}
+
+#[test]
+fn byo_11_a_server_that_is_down_is_told_and_has_the_history_once_it_is_back() {
+    let Some(mut scene) = Scene::new(None) else {
+        return;
+    };
+    scene.dovecot.stop();
+    let mut history = scene.history(ImapTls::Off, scene.dovecot.imap);
+    play(&mut history, facts(1), &["hello"]);
+    assert_eq!(told(&mut history).uid, Err(NotYet::Queued));
+    assert!(history.metrics().is_out);
+    scene.dovecot.go_on();
+    assert_eq!(told(&mut history).uid.as_deref(), Ok("2"));
+    let counts = history.metrics();
+    assert_eq!((counts.queued, counts.stored, counts.is_out), (0, 1, false));
+    assert_eq!(scene.mails(A, "Default/f81d4fae-7dec/abcdef").len(), 2);
+    history.finish();
+}
+
+#[test]
+fn byo_11_what_waits_for_a_server_outlives_the_relay() {
+    let Some(mut scene) = Scene::new(None) else {
+        return;
+    };
+    scene.dovecot.stop();
+    let mut history = scene.history(ImapTls::Off, scene.dovecot.imap);
+    play(&mut history, facts(1), &["hello"]);
+    assert_eq!(told(&mut history).uid, Err(NotYet::Queued));
+    history.finish();
+    scene.dovecot.go_on();
+    let history = scene.history(ImapTls::Off, scene.dovecot.imap);
+    assert!(eventually(LONG, || history.metrics().stored == 1));
+    history.finish();
+    assert_eq!(scene.mails(A, "Default/f81d4fae-7dec/abcdef").len(), 2);
+}
+
+#[test]
+fn byo_11_an_account_that_is_full_or_refused_holds_nobody_else_back() {
+    let Some(scene) = Scene::new(Some(64)) else {
+        return;
+    };
+    let mut history = scene.history(ImapTls::Off, scene.dovecot.imap);
+    let long = "x".repeat(100_000);
+    play(&mut history, facts(1), &[&long]);
+    let mut unknown = facts(2);
+    unknown.served_user = "tel:+19999".to_owned();
+    play(&mut history, unknown, &["hello"]);
+    let mut of_b = facts(3);
+    of_b.served_user = format!("sip:{B}");
+    play(&mut history, of_b, &["hello"]);
+    let mut all: Vec<Told> = (0..3).map(|_| told(&mut history)).collect();
+    all.sort_by_key(|told| told.session);
+    let uids: Vec<_> = all.into_iter().map(|told| told.uid).collect();
+    let queued = Err(NotYet::Queued);
+    assert_eq!(uids, [queued.clone(), queued, Ok("2".to_owned())]);
+    assert!(!history.metrics().is_out);
+    history.finish();
+}
+
+#[test]
+fn hst_01_an_append_whose_answer_is_lost_is_not_done_twice() {
+    let Some(scene) = Scene::new(None) else {
+        return;
+    };
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let cut = Arc::clone(&is_cut);
+    let between = between(scene.dovecot.imap, move |text| {
+        let is_answer = text.contains("APPENDUID");
+        if is_answer && !cut.swap(true, Ordering::Relaxed) {
+            return None;
         }
-        Self { scene, folder }
-    }
+        Some(text.to_owned())
+    });
+    let mut history = scene.history(ImapTls::Off, between);
+    play(&mut history, facts(1), &["hello", "you"]);
+    assert_eq!(told(&mut history).uid, Err(NotYet::Queued));
+    assert_eq!(told(&mut history).uid.as_deref(), Ok("3"));
+    assert!(is_cut.load(Ordering::Relaxed));
+    let mails = scene.mails(A, "Default/f81d4fae-7dec/abcdef");
+    assert_eq!(mails.len(), 3, "{mails:?}");
+    history.finish();
+}
 
-    fn file(&self) -> String {
-        self.folder.path().join("midpath.toml").display().to_string()
-    }
-
-    /// What the store has: the folder and the last UID of each session.
-    fn sessions(&self) -> Vec<(String, String)> {
-        let (status, text) = run(&["history", "-c", &self.file(), "list"]);
-        assert!(status.success(), "{text}");
-        let session = |line: &str| {
-            let mut words = line.split(' ');
-            let folder = words.next().unwrap().to_owned();
-            let last = words.next().unwrap().split('-').next_back().unwrap();
-            (folder, last.to_owned())
+#[test]
+fn hst_01_a_server_without_uidplus_is_searched_for_the_uid() {
+    let Some(scene) = Scene::new(None) else {
+        return;
+    };
+    let between = between(scene.dovecot.imap, |text| {
+        let Some((before, rest)) = text.split_once("[APPENDUID") else {
+            return Some(text.to_owned());
         };
-        text.lines().map(session).collect()
-    }
-
-    /// The object with a UID.
-    fn object(&self, folder: &str, uid: &str) -> String {
-        let (status, text) = run(&["history", "-c", &self.file(), "show", folder, uid]);
-        assert!(status.success(), "{text}");
-        text
-    }
-
-    /// The one session that is stored is this conversation's, and has this UID.
-    fn holds(&self, uid: &str) {
-        let sessions = self.sessions();
-        assert_eq!(sessions.len(), 1, "{sessions:?}");
-        let (folder, last) = &sessions[0];
-        assert_eq!(last, uid);
-        let object = self.object(folder, uid);
-        let conversation = format!("Conversation-ID: {CONVERSATION}");
-        assert!(object.contains(&conversation), "{object}");
-        let contribution = format!("Contribution-ID: {CONTRIBUTION}");
-        assert!(object.contains(&contribution), "{object}");
-        assert!(object.to_lowercase().contains("application/x-cpm-session"), "{object}");
-    }
-}
-
-/// A chat in which each side has said a word.
-fn chat(scene: &mut Scene) -> (Joined, [Peer; 2]) {
-    let (a, b) = (Listener::bind(scene.ip()), Listener::bind(scene.ip()));
-    let offer = scene.offer().message(a.path(), &["setup:actpass"]).text();
-    let answer = scene.offer().message(b.path(), &["setup:active"]).text();
-    let ids = [
-        ("Conversation-ID", CONVERSATION),
-        ("Contribution-ID", CONTRIBUTION),
-    ];
-    let mut at_a = scene.alice.invite_with(&scene.target, &offer, &ids);
-    let at_b = scene.bob.incoming();
-    at_b.answer(&mut scene.bob, 200, &answer);
-    let response = at_a.established(&mut scene.alice);
-    scene.bob.request("ACK");
-    let joined = Joined {
-        at_alice: sdp::media(&response.body),
-        at_bob: sdp::media(&at_b.invite.body),
-        a: at_a,
-        b: at_b,
-    };
-    let bob = join(&b, &joined.at_bob[0], None);
-    let alice = join(&a, &joined.at_alice[0], None);
-    for (from, to) in [(&alice, &bob), (&bob, &alice)] {
-        from.send(&Outgoing::text("hello")).unwrap();
-        assert_eq!(to.messages(1, LONG)[0].text, b"hello");
-    }
-    (joined, [alice, bob])
-}
-
-fn uid_of(message: &Message) -> String {
-    message.field("Message-UID").to_owned()
-}
-
-/// The served client hangs up: its 200 names what is stored; the far side hears nothing of it.
-fn client_hangs_up(role: &str) {
-    let mut kept = Kept::by(role, |_| {});
-    let (mut joined, _peers) = chat(&mut kept.scene);
-    let scene = &mut kept.scene;
-    let (near, near_call, far, far_call) = if role == "originating" {
-        (&mut scene.alice, &mut joined.a, &mut scene.bob, &joined.b)
-    } else {
-        (&mut scene.bob, &mut joined.b, &mut scene.alice, &joined.a)
-    };
-    near_call.send_bye(near);
-    let bye = far_call.bye_answered(far);
-    assert_eq!(uid_of(&bye), "");
-    let ok = near.response("BYE");
-    assert_eq!(ok.code(), Some(200));
-    kept.holds(&uid_of(&ok));
-    kept.scene.relay.assert_empty();
-}
-
-/// The far side hangs up: the client's BYE names what is stored when it comes.
-fn peer_hangs_up(role: &str) {
-    let mut kept = Kept::by(role, |_| {});
-    let (mut joined, _peers) = chat(&mut kept.scene);
-    let scene = &mut kept.scene;
-    let (near, far, far_call) = if role == "originating" {
-        (&mut scene.alice, &mut scene.bob, &mut joined.b)
-    } else {
-        (&mut scene.bob, &mut scene.alice, &mut joined.a)
-    };
-    far_call.send_bye(far);
-    let bye = near.request("BYE");
-    kept.holds(&uid_of(&bye));
-    let scene = &mut kept.scene;
-    let (near, far) = if role == "originating" {
-        (&mut scene.alice, &mut scene.bob)
-    } else {
-        (&mut scene.bob, &mut scene.alice)
-    };
-    near.answer(&bye, 200, &[], "");
-    let ok = far.response("BYE");
-    assert_eq!((ok.code(), uid_of(&ok)), (Some(200), String::new()));
-    kept.scene.relay.assert_empty();
-}
-
-#[test]
-fn hst_02_a_caller_that_hangs_up_is_told_the_uid_of_what_is_stored() {
-    client_hangs_up("originating");
-}
-
-#[test]
-fn byo_06_a_caller_whose_peer_hangs_up_gets_the_uid_of_what_is_stored_already() {
-    peer_hangs_up("originating");
-}
-
-#[test]
-fn byt_04_a_called_client_that_hangs_up_is_told_the_uid_of_what_is_stored() {
-    client_hangs_up("terminating");
-}
-
-#[test]
-fn byt_05_a_called_client_whose_peer_hangs_up_gets_the_uid_of_what_is_stored_already() {
-    peer_hangs_up("terminating");
-}
-
-/// An address at which nobody answers: it accepts, and says nothing.
-fn silent_server() -> (std::net::TcpListener, SocketAddr) {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    (listener, address)
-}
-
-#[test]
-fn byo_11_a_store_that_says_nothing_holds_up_neither_end() {
-    let (_server, address) = silent_server();
-    let secret = Folder::new("secret");
-    let file = secret.path().join("password");
-    std::fs::write(&file, "secret\n").unwrap();
-    let mut kept = Kept::by("originating", |settings| {
-        settings
-            .set("history", "store", r#""imap""#)
-            .set("history", "deadline_ms", 700)
-            .set("history_imap", "server", format!("\"{address}\""))
-            .set("history_imap", "tls", r#""off""#)
-            .set("history_imap", "password_file", format!("{:?}", path_text(&file)));
+        let (_, after) = rest.split_once("] ").unwrap();
+        Some(format!("{before}{after}"))
     });
-    let (mut joined, _peers) = chat(&mut kept.scene);
-    let scene = &mut kept.scene;
-    joined.a.send_bye(&mut scene.alice);
-    joined.b.bye_answered(&mut scene.bob);
-    let asked = Instant::now();
-    let ok = scene.alice.response("BYE");
-    assert_eq!((ok.code(), uid_of(&ok)), (Some(200), String::new()));
-    // Not before its deadline, and long before the near end would give up.
-    assert!(asked.elapsed() < Duration::from_secs(20));
-    scene.relay.assert_empty();
-    let late = || scene.relay.metric(&["histories_late"]) >= 1.0;
-    assert!(eventually(LONG, late));
-    assert!(scene.relay.metric(&["history_queued"]) >= 1.0);
+    let mut history = scene.history(ImapTls::Off, between);
+    play(&mut history, facts(1), &["hello", "you"]);
+    let uid: u32 = told(&mut history).uid.unwrap().parse().unwrap();
+    let mails = scene.mails(A, "Default/f81d4fae-7dec/abcdef");
+    let own = mails.iter().find(|mail| mail.uid == uid).unwrap();
+    assert!(
+        own.text.contains("application/x-cpm-session"),
+        "{}",
+        own.text
+    );
+    history.finish();
 }
 
-fn path_text(path: &Path) -> String {
-    path.display().to_string()
+/// A server and a folder of a relay's history.
+struct Scene {
+    dovecot: Dovecot,
+    folder: Folder,
+    _ports: Ports,
 }
 
-#[test]
-fn hst_03_a_user_without_offline_storage_has_no_history_and_no_message_uid() {
-    let mut kept = Kept::by("originating", |settings| {
-        settings.set("policy", "allow_offline_storage", false);
-    });
-    let (mut joined, _peers) = chat(&mut kept.scene);
-    let scene = &mut kept.scene;
-    joined.a.send_bye(&mut scene.alice);
-    joined.b.bye_answered(&mut scene.bob);
-    assert_eq!(uid_of(&scene.alice.response("BYE")), "");
-    assert_eq!(kept.sessions(), []);
-}
-
-/// Two relays in a row: each keeps a copy for its own user, and tells nobody else of it.
-#[test]
-fn hst_06_each_users_relay_keeps_a_copy_of_its_own() {
-    let folders = [Folder::new("of-alice"), Folder::new("of-bob")];
-    let relay = |at: usize| {
-        let path = format!("{:?}", path_text(&folders[at].path().join("histories")));
-        Relay::start_with(|settings| {
-            settings
-                .set("sip", "role", ["\"originating\"", "\"terminating\""][at])
-                .set("policy", "allow_offline_storage", true)
-                .set("history", "store", r#""embedded""#)
-                .set("history", "path", path);
+impl Scene {
+    fn new(quota: Option<u32>) -> Option<Self> {
+        if !needs("live::histories", &["dovecot"]) {
+            return None;
+        }
+        let mut ports = Ports::take();
+        Some(Self {
+            dovecot: Dovecot::start(&mut ports, &[A, B], quota),
+            folder: Folder::new("history"),
+            _ports: ports,
         })
-    };
-    let (first, second) = (relay(0), relay(1));
-    let routes = [
-        format!("<sip:{};lr;orig>", first.sip),
-        second.route(),
-    ];
-    let mut scene = Scene::beside(first);
-    scene.alice = scene.alice.via(&routes);
-    let (mut joined, _peers) = chat(&mut scene);
-    joined.a.send_bye(&mut scene.alice);
-    let bye = joined.b.bye_answered(&mut scene.bob);
-    let ok = scene.alice.response("BYE");
-    assert_ne!(uid_of(&bye), "", "{}", bye.text());
-    assert_ne!(uid_of(&ok), "", "{}", ok.text());
-    scene.relay.assert_empty();
-    second.assert_empty();
-    let stored: Vec<Vec<String>> = folders.iter().map(|folder| files(folder.path())).collect();
-    for (files, user) in stored.iter().zip(["alice", "bob"]) {
-        assert_eq!(files.len(), 1, "{stored:?}");
-        assert!(files[0].contains(user), "{stored:?}");
+    }
+
+    fn history(&self, tls: ImapTls, server: SocketAddr) -> History {
+        let settings = config::History {
+            store: HistoryStore::Imap,
+            path: Some(self.path()),
+            ..config::History::default()
+        };
+        let imap = config::HistoryImap {
+            server: Some(server.to_string()),
+            tls,
+            ca: self.dovecot.certificate(),
+            password_file: Some(self.dovecot.password_file()),
+            answer_max: Duration::from_secs(5),
+            ..config::HistoryImap::default()
+        };
+        History::open(&settings, &imap).unwrap().unwrap()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.path().join("relay")
+    }
+
+    fn reader(&self, user: &str) -> Reader {
+        Reader::login(self.dovecot.imap, user, Dovecot::MASTER.1)
+    }
+
+    fn mails(&self, user: &str, mailbox: &str) -> Vec<Mail> {
+        self.reader(user).mails(mailbox)
     }
 }
 
-/// The stored sessions' files below a folder.
-fn files(folder: &Path) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().flatten() {
-        if entry.path().is_dir() {
-            found.extend(self::files(&entry.path()));
-        } else if entry.path().extension().is_some_and(|kind| kind == "eml") {
-            found.push(path_text(&entry.path()));
+fn facts(session: u64) -> Facts {
+    Facts {
+        session,
+        served_user: "tel:+1-555-1".to_owned(),
+        peer: format!("sip:{B}"),
+        is_sent: true,
+        conversation_id: Some("f81d4fae-7dec".to_owned()),
+        contribution_id: Some("abcdef".to_owned()),
+        in_reply_to: None,
+        subject: None,
+        service: None,
+        accept_contact: Vec::new(),
+        invited: vec![format!("sip:{B}")],
+        sdp: None,
+        begun: SystemTime::now(),
+    }
+}
+
+/// A whole session, as the run loop gives it to the history.
+fn play(history: &mut History, facts: Facts, texts: &[&str]) {
+    let session = facts.session;
+    history.ask(Ask::Begin(Box::new(facts)));
+    for (message, text) in (0..).zip(texts) {
+        give(
+            history,
+            session,
+            RecordPart::Begin {
+                stream: StreamId(0),
+                from: Side::A,
+                message,
+                message_id: b"m".to_vec(),
+                content_type: b"text/plain".to_vec(),
+                total: u64::try_from(text.len()).ok(),
+            },
+        );
+        let bytes = text.as_bytes().to_vec();
+        give(
+            history,
+            session,
+            RecordPart::Data {
+                message,
+                offset: 0,
+                bytes,
+            },
+        );
+        give(
+            history,
+            session,
+            RecordPart::End {
+                message,
+                is_complete: true,
+            },
+        );
+    }
+    give(history, session, RecordPart::Closed);
+    history.ask(Ask::Finish {
+        session,
+        ended: SystemTime::now(),
+        worker_lost: false,
+    });
+}
+
+fn give(history: &mut History, session: u64, part: RecordPart) {
+    let record = Record {
+        session: SessionId(session),
+        part,
+    };
+    assert!(history.record(record).is_ok(), "there is room for a few");
+}
+
+fn told(history: &mut History) -> Told {
+    let mut told = None;
+    let is_told = eventually(LONG, || {
+        told = history.try_told();
+        told.is_some()
+    });
+    assert!(is_told, "{:?}", history.metrics());
+    told.unwrap()
+}
+
+/// Something between a client and a server that changes what the server says, or ends the
+/// connection instead.
+fn between(
+    server: SocketAddr,
+    change: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let change = Arc::new(change);
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (client, far) = (client.unwrap(), TcpStream::connect(server).unwrap());
+            let (from, to) = (client.try_clone().unwrap(), far.try_clone().unwrap());
+            std::thread::spawn(move || pass(from, to, &|bytes| Some(bytes.to_vec())));
+            let change = Arc::clone(&change);
+            std::thread::spawn(move || {
+                pass(far, client, &|bytes| {
+                    let changed = change(std::str::from_utf8(bytes).unwrap())?;
+                    Some(changed.into_bytes())
+                });
+            });
+        }
+    });
+    address
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, change: &dyn Fn(&[u8]) -> Option<Vec<u8>>) {
+    let mut bytes = [0; 65_536];
+    while let Ok(octets) = from.read(&mut bytes) {
+        let Some(changed) = change(&bytes[..octets]).filter(|_| octets > 0) else {
+            break;
+        };
+        if to.write_all(&changed).is_err() {
+            break;
         }
     }
-    found
+    let _gone = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
 }

@@ -10,6 +10,7 @@ mod calls;
 mod closing;
 mod failures;
 mod histories;
+mod message_uids;
 mod msrp;
 mod msrp_browser;
 mod msrp_floods;
