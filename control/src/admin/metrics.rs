@@ -255,7 +255,7 @@ fn sip_families(sip: &SipMetrics) -> Vec<Family> {
     ]
 }
 
-fn session_families(metrics: &Metrics) -> Vec<Family> {
+fn sessions(metrics: &Metrics) -> Family {
     let sessions = (metrics.sessions.iter())
         .map(|(mode, state, number)| {
             let labels = vec![
@@ -265,16 +265,20 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             (labels, count(*number))
         })
         .collect();
+    Family {
+        name: "sessions",
+        help: "Sessions, by mode and state",
+        unit: None,
+        kind: Kind::Gauge,
+        samples: sessions,
+    }
+}
+
+fn session_families(metrics: &Metrics) -> Vec<Family> {
     use Kind::{Counter, Gauge};
     let (dialogs, transactions) = (count(metrics.dialogs), count(metrics.transactions));
     vec![
-        Family {
-            name: "sessions",
-            help: "Sessions, by mode and state",
-            unit: None,
-            kind: Gauge,
-            samples: sessions,
-        },
+        sessions(metrics),
         single(
             "sessions_begun",
             "Sessions begun",
