@@ -331,6 +331,7 @@ fn settings(address: IpAddr) -> Settings {
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
+        registration: None,
         late_offer: LateOffer::Refuse,
         ringing_max: Duration::from_secs(180),
         sessions_max: 100_000,
