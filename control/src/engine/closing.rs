@@ -300,7 +300,7 @@ impl Engine {
             .begun_by
             .as_ref()
             .is_some_and(|(side, _)| *side == session.served());
-        !is_by_served || self.settings.bye_ack == ByeAck::ImmediateAfterStore
+        !is_by_served || session.settings.bye_ack == ByeAck::ImmediateAfterStore
     }
 
     /// Sends BYE to every side that is to be told.
@@ -327,7 +327,7 @@ impl Engine {
             closing.phase = Phase::Telling {
                 waiting,
                 far: None,
-                answer_by: self.now + self.settings.bye_far_deadline,
+                answer_by: self.now + session.settings.bye_far_deadline,
             };
         }
     }
@@ -412,7 +412,7 @@ impl Engine {
             return;
         }
         let is_far_done = closing.is_far_done(self.now);
-        let bye_ack = self.settings.bye_ack;
+        let bye_ack = session.settings.bye_ack;
         let is_due = |owed: &Owed| match bye_ack {
             ByeAck::Immediate => true,
             ByeAck::ImmediateAfterStore => is_stored,
