@@ -75,6 +75,25 @@ pub const SIP_WRITE_S: u64 = 10;
 /// Bytes asked from the kernel for each UDP socket's buffers.
 pub const SIP_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+// Registration
+
+/// Users whose registrations are known at most, whatever the configuration says.
+pub const REGISTERED_USERS: usize = 1_000_000;
+/// Devices of a user that are kept; more are not invited by name.
+pub const DEVICES_PER_USER: usize = 16;
+/// Addresses of a user.
+pub const REGISTRATIONS_PER_USER: usize = 32;
+/// Contacts of one address in a reginfo document.
+pub const CONTACTS_PER_REGISTRATION: usize = 64;
+/// Parameters of one contact.
+pub const PARAMS_PER_CONTACT: usize = 64;
+/// Elements of a reginfo document inside one another.
+pub const REGINFO_DEPTH: usize = 16;
+/// Bytes of one text or attribute of a reginfo document, and of a device's URI or instance.
+pub const REGINFO_TEXT_BYTES: usize = 2048;
+
+// Each device that is invited by an INVITE of its own has an early dialog of its own.
+const _: () = assert!(DEVICES_PER_USER <= FORKS_PER_SESSION);
 // History
 
 /// Octets of the largest message that the spool keeps in its journal and that is read as a whole.

@@ -10,6 +10,7 @@ mod error;
 mod history;
 mod msrp;
 mod policy;
+mod registration;
 mod relay;
 mod values;
 
@@ -17,6 +18,7 @@ pub use error::{Complaint, ConfigError};
 pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use msrp::{Msrp, Trunk, Who};
 pub use policy::{Policy, Reason, User};
+pub use registration::{Registration, SubscribeWhen, WithoutGruu};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
     Backend, ByeAck, Cema, Fork, IwfClose, LateOffer, Learn, Listen, NextHop, NoIdentity,
@@ -43,6 +45,8 @@ pub struct Config {
     pub policy: Policy,
     /// Users that are treated otherwise than `policy` says, by their address.
     pub user: BTreeMap<String, User>,
+    /// Which devices users have registered.
+    pub registration: Registration,
     /// Addresses, ports and workers.
     pub media: Media,
     /// RTP.

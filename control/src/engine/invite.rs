@@ -82,7 +82,7 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: &Message,
-        Served { role, policy }: Served,
+        Served { role, policy, fork }: Served,
         (from, to): (Flow, Flow),
     ) -> Option<Box<Session>> {
         let id = SessionId(self.next_session);
@@ -94,7 +94,9 @@ impl Engine {
         let invite = Invite {
             server: key,
             request: request.clone(),
-            targets: vec![Target::asked(to)],
+            targets: fork.targets,
+            rings_once: fork.rings_once,
+            is_alerted: false,
             forks: Vec::new(),
             in_force: None,
         };
@@ -290,7 +292,7 @@ impl Engine {
         );
         headers.push(Name::Contact, contact);
         passing::pass(&request.headers, headers);
-        if body::sdp(request).is_none() {
+        if body::sdp(request).is_none() || target.is_one_of_several {
             passing::without_100rel(headers);
         }
         if role == Role::Terminating {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dataplane::api::Side;
 
+use super::forks::Fork;
 use super::session::Session;
 use super::{Engine, Settings};
 use crate::cpm::participating::{Mode, Role};
@@ -17,6 +18,8 @@ use crate::sip::{Flow, Message, Name, ServerKey};
 pub(super) struct Served {
     pub role: Role,
     pub policy: Arc<UserPolicy>,
+    /// Where the INVITE goes.
+    pub fork: Fork,
 }
 
 impl Engine {
@@ -56,7 +59,16 @@ impl Engine {
             self.reply(key, &request, 403, "Forbidden");
             return;
         }
-        let mode = policy.mode(self.settings.store_deadline.is_some());
+        let Some(fork) = self.fork(role, &forward, &policy, (from, to)) else {
+            self.counters.unregistered += 1;
+            self.reply(key, &request, 480, "Temporarily Unavailable");
+            return;
+        };
+        let mode = match policy.mode(self.settings.store_deadline.is_some()) {
+            // Several devices in one session are a reason to stay (S11-07).
+            Mode::Proxy if fork.is_plain() => Mode::Proxy,
+            Mode::Proxy | Mode::B2bua => Mode::B2bua,
+        };
         tracing::debug!(role = role.label(), ?mode, stay = ?policy.stay, "a session is decided on");
         if mode == Mode::B2bua && needs_early_offer(&request) {
             // Its offer would come in a provisional response, which isn't anchored.
@@ -72,7 +84,7 @@ impl Engine {
         }
         match mode {
             Mode::Proxy => self.proxy(key, request, from),
-            Mode::B2bua => self.begin(key, forward, Served { role, policy }, (from, to)),
+            Mode::B2bua => self.begin(key, forward, Served { role, policy, fork }, (from, to)),
         }
     }
 }

@@ -394,7 +394,9 @@ impl Relay {
         }
     }
 
-    fn finish(self) {
+    fn finish(mut self) {
+        // The last ends of sessions may still be on their way.
+        while self.hand_over_records() > 0 {}
         self.links.end();
         if let Some(history) = self.history {
             history.finish();

@@ -21,9 +21,10 @@ use super::{Drain, Relay, Told, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
 use crate::config::{self, Backend, Config, HistoryStore, SilenceAction};
+use crate::cpm::forking::Without;
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
-use crate::engine::{ByeAck, Engine, LateOffer, Settings};
+use crate::engine::{self, ByeAck, Engine, LateOffer, Settings, SubscribeWhen};
 use crate::history::{History, HistoryError};
 use crate::limits;
 use crate::link::Links;
@@ -123,14 +124,7 @@ pub(super) async fn open(
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
     let transports = Transports::bind(&listens)
         .map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;
-    let door = match config.admin.listen {
-        Some(address) => Some(
-            admin::serve(address)
-                .await
-                .map_err(|error| RunError::Admin(address, error))?,
-        ),
-        None => None,
-    };
+    let door = open_door(&config).await?;
     let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
     let history =
         History::open(&config.history, &config.history_imap).map_err(RunError::History)?;
@@ -183,6 +177,15 @@ pub(super) async fn open(
         drain: Drain::Serving,
     };
     Ok((relay, ready))
+}
+
+async fn open_door(config: &Config) -> Result<Option<admin::Door>, RunError> {
+    let Some(address) = config.admin.listen else {
+        return Ok(None);
+    };
+    let door = admin::serve(address).await;
+    door.map(Some)
+        .map_err(|error| RunError::Admin(address, error))
 }
 
 fn workers(config: &Config, identity: Option<TlsIdentity>) -> dataplane::api::Config {
@@ -305,6 +308,7 @@ pub(super) fn settings(
         bye_far_deadline: sip.bye_far_deadline,
         store_deadline: (config.history.store != HistoryStore::Off)
             .then_some(config.history.deadline),
+        registration: registration(&config.registration),
         late_offer: match sip.late_offer {
             config::LateOffer::Refuse => LateOffer::Refuse,
             config::LateOffer::Relay => LateOffer::Relay,
@@ -316,6 +320,25 @@ pub(super) fn settings(
         end_on_silence: config.media.silence_action == SilenceAction::Release,
         user_agent: sip.user_agent.clone().map(Into::into),
     }
+}
+
+fn registration(known: &config::Registration) -> Option<engine::Registration> {
+    known.enabled.then(|| engine::Registration {
+        trusted: known.trusted.clone(),
+        subscribe_when: match known.subscribe_when {
+            config::SubscribeWhen::ThirdPartyRegister => SubscribeWhen::ThirdPartyRegister,
+            config::SubscribeWhen::Provisioning => SubscribeWhen::Provisioning,
+        },
+        users: known.users.clone(),
+        expires: known.expires,
+        retry: known.retry,
+        retry_max: known.retry_max,
+        users_max: known.users_max,
+        without_gruu: match known.without_gruu {
+            config::WithoutGruu::AcceptContact => Without::AcceptContact,
+            config::WithoutGruu::Contact => Without::Contact,
+        },
+    })
 }
 
 fn media_settings(config: &Config, identity: Option<&TlsIdentity>) -> media::Settings {

@@ -19,6 +19,7 @@ mod msrp_openssl;
 mod msrp_relays;
 mod msrp_wire;
 mod operation;
+mod recorded;
 mod servers;
 mod standard;
 mod streams;

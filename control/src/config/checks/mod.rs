@@ -3,6 +3,7 @@
 mod history;
 mod msrp;
 mod policy;
+mod registration;
 mod relay;
 
 use std::net::IpAddr;
@@ -253,6 +254,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_media(config)?;
     msrp::check(config)?;
     relay::check(config)?;
+    registration::check(config)?;
     history::check(config)?;
     check_operation(config)
 }

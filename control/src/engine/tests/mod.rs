@@ -2,15 +2,20 @@
 
 mod again;
 mod chain;
+mod changes;
 mod chaos;
 mod closing;
 mod early;
+mod forks;
 mod history;
 mod invite;
 mod matrix;
 mod modify;
+mod offers;
 mod proxy;
+mod registration;
 mod scene;
+mod serving;
 mod worker;
 
 use std::collections::BTreeMap;
@@ -47,6 +52,9 @@ struct Bench {
     refuse_connect: bool,
     /// Streams that the worker has open, by session.
     streams: BTreeMap<u64, u32>,
+    /// REGISTERs of the core, and the last SUBSCRIBE that followed.
+    told: u32,
+    subscribe: String,
     /// Host names that were asked for.
     names: Vec<String>,
 }
@@ -72,6 +80,7 @@ impl Bench {
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
             store_deadline: None,
+            registration: None,
             late_offer: LateOffer::Refuse,
             ringing_max: Duration::from_secs(180),
             sessions_max: 10,
@@ -95,6 +104,8 @@ impl Bench {
             refuse: false,
             refuse_connect: false,
             streams: BTreeMap::new(),
+            told: 0,
+            subscribe: String::new(),
             names: Vec::new(),
         }
     }
