@@ -22,7 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{
-    Door, Health, Metrics, Mode, Question, RunState, SessionView, SipMetrics, WorkerHealth,
+    Door, Health, Metrics, Mode, Question, RegistrationMetrics, RunState, SessionView, SipMetrics,
+    WorkerHealth,
 };
 use crate::cdr::CdrWriter;
 use crate::config::Config;
@@ -451,6 +452,15 @@ impl Relay {
             sessions_refused: counters.full_sessions + counters.full_ports,
             refused_by_policy: counters.without_identity + counters.barred,
             offers_again: counters.offers_again,
+            registration: RegistrationMetrics {
+                users: self.engine.registered_users(),
+                registers: counters.registers,
+                registers_refused: counters.registers_refused,
+                subscriptions_refused: counters.subscriptions_refused,
+                reginfo_unreadable: counters.reginfo_unreadable,
+                unregistered: counters.unregistered,
+                full: counters.full_users + counters.full_devices,
+            },
             dialogs: census.dialogs,
             transactions: census.transactions,
             reloads: self.reload.counts,

@@ -24,6 +24,7 @@ mod engine;
 mod framers;
 mod media;
 mod msrp_relay;
+mod registration;
 mod rtp;
 mod scene;
 mod sdp;

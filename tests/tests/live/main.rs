@@ -8,6 +8,7 @@
 
 mod calls;
 mod closing;
+mod devices;
 mod failures;
 mod msrp;
 mod msrp_browser;
