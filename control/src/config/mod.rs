@@ -7,6 +7,7 @@
 
 mod checks;
 mod error;
+mod history;
 mod msrp;
 mod policy;
 mod registration;
@@ -14,6 +15,7 @@ mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
+pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use msrp::{Msrp, Trunk, Who};
 pub use policy::{Policy, Reason, User};
 pub use registration::{Registration, SubscribeWhen, WithoutGruu};
@@ -60,6 +62,10 @@ pub struct Config {
     pub admin: Admin,
     /// Session records.
     pub cdr: Cdr,
+    /// The users' session histories.
+    pub history: History,
+    /// The IMAP server that they are kept on.
+    pub history_imap: HistoryImap,
     /// Logging.
     pub log: Log,
 }

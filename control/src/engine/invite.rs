@@ -101,6 +101,8 @@ impl Engine {
             in_force: None,
         };
         let trunks = self.trunks(request, (from, to));
+        let mut media = Media::between(self.settings.media.clone(), id.0, trunks);
+        media.record(is_recorded);
         let contact = request
             .headers
             .values(Name::Contact)
@@ -131,7 +133,7 @@ impl Engine {
             history: History::new(is_recorded),
             policy,
             settings: Arc::clone(&self.settings),
-            media: Media::between(self.settings.media.clone(), id.0, trunks),
+            media,
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
             invite_servers: vec![key],

@@ -22,12 +22,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{
-    Door, Health, Metrics, Mode, Question, RegistrationMetrics, RunState, SessionView, SipMetrics,
-    WorkerHealth,
+    Door, Health, HistoryHealth, Metrics, Mode, Question, RegistrationMetrics, RunState,
+    SessionView, SipMetrics, WorkerHealth,
 };
 use crate::cdr::CdrWriter;
 use crate::config::Config;
 use crate::engine::{Engine, Output};
+use crate::history::History;
 use crate::limits;
 use crate::link::Links;
 use crate::transports::{Incoming, Transports};
@@ -134,6 +135,8 @@ pub(super) struct Relay {
     transports: Transports,
     door: Option<Door>,
     cdr: CdrWriter,
+    /// `None`: nothing is recorded.
+    history: Option<History>,
     bell: Doorbell,
     bell_rang: AsyncFd<Doorbell>,
     told: mpsc::Receiver<Told>,
@@ -368,6 +371,9 @@ impl Relay {
 
     fn finish(self) {
         self.links.end();
+        if let Some(history) = self.history {
+            history.finish();
+        }
         let written = self.cdr.finish();
         tracing::info!(records = written.written, "ended");
     }
@@ -420,6 +426,14 @@ impl Relay {
             sessions: self.engine.sessions(),
             uptime_s: now.saturating_duration_since(self.begun).as_secs(),
             workers: workers.collect(),
+            history: self.history.as_ref().map(|history| {
+                let counts = history.metrics();
+                HistoryHealth {
+                    reachable: !counts.is_out,
+                    queued: counts.queued,
+                    oldest_s: counts.oldest_s,
+                }
+            }),
         }
     }
 
@@ -465,6 +479,7 @@ impl Relay {
             transactions: census.transactions,
             reloads: self.reload.counts,
             cdr: self.cdr.counts(),
+            history: self.history.as_ref().map(History::metrics),
             uptime_s: now.saturating_duration_since(self.begun).as_secs(),
         }
     }

@@ -25,6 +25,7 @@ use crate::cpm::forking::Without;
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
 use crate::engine::{self, ByeAck, Engine, LateOffer, Settings, SubscribeWhen};
+use crate::history::{History, HistoryError};
 use crate::limits;
 use crate::link::Links;
 use crate::media;
@@ -61,6 +62,8 @@ pub enum RunError {
     Certificate(IdentityError),
     /// The record file can't be opened.
     Cdr(io::Error),
+    /// Histories can't be recorded or stored.
+    History(HistoryError),
     /// Signals can't be listened for.
     Signals(io::Error),
     /// The system has no descriptor or no random numbers left.
@@ -95,6 +98,7 @@ impl fmt::Display for RunError {
                  without them one is made"
             ),
             Self::Cdr(error) => write!(out, "can't open cdr.file: {error}"),
+            Self::History(error) => write!(out, "{error}"),
             Self::Signals(error) => write!(out, "can't listen for signals: {error}"),
             Self::System(error) => write!(out, "the system has nothing left: {error}"),
         }
@@ -129,6 +133,8 @@ pub(super) async fn open(
         None => None,
     };
     let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
+    let history =
+        History::open(&config.history, &config.history_imap).map_err(RunError::History)?;
     let seed = SysRng
         .try_next_u64()
         .map_err(|error| RunError::System(io::Error::other(error)))?;
@@ -163,6 +169,7 @@ pub(super) async fn open(
         transports,
         door,
         cdr,
+        history,
         bell,
         bell_rang,
         told,

@@ -1,5 +1,6 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
+mod history;
 mod msrp;
 mod policy;
 mod registration;
@@ -254,6 +255,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     msrp::check(config)?;
     relay::check(config)?;
     registration::check(config)?;
+    history::check(config)?;
     check_operation(config)
 }
 

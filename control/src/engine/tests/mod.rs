@@ -170,6 +170,9 @@ impl Bench {
             match act {
                 Act::Open(plan) if !self.refuse => {
                     self.acts.push("open".into());
+                    if plan.record {
+                        self.acts.push("record".into());
+                    }
                     *streams |= 1 << plan.stream.0;
                     for (leg, local) in plan.legs.iter().zip(&mut plan.local) {
                         self.ports += 2;
