@@ -194,6 +194,27 @@ fn settings_of_msrp_that_do_not_fit_are_named_with_their_line() {
     ]);
 }
 
+#[test]
+fn settings_of_registration_that_do_not_fit_are_named_with_their_line() {
+    are_named(&[
+        ("[registration]\nexpires_s = 0", "registration.expires_s"),
+        (
+            "[registration]\nretry_s_max = 1",
+            "registration.retry_s_max",
+        ),
+        ("[registration]\nusers_max = 0", "registration.users_max"),
+        (
+            "[registration]\ntrusted = [\"core.example\"]",
+            "registration.trusted",
+        ),
+        ("[registration]\nusers = [\"bob\"]", "registration.users"),
+        (
+            "[registration]\nusers = []\nsubscribe_when = \"provisioning\"",
+            "registration.users",
+        ),
+    ]);
+}
+
 fn are_named(cases: &[(&str, &str)]) {
     for &(text, key) in cases {
         is_named_with_its_line(text, key);

@@ -8,6 +8,7 @@
 
 mod calls;
 mod closing;
+mod devices;
 mod failures;
 mod histories;
 mod message_uids;
