@@ -8,6 +8,7 @@
 mod checks;
 mod error;
 mod history;
+mod interworking;
 mod msrp;
 mod policy;
 mod registration;
@@ -16,6 +17,7 @@ mod values;
 
 pub use error::{Complaint, ConfigError};
 pub use history::{History, HistoryImap, HistoryStore, ImapTls};
+pub use interworking::{Interworking, Iwf};
 pub use msrp::{Msrp, Trunk, Who};
 pub use policy::{Policy, Reason, User};
 pub use registration::{Registration, SubscribeWhen, WithoutGruu};
@@ -43,6 +45,8 @@ pub struct Config {
     pub sip: Sip,
     /// What holds for everybody's sessions.
     pub policy: Policy,
+    /// What is outside of CPM, and what leads there.
+    pub interworking: Interworking,
     /// Users that are treated otherwise than `policy` says, by their address.
     pub user: BTreeMap<String, User>,
     /// Which devices users have registered.

@@ -6,6 +6,7 @@ pub mod body;
 pub mod devices;
 pub mod forking;
 pub mod identity;
+pub mod interworking;
 pub mod participating;
 pub mod passing;
 pub mod policy;

@@ -94,7 +94,7 @@ impl Engine {
         match again.attempt.client() {
             None => self.attempt(session, Attempt::Second, again.to_a),
             Some(client) => {
-                self.tx.cancel(self.now, client, &[]);
+                self.cancel_on(session, client, &[]);
                 self.clients.remove(&client);
                 self.fail_again(session, 408, "Request Timeout");
             }
@@ -145,7 +145,7 @@ impl Engine {
         // Its answer is to come in the 2xx.
         passing::without_100rel(&mut message.headers);
         self.counters.offers_again += 1;
-        self.tx.request(self.now, message, flow).ok()
+        self.send_on(session, from.other(), message, flow).ok()
     }
 
     pub(super) fn on_again_response(

@@ -146,7 +146,10 @@ impl Engine {
         client: ClientKey,
         response: &Message,
     ) -> Option<Dialog> {
-        let sent = self.tx.invite_of(client)?;
+        let sent = match &session.interworked {
+            Some(far) => far.invite.as_ref()?,
+            None => self.tx.invite_of(client)?,
+        };
         let branch = session.branch(client)?;
         Dialog::uac(sent, response, branch.flow).ok()
     }

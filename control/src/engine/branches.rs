@@ -121,7 +121,7 @@ impl Engine {
             acked: None,
         };
         let message = self.invite_to_b(&begun, session.role, request, (target, offer));
-        let Ok(client) = self.tx.request(self.now, message, target.flow) else {
+        let Ok(client) = self.send_on(session, Side::B, message, target.flow) else {
             return;
         };
         self.clients.insert(client, Purpose::Invite(session.id));
@@ -166,7 +166,7 @@ impl Engine {
                 continue;
             }
             if branch.is_pending() {
-                self.tx.cancel(self.now, branch.client, &reason);
+                self.cancel_on(session, branch.client, &reason);
             }
             self.forget_branch(&branch);
         }
@@ -199,6 +199,10 @@ impl Engine {
         let best = best
             .cloned()
             .unwrap_or_else(|| Message::response(&invite.request, 500, "Server Internal Error"));
+        let code = best.code().unwrap_or(500);
+        let Some(invite) = self.interwork_after(session, invite, code) else {
+            return;
+        };
         self.fail(session, invite.server, best);
     }
 

@@ -239,7 +239,7 @@ impl Engine {
             if let Some(client) = relayed.client {
                 self.clients.remove(&client);
                 // An INVITE that rings has no time limit of its own.
-                self.tx.cancel(self.now, client, &[]);
+                self.cancel_on(session, client, &[]);
             }
             self.reply(relayed.server, &relayed.request, 487, "Request Terminated");
         }
@@ -299,7 +299,7 @@ impl Engine {
         let is_by_served = closing
             .begun_by
             .as_ref()
-            .is_some_and(|(side, _)| *side == session.served());
+            .is_some_and(|(side, _)| session.serves(*side));
         !is_by_served || session.settings.bye_ack == ByeAck::ImmediateAfterStore
     }
 
@@ -311,7 +311,9 @@ impl Engine {
         let (why, left, begun_by) = (closing.why, closing.left, closing.begun_by.take());
         let mut waiting = Vec::new();
         for side in Side::BOTH {
-            if left[side.index()] {
+            // With a function that has left, the others are told (BYO-09).
+            let has_others = side == Side::B && session.has_functions();
+            if left[side.index()] && !has_others {
                 continue;
             }
             let sent = match &begun_by {
@@ -377,7 +379,7 @@ impl Engine {
         if let Some(uid) = session.uid_for(side) {
             bye.headers.push(Name::MessageUid, uid.clone());
         }
-        let client = self.tx.request(self.now, bye, flow).ok()?;
+        let client = self.send_on(session, side, bye, flow).ok()?;
         self.clients.insert(client, Purpose::Bye(session.id));
         Some(client)
     }
@@ -501,6 +503,9 @@ impl Engine {
             return;
         };
         self.with(place.session, |engine, session| {
+            if engine.acknowledge_function_again(session, response) {
+                return;
+            }
             let is_ours = session
                 .leg(place.side)
                 .dialog
@@ -522,6 +527,7 @@ impl Engine {
     pub(super) fn forget(&mut self, mut session: Session) {
         session.facts.ended.get_or_insert(self.now);
         self.end_relayed(&mut session);
+        self.forget_far(&mut session);
         if let Some(Deferred::Bye(_, key, bye)) = session.deferred.take() {
             self.reply(key, &bye, 200, "OK");
         }

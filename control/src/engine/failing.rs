@@ -81,7 +81,7 @@ impl Engine {
             .find(|relayed| relayed.server == invite)
         {
             match relayed.client {
-                Some(client) => self.tx.cancel(self.now, client, &reasons(cancel)),
+                Some(client) => self.cancel_on(session, client, &reasons(cancel)),
                 None => self.drop_relayed(session, invite),
             }
             return;
@@ -113,7 +113,7 @@ impl Engine {
                 let far = session.branches.iter().filter(|branch| branch.is_pending());
                 let far: Vec<ClientKey> = far.map(|branch| branch.client).collect();
                 for client in &far {
-                    self.tx.cancel(self.now, *client, reasons);
+                    self.cancel_on(session, *client, reasons);
                 }
                 session.exchange = None;
                 session.deadline = None;

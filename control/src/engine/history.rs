@@ -112,11 +112,16 @@ impl Session {
         }
     }
 
+    /// Whether the served client is on a side: an interworked user has none in the session.
+    pub(super) fn serves(&self, side: Side) -> bool {
+        side == self.served() && (side == Side::A || self.interworked.is_none())
+    }
+
     /// The Message-UID that a BYE to a side, or the 200 to its BYE, carries: it tells the served
     /// client, and nobody else, where its history is (HST-02, CON-06).
     pub(super) fn uid_for(&self, side: Side) -> Option<&Text> {
         match &self.history {
-            History::Stored(uid) if side == self.served() => Some(uid),
+            History::Stored(uid) if self.serves(side) => Some(uid),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 use super::branches::Target;
 use super::closing::Why;
 use super::failing::{cancelled, without};
+use super::forks::Fork;
 use super::history::History;
 use super::orders::After;
 use super::serving::Served;
@@ -29,6 +30,7 @@ impl Engine {
         served: Served,
         flows: (Flow, Flow),
     ) {
+        let is_interworked = served.is_interworked;
         if self.draining || self.sessions.len() >= self.settings.sessions_max {
             self.counters.full_sessions += 1;
             self.unavailable(key, &request);
@@ -43,6 +45,9 @@ impl Engine {
             return;
         };
         session.worker = worker;
+        if is_interworked {
+            self.interwork(&mut session, &request);
+        }
         let opens = match self.first_offer(&mut session, &request) {
             Ok(opens) => opens,
             Err(refused) => {
@@ -82,7 +87,9 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: &Message,
-        Served { role, policy, fork }: Served,
+        Served {
+            role, policy, fork, ..
+        }: Served,
         (from, to): (Flow, Flow),
     ) -> Option<Box<Session>> {
         let id = SessionId(self.next_session);
@@ -91,6 +98,7 @@ impl Engine {
         let tag_a = self.tx.new_tag();
         let dialog = Dialog::uas(request, &tag_a, from).ok()?;
         let seq = request.cseq()?.0;
+        let fork = fork.unwrap_or_else(|| Fork::asked(to));
         let invite = Invite {
             server: key,
             request: request.clone(),
@@ -141,6 +149,7 @@ impl Engine {
             tags_to_a: Vec::new(),
             exchange: None,
             again: None,
+            interworked: None,
             relayed: Vec::new(),
             deferred: None,
             facts: Facts::of(request, role, self.now),
@@ -218,7 +227,7 @@ impl Engine {
     }
 
     /// Sends the INVITE to side B.
-    fn send_invite(&mut self, session: &mut Session) {
+    pub(super) fn send_invite(&mut self, session: &mut Session) {
         let stage = std::mem::replace(&mut session.stage, Stage::Failing);
         let Stage::Opening(mut invite) = stage else {
             session.stage = stage;

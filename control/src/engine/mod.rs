@@ -11,6 +11,7 @@
 //! | [`again`] | an offer made anew, as the answer to the first one can't be used |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then store, then tell the far side |
+//! | [`interwork`] | a far side of several Interworking Functions |
 //! | [`history`] | a session's history: asked for, waited for |
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`serving`] | who is served, and what holds for that user |
@@ -26,6 +27,7 @@ mod closing;
 mod failing;
 mod forks;
 mod history;
+mod interwork;
 mod invite;
 mod late;
 mod modify;
@@ -46,7 +48,7 @@ pub use settings::{ByeAck, LateOffer, Registration, Settings, SubscribeWhen};
 pub use views::Census;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -97,6 +99,10 @@ enum Purpose {
     Proxied,
     /// A subscription to a user's registration information.
     Subscribe(UserId),
+    /// A request to an Interworking Function, of the session's far side.
+    Function(SessionId),
+    /// An INVITE that nobody waits for any more: a dialog that it makes is ended at once.
+    Abandoned,
     /// A superfluous fork's BYE: nobody waits for its answer.
     Orphan,
 }
@@ -110,6 +116,8 @@ pub struct Counters {
     pub sessions_answered: u64,
     /// Of those: ended.
     pub sessions_ended: u64,
+    /// Of those begun: interworked.
+    pub sessions_interworked: u64,
     /// INVITEs refused as a limit was reached.
     pub full_sessions: u64,
     /// INVITEs refused as no port was left.
@@ -178,6 +186,12 @@ pub struct Engine {
     next_mark: u64,
     workers: Vec<orders::WorkerLoad>,
     counters: Counters,
+    /// When far sides of interworked sessions want to be looked at.
+    far_deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Requests whose final response an interworked session waits for, and its code.
+    watched: Map<ServerKey, Option<u16>>,
+    /// Users without a registered device.
+    unregistered: HashSet<String, foldhash::fast::RandomState>,
     /// Reports that were asked for and have not come.
     reports_due: usize,
     draining: bool,
@@ -215,6 +229,9 @@ impl Engine {
             next_mark: 1,
             workers: vec![orders::WorkerLoad::default(); workers],
             counters: Counters::default(),
+            far_deadlines: BinaryHeap::new(),
+            watched: Map::default(),
+            unregistered: HashSet::default(),
             reports_due: 0,
             draining: false,
         }
@@ -285,6 +302,7 @@ impl Engine {
         }
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
         self.expire_registrations();
+        self.handle_far_timeout(now);
         self.take_events();
     }
 
@@ -292,12 +310,13 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        let far = self.far_deadlines.peek().map(|Reverse((at, _))| *at);
         let others = [
             self.tx.poll_timeout(),
             self.proxied.poll_timeout(),
             self.registrar.poll_timeout(),
         ];
-        others.into_iter().chain([session]).flatten().min()
+        others.into_iter().chain([session, far]).flatten().min()
     }
 
     /// The next SIP message to send.
@@ -346,6 +365,7 @@ impl Engine {
             && self.clients.is_empty()
             && self.orders.is_empty()
             && self.proxied.is_empty()
+            && self.watched.is_empty()
             && self.tx.is_empty()
     }
 
@@ -398,6 +418,15 @@ impl Engine {
                     self.on_bye_final(session, key, Some(&response));
                 }
             }
+            Purpose::Function(session) => self.on_function_response(session, key, Ok(response)),
+            Purpose::Abandoned => {
+                if success {
+                    self.end_fork(key, &response);
+                }
+                if last {
+                    self.clients.remove(&key);
+                }
+            }
             Purpose::Proxied => self.on_proxied_response(key, response, success),
             Purpose::Subscribe(user) => {
                 if last {
@@ -424,7 +453,8 @@ impl Engine {
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
             Purpose::Proxied => self.on_proxied_failed(key, code),
             Purpose::Subscribe(user) => self.on_subscribe_final(user, key, None),
-            Purpose::Orphan => {}
+            Purpose::Function(session) => self.on_function_response(session, key, Err(code)),
+            Purpose::Orphan | Purpose::Abandoned => {}
         }
     }
 
@@ -436,10 +466,12 @@ impl Engine {
     ) -> Option<R> {
         let mut session = self.sessions.remove(&id.0)?;
         let result = work(self, &mut session);
+        self.tidy_far(&mut session);
         if matches!(session.stage, Stage::Ended) {
             self.forget(*session);
         } else {
             self.sessions.insert(id.0, session);
+            self.give_ready(id);
         }
         Some(result)
     }

@@ -257,7 +257,7 @@ impl Engine {
             self.reply(server, &request, 481, "Call/Transaction Does Not Exist");
             return false;
         };
-        match self.tx.request(self.now, message, flow) {
+        match self.send_on(session, from.other(), message, flow) {
             Ok(client) => {
                 self.clients.insert(client, Purpose::Relayed(session.id));
                 session.relayed[at].client = Some(client);
@@ -409,7 +409,7 @@ impl Engine {
             // An answer that isn't reliable only foretells the one in the 2xx.
             replace_or_drop(&mut back, session.relayed[at].answer.as_ref());
         }
-        self.respond(server, back);
+        self.respond_in(session, server, back);
     }
 
     /// RFC 3262 §5: the answer in a reliable provisional response is the final one.
@@ -519,7 +519,7 @@ impl Engine {
     /// Gives the far side's final response to the side that asked.
     pub(super) fn pass_back(
         &mut self,
-        session: &Session,
+        session: &mut Session,
         relayed: &Relayed,
         response: &Message,
         sdp: Option<&Bytes>,
@@ -534,7 +534,7 @@ impl Engine {
         if let Some(sdp) = sdp {
             back.body = body::replace_sdp(response, sdp);
         }
-        self.respond(relayed.server, back);
+        self.respond_in(session, relayed.server, back);
     }
 
     pub(super) fn on_relayed_failed(&mut self, id: SessionId, client: ClientKey, code: u16) {

@@ -35,6 +35,8 @@ pub(super) enum After {
         /// The answer for it.
         sdp: Bytes,
     },
+    /// The streams of an Interworking Function that has left are released: answer its BYE.
+    FunctionLeft(Box<super::interwork::Left>),
     /// A session's counters were asked for.
     Reported,
     /// Nothing.
@@ -137,6 +139,7 @@ impl Engine {
             After::OfferAnswered(ready) => Some(ready.relayed),
             After::LateOpened(late) => late.relayed,
             After::Failed(failure) => return self.respond(failure.server, failure.response),
+            After::FunctionLeft(left) => return self.answer_left(&left),
             After::Opened
             | After::OfferOpened(_)
             | After::Answered(_)
@@ -182,6 +185,7 @@ impl Engine {
                 }
             }
             After::Closed => self.on_media_released(session, refused.is_some()),
+            After::FunctionLeft(left) => self.on_function_left(session, &left),
             After::Reported => Self::on_reported(session, acts),
             After::Nothing => {}
         }

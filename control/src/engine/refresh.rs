@@ -80,6 +80,10 @@ impl Engine {
     }
 
     fn transmit_ack(&mut self, session: &Session, side: Side, seq: u32, sdp: Option<Bytes>) {
+        // Functions are acknowledged one by one, as they answer.
+        if side == Side::B && session.interworked.is_some() {
+            return;
+        }
         let Some(dialog) = session.leg(side).dialog.as_ref() else {
             return;
         };

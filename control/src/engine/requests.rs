@@ -115,14 +115,21 @@ impl Engine {
             self.reply(key, &request, 403, "Forbidden");
             return;
         }
+        let role = Role::of(&request, own_route.as_deref(), self.settings.role);
+        if self.begin_interworked(key, &forward, (role, None), flow) {
+            return;
+        }
         match self.next(&forward, flow) {
-            Next::Refuse(code, reason) => self.reply(key, &request, code, reason),
+            Next::Refuse(code, reason) => {
+                if !self.begin_interworked(key, &forward, (role, Some(code)), flow) {
+                    self.reply(key, &request, code, reason);
+                }
+            }
             Next::Lookup(host) => self.park(host, Some(key), request, flow),
             Next::To(_) if *forward.method().unwrap_or(&Method::Invite) != Method::Invite => {
                 self.proxy(key, request, flow);
             }
             Next::To(to) => {
-                let role = Role::of(&request, own_route.as_deref(), self.settings.role);
                 self.on_invite(key, (request, forward), role, (flow, to));
             }
         }
@@ -368,6 +375,10 @@ impl Engine {
         (key, flow): (ServerKey, Flow),
         request: Message,
     ) {
+        if side == Side::B && session.interworked.is_some() {
+            self.on_function_request(session, key, request, flow);
+            return;
+        }
         if !session.is_in_dialog(side, &request) {
             self.counters.unknown_dialogs += 1;
             self.reply(key, &request, 481, "Call/Transaction Does Not Exist");
@@ -382,6 +393,17 @@ impl Engine {
         if flow.connection != 0 {
             session.note_flow(side, &request, flow);
         }
+        self.on_checked_request(session, side, key, request);
+    }
+
+    /// A request inside one of our dialogs, in its order.
+    pub(super) fn on_checked_request(
+        &mut self,
+        session: &mut Session,
+        side: Side,
+        key: ServerKey,
+        request: Message,
+    ) {
         let method = request.method().cloned().unwrap_or(Method::Options);
         match (&session.stage, method) {
             (_, Method::Bye) => self.on_bye(session, side, key, request),
@@ -428,6 +450,7 @@ impl Engine {
     }
 
     pub(super) fn respond(&mut self, key: ServerKey, mut response: Message) {
+        self.watch_response(key, response.code().unwrap_or(0));
         self.server_header(&mut response, Name::Server);
         self.tx.respond(self.now, key, response, Repeat::Ours);
     }

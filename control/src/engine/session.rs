@@ -11,6 +11,7 @@ use super::again::Again;
 use super::branches::{Branch, Target};
 use super::closing::Closing;
 use super::history::History;
+use super::interwork::Far;
 use crate::cpm::identity;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::UserPolicy;
@@ -56,6 +57,8 @@ pub(super) struct Session {
     pub exchange: Option<Exchange>,
     /// The answer to side A that waits for another one of side B.
     pub again: Option<Box<Again>>,
+    /// What side B is, where it isn't one far end.
+    pub interworked: Option<Box<Far>>,
     /// Requests passed on that wait for their response.
     pub relayed: Vec<Relayed>,
     pub facts: Facts,

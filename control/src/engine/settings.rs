@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::Who;
 use crate::cpm::forking::Without;
 use crate::cpm::identity::Trust;
+use crate::cpm::interworking;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::Policies;
 use crate::cpm::routing::Hop;
@@ -82,6 +83,8 @@ pub struct Settings {
     pub trust: Trust,
     /// What holds for whom: why to stay in the media path, which streams, and so on.
     pub policies: Arc<Policies>,
+    /// Interworking.
+    pub interworking: Arc<interworking::Settings>,
     /// How streams are anchored.
     pub media: Arc<media::Settings>,
     /// When a BYE is answered.

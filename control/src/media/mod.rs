@@ -273,6 +273,19 @@ impl Media {
         streams.fold(StreamSet::default(), |set, stream| set.with(stream.id))
     }
 
+    /// Takes the streams of some m-lines out of use, as their far end has left: what is to be
+    /// released.
+    #[must_use = "these streams are to be released"]
+    pub fn drop_lines(&mut self, lines: &[usize]) -> StreamSet {
+        let mut slots = self.slots.clone();
+        for index in lines {
+            if let Some(slot) = slots.get_mut(*index) {
+                slot.stream = None;
+            }
+        }
+        self.settle(slots, self.spoken.clone())
+    }
+
     /// What connects every stream in use as it was last committed: undoes the acts of an answer
     /// whose proposal was abandoned (RFC 3261 §14.1: a failed re-INVITE changes nothing).
     #[must_use]

@@ -2,10 +2,12 @@
 
 use crate::config::{self, Config, Policy, StreamKind};
 use crate::cpm::identity::{NoIdentity, Trust};
+use crate::cpm::interworking;
 use crate::cpm::participating::Stay;
 use crate::cpm::policy::{
     ForkMode, Interworking, IwfClose, OnFailure, Policies, Streams, UserPolicy,
 };
+use crate::cpm::routing::Hop;
 
 /// Whose word on identities counts.
 pub(super) fn trust(config: &Config) -> Trust {
@@ -79,4 +81,42 @@ fn streams(kinds: &[StreamKind]) -> Streams {
         application: kinds.contains(&StreamKind::Application),
         other: kinds.contains(&StreamKind::Other),
     }
+}
+
+/// Where sessions go that leave CPM; every Route was checked already.
+pub(super) fn interworking(config: &Config) -> interworking::Settings {
+    let settings = &config.interworking;
+    let external = settings.isf.iter().map(|route| config::Iwf {
+        name: "isf".to_owned(),
+        route: route.clone(),
+        streams: Policy::default().streams,
+        size_max: 0,
+        schemes: Vec::new(),
+    });
+    let functions = external.chain(settings.iwf.iter().cloned());
+    interworking::Settings {
+        functions: functions.filter_map(function).collect(),
+        no_cpm: settings.no_cpm_codes.clone(),
+        no_core: settings.no_core_codes.clone(),
+        unroutable: settings.unroutable_schemes.clone(),
+    }
+}
+
+fn function(iwf: config::Iwf) -> Option<interworking::Function> {
+    let first = iwf.route.split(',').next().unwrap_or_default().trim();
+    let uri = first.trim_start_matches('<').trim_end_matches('>');
+    let hop = Hop::of(uri).ok()?;
+    let route = if iwf.route.starts_with('<') {
+        iwf.route
+    } else {
+        format!("<{}>", iwf.route)
+    };
+    Some(interworking::Function {
+        name: iwf.name,
+        route: route.into(),
+        hop,
+        streams: streams(&iwf.streams),
+        size_max: Some(iwf.size_max).filter(|size| *size != 0),
+        schemes: iwf.schemes,
+    })
 }

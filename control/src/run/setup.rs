@@ -292,6 +292,7 @@ pub(super) fn settings(
             config::Role::Originating => Role::Originating,
             config::Role::Terminating => Role::Terminating,
         },
+        interworking: Arc::new(policies::interworking(config)),
         trust: policies::trust(config),
         policies: Arc::new(policies::policies(config)),
         media: Arc::new(media_settings(config, identity)),

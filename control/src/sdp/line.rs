@@ -183,6 +183,32 @@ impl Lines {
         );
     }
 
+    /// Takes over what a session says where the lines say nothing of it themselves: its c-line, its
+    /// direction, and the attributes of some names.
+    pub(crate) fn inherit(&mut self, session: &Self, names: &[&str]) {
+        if self.connection().is_none()
+            && let Some(line) = session.0.iter().find(|line| line.letter == b'c')
+        {
+            let before = |line: &Line| line.letter == b'i';
+            let place = self.0.iter().take_while(|line| before(line)).count();
+            self.0.insert(place, line.clone());
+        }
+        if self.flow().is_none() {
+            let said = session.0.iter().find(|line| flow_of(line).is_some());
+            self.0.extend(said.cloned());
+        }
+        for name in names.iter().filter(|name| !session.is_silent_on(name)) {
+            if self.is_silent_on(name) {
+                let said = session.0.iter().filter(|line| line.is_attribute(name));
+                self.0.extend(said.cloned());
+            }
+        }
+    }
+
+    fn is_silent_on(&self, name: &str) -> bool {
+        !self.has(name)
+    }
+
     /// The first direction attribute.
     pub(crate) fn flow(&self) -> Option<Flow> {
         self.0.iter().find_map(flow_of)

@@ -261,6 +261,7 @@ fn settings(address: IpAddr) -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: Role::Originating,
+        interworking: Default::default(),
         trust: Trust::default(),
         policies: Policies::new(UserPolicy {
             stay: Stay {

@@ -57,6 +57,7 @@ fn settings(random: &mut StdRng) -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: *pick(random, &[Role::Originating, Role::Terminating]),
+        interworking: Default::default(),
         trust: Trust::default(),
         policies: Policies::new(UserPolicy {
             stay,

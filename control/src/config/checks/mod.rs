@@ -1,6 +1,7 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
 mod history;
+mod interworking;
 mod msrp;
 mod policy;
 mod registration;
@@ -256,6 +257,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     relay::check(config)?;
     registration::check(config)?;
     history::check(config)?;
+    interworking::check(config)?;
     check_operation(config)
 }
 

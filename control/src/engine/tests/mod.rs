@@ -8,6 +8,7 @@ mod closing;
 mod early;
 mod forks;
 mod history;
+mod interwork;
 mod invite;
 mod matrix;
 mod modify;
@@ -76,6 +77,7 @@ impl Bench {
             role: Role::Originating,
             trust: Trust::default(),
             policies: Policies::new(in_path()).into(),
+            interworking: Default::default(),
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),

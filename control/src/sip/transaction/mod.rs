@@ -44,6 +44,22 @@ pub struct ServerKey(u64);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ClientKey(u64);
 
+impl ServerKey {
+    /// A key that no transaction has: what it names never is on the wire.
+    #[must_use]
+    pub fn inner(number: u64) -> Self {
+        Self(u64::MAX - number)
+    }
+}
+
+impl ClientKey {
+    /// A key that no transaction has: what it names never is on the wire.
+    #[must_use]
+    pub fn inner(number: u64) -> Self {
+        Self(u64::MAX - number)
+    }
+}
+
 /// Who repeats a 2xx to INVITE until its ACK comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Repeat {
