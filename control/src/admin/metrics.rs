@@ -257,7 +257,7 @@ fn sip_families(sip: &SipMetrics) -> Vec<Family> {
     ]
 }
 
-fn session_families(metrics: &Metrics) -> Vec<Family> {
+fn sessions(metrics: &Metrics) -> Family {
     let sessions = (metrics.sessions.iter())
         .map(|(mode, state, number)| {
             let labels = vec![
@@ -267,16 +267,20 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             (labels, count(*number))
         })
         .collect();
+    Family {
+        name: "sessions",
+        help: "Sessions, by mode and state",
+        unit: None,
+        kind: Kind::Gauge,
+        samples: sessions,
+    }
+}
+
+fn session_families(metrics: &Metrics) -> Vec<Family> {
     use Kind::{Counter, Gauge};
     let (dialogs, transactions) = (count(metrics.dialogs), count(metrics.transactions));
     vec![
-        Family {
-            name: "sessions",
-            help: "Sessions, by mode and state",
-            unit: None,
-            kind: Gauge,
-            samples: sessions,
-        },
+        sessions(metrics),
         single(
             "sessions_begun",
             "Sessions begun",
@@ -300,6 +304,18 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             "Offers made anew to far sides without CEMA",
             Counter,
             metrics.offers_again,
+        ),
+        single(
+            "histories_due",
+            "Sessions that ended and whose history was due",
+            Counter,
+            metrics.histories_due,
+        ),
+        single(
+            "histories_late",
+            "Sessions that closed without their Message-UID as the store was late",
+            Counter,
+            metrics.histories_late,
         ),
         single(
             "reloads",

@@ -231,6 +231,10 @@ pub struct Metrics {
     pub refused_by_policy: u64,
     /// Offers made anew to far sides without CEMA (RFC 6714).
     pub offers_again: u64,
+    /// Sessions that ended and whose history was due.
+    pub histories_due: u64,
+    /// Of those: the store had not answered when somebody had to be told of the end.
+    pub histories_late: u64,
     /// What is known of users' devices.
     pub registration: RegistrationMetrics,
     /// SIP dialogs now.

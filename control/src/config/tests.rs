@@ -141,6 +141,10 @@ fn settings_that_do_not_fit_are_named_with_their_line() {
             "sip.bye_far_deadline_ms",
         ),
         ("[sip]\nsessions_max = 0", "sip.sessions_max"),
+        (
+            "[history]\ndeadline_ms = 28000\nstore = \"embedded\"\npath = \"/h\"",
+            "history.deadline_ms",
+        ),
         ("[sip]\nuser_agent = \"a\\r\\nX: y\"", "sip.user_agent"),
         ("[sip]\nnext_hop = \"sip:\"", "sip.next_hop"),
         ("[sip]\nnext_hop = \"sip:core:0\"", "sip.next_hop"),
