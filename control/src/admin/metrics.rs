@@ -300,6 +300,12 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             metrics.refused_by_policy,
         ),
         single(
+            "sessions_interworked",
+            "Sessions that went to Interworking Functions",
+            Counter,
+            metrics.sessions_interworked,
+        ),
+        single(
             "offers_again",
             "Offers made anew to far sides without CEMA",
             Counter,

@@ -229,6 +229,8 @@ pub struct Metrics {
     pub sessions_refused: u64,
     /// Requests refused as their user is barred, or as nobody had asserted who sent them.
     pub refused_by_policy: u64,
+    /// Sessions that went to Interworking Functions.
+    pub sessions_interworked: u64,
     /// Offers made anew to far sides without CEMA (RFC 6714).
     pub offers_again: u64,
     /// Sessions that ended and whose history was due.

@@ -139,11 +139,7 @@ impl Engine {
             duration_ms: facts.answered.map_or(0, |at| millis(at, ended)),
             conversation_id: text(&facts.conversation_id),
             contribution_id: text(&facts.contribution_id),
-            call_ids: session
-                .legs
-                .iter()
-                .map(|leg| leg.call_id.to_string())
-                .collect(),
+            call_ids: call_ids(session),
             parties: Some(Parties {
                 served_user: text(&facts.served_user).unwrap_or_default(),
                 peer: text(&facts.peer).unwrap_or_default(),
@@ -157,6 +153,15 @@ impl Engine {
             },
         }
     }
+}
+
+/// The Call-IDs that were on the wire: with functions, side B had none of its own.
+fn call_ids(session: &Session) -> Vec<String> {
+    let [a, b] = &session.legs;
+    let functions = session.interworked.as_ref().map(|far| &far.call_ids);
+    let far = functions.map_or(std::slice::from_ref(&b.call_id), Vec::as_slice);
+    let all = std::iter::once(&a.call_id).chain(far);
+    all.map(ToString::to_string).collect()
 }
 
 fn records(session: &Session) -> Vec<StreamRecord> {

@@ -492,6 +492,7 @@ impl Relay {
             sessions_begun: counters.sessions_begun,
             sessions_refused: counters.full_sessions + counters.full_ports,
             refused_by_policy: counters.without_identity + counters.barred,
+            sessions_interworked: counters.sessions_interworked,
             offers_again: counters.offers_again,
             histories_due: counters.histories_due,
             histories_late: counters.histories_late,

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use control::cpm::identity::Trust;
+use control::cpm::interworking;
 use control::cpm::participating::{Role, Stay};
-use control::cpm::policy::{Policies, UserPolicy};
+use control::cpm::policy::{Interworking, IwfClose, OnFailure, Policies, Streams, UserPolicy};
+use control::cpm::routing::Hop;
 use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
@@ -57,10 +59,11 @@ fn settings(random: &mut StdRng) -> Settings {
         timers: Timers::default(),
         next_hop: None,
         role: *pick(random, &[Role::Originating, Role::Terminating]),
-        interworking: Default::default(),
+        interworking: interworking().into(),
         trust: Trust::default(),
         policies: Policies::new(UserPolicy {
             stay,
+            interworking: leaves_cpm(random),
             ..UserPolicy::default()
         })
         .into(),
@@ -83,6 +86,35 @@ fn settings(random: &mut StdRng) -> Settings {
         drain: Duration::from_millis(200),
         end_on_silence: random.random(),
         user_agent: None,
+    }
+}
+
+/// Every client is an Interworking Function, too.
+fn interworking() -> interworking::Settings {
+    let function = |client: &&str| interworking::Function {
+        name: (*client).to_owned(),
+        route: format!("<sip:{client};lr>").into(),
+        hop: Hop::of(&format!("sip:{client};lr")).unwrap(),
+        streams: Streams::ALL,
+        size_max: None,
+        schemes: Vec::new(),
+    };
+    interworking::Settings {
+        functions: CLIENTS.iter().map(function).collect(),
+        no_cpm: vec![480, 486, 488],
+        no_core: vec![404, 408, 503],
+        unroutable: vec!["tel".to_owned()],
+    }
+}
+
+fn leaves_cpm(random: &mut StdRng) -> Interworking {
+    let failure = *pick(random, &[OnFailure::Error, OnFailure::Interwork]);
+    Interworking {
+        unregistered: failure,
+        no_cpm: failure,
+        no_core: failure,
+        scheme: failure,
+        close: *pick(random, &[IwfClose::Streams, IwfClose::Session]),
     }
 }
 

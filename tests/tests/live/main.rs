@@ -11,6 +11,7 @@ mod closing;
 mod devices;
 mod failures;
 mod histories;
+mod interworking;
 mod message_uids;
 mod msrp;
 mod msrp_browser;

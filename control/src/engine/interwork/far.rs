@@ -31,6 +31,8 @@ pub(in crate::engine) struct Far {
     pub invite: Option<Message>,
     pub legs: Vec<Leg>,
     pub next_leg: u32,
+    /// The Call-IDs of the functions' dialogs, for the session's record.
+    pub call_ids: Vec<Text>,
     /// The session's m-lines.
     pub lines: Vec<Line>,
     /// The session's offer to it that isn't answered yet.
@@ -177,6 +179,7 @@ impl Far {
             invite: None,
             legs: Vec::new(),
             next_leg: 0,
+            call_ids: Vec::new(),
             lines: Vec::new(),
             attempt: None,
             passed: Vec::new(),

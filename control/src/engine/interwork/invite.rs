@@ -46,6 +46,9 @@ impl Engine {
             leg: leg.id,
             what: What::Offer { before: None },
         });
+        if far.call_ids.len() < limits::IWF_DIALOGS_PER_SESSION {
+            far.call_ids.push(leg.call_id.clone());
+        }
         far.legs.push(leg);
     }
 

@@ -295,6 +295,8 @@ impl Engine {
         for leg in std::mem::take(&mut far.legs) {
             self.drop_leg(&leg);
         }
+        // The record names whom it had.
+        session.interworked = Some(far);
     }
 
     /// Notes the final response to a request that an interworked session watches.
