@@ -527,6 +527,7 @@ impl Devices {
     pub fn expire(&mut self, id: UserId, now: Instant) -> bool {
         self.users.get_mut(&id).is_some_and(|user| {
             user.devices.retain(|device| device.is_at(now));
+            user.until = user.until.filter(|until| *until > now);
             user.is_registered(now)
         })
     }

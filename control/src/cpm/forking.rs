@@ -18,6 +18,8 @@ pub enum Decision {
     One {
         /// Values of Reject-Contact, one for each device that is left out.
         reject_contact: Vec<String>,
+        /// The user has several devices.
+        several: bool,
     },
     /// One INVITE for each of these.
     Each(Vec<Reach>),
@@ -56,6 +58,7 @@ pub fn decide(
     if devices.is_empty() {
         return Decision::One {
             reject_contact: Vec::new(),
+            several: false,
         };
     }
     let wanted = offer.map(|offer| wanted(offer, policy.streams));
@@ -74,6 +77,7 @@ pub fn decide(
                 .filter_map(|(device, _)| device.instance.as_deref())
                 .map(|instance| format!("*;+sip.instance=\"<{instance}>\""))
                 .collect(),
+            several: devices.len() > 1,
         },
         ForkMode::Pf => Decision::Each(
             left.iter()

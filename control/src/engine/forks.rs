@@ -45,21 +45,17 @@ impl Engine {
         policy: &UserPolicy,
         (from, to): (Flow, Flow),
     ) -> Option<Fork> {
-        let (Some(settings), Role::Terminating) = (&self.settings.registration, role) else {
+        let Some(decision) = self.decide(role, forward, policy) else {
             return Some(Fork::asked(to));
         };
-        let address = identity::called(forward).next()?;
-        if self.is_registered(address) != Some(true) {
-            return None;
-        }
-        let user = self.registrar.devices.find(address)?;
-        let devices: Vec<&Device> = self.registrar.devices.of(user, self.now).collect();
-        let offer = body::sdp(forward).and_then(|sdp| Sdp::parse(&sdp).ok());
-        match forking::decide(offer.as_ref(), &devices, policy, settings.without_gruu) {
+        match decision {
             Decision::Unavailable => None,
-            Decision::One { reject_contact } => {
+            Decision::One {
+                reject_contact,
+                several,
+            } => {
                 let mut target = Target::asked(to);
-                let rings_once = devices.len() > 1 || !reject_contact.is_empty();
+                let rings_once = several || !reject_contact.is_empty();
                 for value in reject_contact {
                     target.headers.push(Name::RejectContact, value);
                 }
@@ -81,6 +77,38 @@ impl Engine {
                 })
             }
         }
+    }
+
+    /// Whether nothing that a user is registered with may have an INVITE.
+    pub(super) fn is_unreachable(
+        &self,
+        role: Role,
+        forward: &Message,
+        policy: &UserPolicy,
+    ) -> bool {
+        self.decide(role, forward, policy) == Some(Decision::Unavailable)
+    }
+
+    /// `None` where nothing is known of users, and for the user who invites.
+    fn decide(&self, role: Role, forward: &Message, policy: &UserPolicy) -> Option<Decision> {
+        let settings = self.settings.registration.as_ref()?;
+        if role != Role::Terminating {
+            return None;
+        }
+        let address = identity::called(forward).next().unwrap_or_default();
+        let known = self.registrar.devices.find(address);
+        let Some(user) = known.filter(|_| self.is_registered(address) == Some(true)) else {
+            return Some(Decision::Unavailable);
+        };
+        let devices: Vec<&Device> = self.registrar.devices.of(user, self.now).collect();
+        let offer = body::sdp(forward).and_then(|sdp| Sdp::parse(&sdp).ok());
+        let without_gruu = settings.without_gruu;
+        Some(forking::decide(
+            offer.as_ref(),
+            &devices,
+            policy,
+            without_gruu,
+        ))
     }
 
     fn target(&self, reach: Reach, forward: &Message, (from, to): (Flow, Flow)) -> Target {

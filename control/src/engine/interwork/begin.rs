@@ -5,7 +5,6 @@ use std::sync::Arc;
 use dataplane::api::Side;
 
 use super::far::Far;
-use crate::cpm::identity;
 use crate::cpm::interworking::Cause;
 use crate::cpm::participating::Role;
 use crate::engine::Engine;
@@ -17,7 +16,8 @@ use crate::sip::{Flow, Message, Method, ServerKey};
 
 impl Engine {
     /// Begins a session outside of CPM where an INVITE can't be or need not be tried there: its
-    /// address isn't one of SIP (IWS-10), the served user has no device (IWS-05), or there is no way
+    /// address isn't one of SIP (IWS-10), no device of the served user can have it
+    /// (IWS-05), or there is no way
     /// to the far network, for which it would be `refused` (IWS-09). Says whether that is done with.
     pub(in crate::engine) fn begin_interworked(
         &mut self,
@@ -31,18 +31,16 @@ impl Engine {
         }
         let settings = &self.settings.interworking;
         let address = request.request_uri().unwrap_or_default();
-        // Where nothing is known of users, each counts as registered.
-        let is_absent = |user| self.is_registered(user) == Some(false);
+        let policy = self.policy_of(role, request);
         let cause = match (role, refused) {
             (_, Some(code)) => settings.cause_of(role, code),
             (Role::Originating, None) if settings.is_unroutable(address) => Some(Cause::Scheme),
-            (Role::Terminating, None) if identity::called(request).any(is_absent) => {
+            (Role::Terminating, None) if self.is_unreachable(role, request, &policy) => {
                 Some(Cause::Unregistered)
             }
             (Role::Originating | Role::Terminating, None) => None,
         };
         let Some(cause) = cause else { return false };
-        let policy = self.policy_of(role, request);
         let takes = settings.takes(cause, policy.interworking, address);
         if policy.barred {
             return false;

@@ -3,6 +3,7 @@
 use super::forks::{
     invite_bob, knowing, known, reginfo, register, register_with, responses, subscribed,
 };
+use super::interwork::{ALWAYS, has, interworks, iwf};
 use super::*;
 use crate::engine::SubscribeWhen;
 
@@ -63,6 +64,26 @@ fn reg_03_a_registered_address_is_one_that_is_invited() {
         "{invite}"
     );
     assert!(!invite.contains("Reject-Contact"), "{invite}");
+}
+
+#[test]
+fn reg_03_an_address_that_expires_while_it_is_subscribed_to_is_no_longer_invited() {
+    let mut bench = knowing(|_| {});
+    register_with(&mut bench, "", 60, "", "");
+    let subscribe = bench.subscribe.clone();
+    forks::Notifier::of(&subscribe).accept(&mut bench, &subscribe);
+    bench.wait(Duration::from_secs(61));
+    let sent = bench.give(a(), &invite_bob("1", OFFER));
+    assert!(only(&sent, a()).starts_with("SIP/2.0 480"), "{sent:?}");
+    // Nobody wants the subscription any more when it is to be refreshed.
+    let sent = bench.wait(Duration::from_secs(3000));
+    let ends = sent.iter().find(|(_, text)| text.starts_with("SUBSCRIBE"));
+    assert_eq!(
+        ends.map(|(_, text)| header(text, "Expires")),
+        Some("0"),
+        "{sent:?}"
+    );
+    assert_eq!(bench.engine.registrar.devices.users(), 0);
 }
 
 #[test]
@@ -401,6 +422,21 @@ fn reg_12_otherwise_nobody_is_subscribed_to_before_a_registration() {
         settings.registration.as_mut().unwrap().users = vec!["sip:b@127.0.0.1:5002".into()];
     });
     assert!(bench.wait(Duration::from_secs(3600)).is_empty());
+}
+
+#[test]
+fn iws_05_a_user_without_a_device_for_it_is_interworked() {
+    let mut bench = knowing(|settings| interworks(settings, ALWAYS));
+    let sent = bench.give(a(), &invite_bob("1", OFFER));
+    assert!(has(&sent, iwf(0), "INVITE"), "{sent:#?}");
+    // The one device that is registered can't have it.
+    register(&mut bench, "B1", "video", 600);
+    let sent = bench.give(a(), &invite_bob("2", OFFER).replace("call-a", "call-2"));
+    assert!(has(&sent, iwf(0), "INVITE"), "{sent:#?}");
+    register(&mut bench, "B2", "audio", 600);
+    let sent = bench.give(a(), &invite_bob("3", OFFER).replace("call-a", "call-3"));
+    assert!(has(&sent, b(), "INVITE"), "{sent:#?}");
+    assert!(!has(&sent, iwf(0), "INVITE"), "{sent:#?}");
 }
 
 #[test]
