@@ -124,14 +124,7 @@ pub(super) async fn open(
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
     let transports = Transports::bind(&listens)
         .map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;
-    let door = match config.admin.listen {
-        Some(address) => Some(
-            admin::serve(address)
-                .await
-                .map_err(|error| RunError::Admin(address, error))?,
-        ),
-        None => None,
-    };
+    let door = open_door(&config).await?;
     let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
     let history =
         History::open(&config.history, &config.history_imap).map_err(RunError::History)?;
@@ -184,6 +177,15 @@ pub(super) async fn open(
         drain: Drain::Serving,
     };
     Ok((relay, ready))
+}
+
+async fn open_door(config: &Config) -> Result<Option<admin::Door>, RunError> {
+    let Some(address) = config.admin.listen else {
+        return Ok(None);
+    };
+    let door = admin::serve(address).await;
+    door.map(Some)
+        .map_err(|error| RunError::Admin(address, error))
 }
 
 fn workers(config: &Config, identity: Option<TlsIdentity>) -> dataplane::api::Config {

@@ -8,8 +8,10 @@
 
 mod calls;
 mod closing;
+mod devices;
 mod failures;
 mod histories;
+mod message_uids;
 mod msrp;
 mod msrp_browser;
 mod msrp_floods;
