@@ -286,6 +286,8 @@ impl Spool {
             return Ok(());
         };
         let has_gaps = match session.messages.remove(&message) {
+            // It had ended, and its failure was reported since: the last end counts.
+            None if !is_complete && message < self.bounds.session_messages => false,
             None | Some(Kept::Dropped) => return Ok(()),
             Some(Kept::Journal { .. }) => false,
             Some(Kept::File { octets, end }) => octets < end,

@@ -88,6 +88,33 @@ fn content_beyond_the_limit_is_dropped_and_the_session_says_so() {
 }
 
 #[test]
+fn a_message_whose_failure_is_reported_after_its_end_is_not_kept() {
+    let folder = Folder::new("failed");
+    let mut history = open(&settings(&folder.0));
+    history.ask(Ask::Begin(Box::new(facts(1))));
+    for (number, size) in [(0, 10), (1, 300_000), (2, 10)] {
+        let body = vec![b'x'; size];
+        feed(
+            &mut history,
+            message(1, number, Side::A, "text/plain", &body),
+        );
+    }
+    for message in [0, 1] {
+        let end = RecordPart::End {
+            message,
+            is_complete: false,
+        };
+        feed(&mut history, vec![record(1, end)]);
+    }
+    feed(&mut history, vec![record(1, RecordPart::Closed)]);
+    history.ask(finish(1));
+    assert_eq!(told(&mut history).uid.as_deref(), Ok("2"));
+    history.finish();
+    let info = String::from_utf8(read(&stored(&folder.0)[0], 2)).unwrap();
+    assert!(info.contains("Comments: 2 "), "{info}");
+}
+
+#[test]
 fn an_offset_that_is_far_away_makes_no_large_file() {
     let folder = Folder::new("far");
     let mut history = open(&settings(&folder.0));
