@@ -22,8 +22,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{
-    Door, Health, HistoryHealth, Metrics, Mode, Question, RunState, SessionView, SipMetrics,
-    WorkerHealth,
+    Door, Health, HistoryHealth, Metrics, Mode, Question, RegistrationMetrics, RunState,
+    SessionView, SipMetrics, WorkerHealth,
 };
 use crate::cdr::CdrWriter;
 use crate::config::Config;
@@ -394,7 +394,9 @@ impl Relay {
         }
     }
 
-    fn finish(self) {
+    fn finish(mut self) {
+        // The last ends of sessions may still be on their way.
+        while self.hand_over_records() > 0 {}
         self.links.end();
         if let Some(history) = self.history {
             history.finish();
@@ -491,6 +493,17 @@ impl Relay {
             sessions_refused: counters.full_sessions + counters.full_ports,
             refused_by_policy: counters.without_identity + counters.barred,
             offers_again: counters.offers_again,
+            histories_due: counters.histories_due,
+            histories_late: counters.histories_late,
+            registration: RegistrationMetrics {
+                users: self.engine.registered_users(),
+                registers: counters.registers,
+                registers_refused: counters.registers_refused,
+                subscriptions_refused: counters.subscriptions_refused,
+                reginfo_unreadable: counters.reginfo_unreadable,
+                unregistered: counters.unregistered,
+                full: counters.full_users + counters.full_devices,
+            },
             dialogs: census.dialogs,
             transactions: census.transactions,
             reloads: self.reload.counts,
