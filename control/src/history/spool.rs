@@ -437,7 +437,8 @@ pub(super) fn private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-fn size_of(folder: &Path) -> io::Result<u64> {
+/// Octets of a session's folder.
+pub(super) fn size_of(folder: &Path) -> io::Result<u64> {
     let mut octets = 0;
     for entry in std::fs::read_dir(folder)? {
         octets += entry?.metadata()?.len();

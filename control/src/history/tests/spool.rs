@@ -170,6 +170,21 @@ fn a_folder_belongs_to_one_relay() {
     open(&settings(&folder.0)).finish();
 }
 
+#[test]
+fn a_record_that_cannot_be_read_is_set_aside_and_holds_nobody_back() {
+    let folder = Folder::new("garbled");
+    let session = folder.0.join("spool").join("0-1");
+    std::fs::create_dir_all(&session).unwrap();
+    // A whole frame whose head is no JSON.
+    std::fs::write(session.join("journal"), b"\x03\0\0\0\0\0\0\0abc").unwrap();
+    let mut history = open(&settings(&folder.0));
+    play(&mut history, facts(2), "hello");
+    assert!(told(&mut history).uid.is_ok());
+    history.finish();
+    assert_eq!(waiting(&folder), 0);
+    assert!(folder.0.join("unreadable/0-1/journal").exists());
+}
+
 /// Sessions in the spool.
 fn waiting(folder: &Folder) -> usize {
     std::fs::read_dir(folder.0.join("spool")).unwrap().count()
