@@ -9,6 +9,7 @@
 mod calls;
 mod closing;
 mod failures;
+mod killed;
 mod msrp;
 mod msrp_browser;
 mod msrp_floods;

@@ -8,6 +8,7 @@ mod closing;
 mod early;
 mod forks;
 mod history;
+mod invitation;
 mod invite;
 mod matrix;
 mod modify;
