@@ -11,7 +11,7 @@ use tests::live::relay::{Relay, Settings};
 use tests::live::scene::{LONG, Scene, join};
 use tests::peers::msrp::{Listener, Outgoing, Peer};
 use tests::peers::sdp;
-use tests::peers::sip::Call;
+use tests::peers::sip::{Call, Message};
 
 /// Sessions that close at once.
 const SESSIONS: usize = 100;
@@ -78,9 +78,7 @@ fn close_and_kill(scene: &mut Scene, chats: &mut [Chat], answered: usize) -> Vec
         {
             scene.bob.answer(&bye, 200, &[], "");
         }
-        let is_answer = |message: &tests::peers::sip::Message| {
-            message.code().is_some() && message.method() == "BYE"
-        };
+        let is_answer = |message: &Message| message.code().is_some() && message.method() == "BYE";
         while let Some(answer) = scene.alice.within(moment, is_answer) {
             assert_eq!(answer.code(), Some(200), "{}", answer.text());
             count += 1;
@@ -149,10 +147,10 @@ fn killed_after(answered: usize) {
     });
     assert!(done, "{} are stored", stored(folder.path()).len());
     assert_each_once(folder.path());
-    drop(again.stop());
+    let _ended = again.stop();
     // And no further one stores anything again.
     let last = Relay::start_with(|settings| keeps_histories(settings, folder.path()));
-    drop(last.stop());
+    let _ended = last.stop();
     assert_each_once(folder.path());
 }
 
