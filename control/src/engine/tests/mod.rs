@@ -1,12 +1,15 @@
 //! The engine between two hand-written clients and a worker that does what it is told at once.
 
 mod again;
+mod changes;
 mod chaos;
 mod closing;
 mod early;
 mod invite;
 mod modify;
+mod offers;
 mod proxy;
+mod serving;
 mod worker;
 
 use std::collections::BTreeMap;
