@@ -1,8 +1,9 @@
 //! The ring pair to each worker, in methods that read like English.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
-use dataplane::api::{Event, Full, MsrpListen, Order};
+use dataplane::api::{Event, Full, MsrpListen, Order, Record};
 use dataplane::stats::Stats;
 use dataplane::worker::Handle;
 
@@ -15,8 +16,21 @@ struct Worker {
     handle: Handle,
     /// Orders that found the ring full; they go first.
     held: VecDeque<Box<Order>>,
-    is_lost: bool,
+    /// A record that wasn't taken; no other one of its worker goes before it.
+    record: Option<Record>,
+    life: Life,
     restarts: u64,
+}
+
+/// How far a worker is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Not on it.
+    Running,
+    /// It has ended, and its last records are still to be handed over.
+    Ended { since: Instant },
+    /// It was told to be lost.
+    Lost,
 }
 
 impl Links {
@@ -26,7 +40,8 @@ impl Links {
         let worker = |handle| Worker {
             handle,
             held: VecDeque::new(),
-            is_lost: false,
+            record: None,
+            life: Life::Running,
             restarts: 0,
         };
         Self {
@@ -85,23 +100,56 @@ impl Links {
             .find_map(|(number, worker)| worker.handle.link.news().map(|event| (number, event)))
     }
 
-    /// A worker that has ended since it was last asked.
-    pub fn lost(&mut self) -> Option<usize> {
-        let number = self
-            .workers
-            .iter()
-            .position(|worker| !worker.is_lost && worker.handle.link.is_abandoned())?;
-        let worker = self.workers.get_mut(number)?;
-        worker.is_lost = true;
-        worker.held.clear();
-        Some(number)
+    /// Hands over what was recorded, at most so many records of each worker; says how many. One
+    /// that isn't taken is kept for the next time, and nothing more of its worker is taken before.
+    pub fn hand_over(
+        &mut self,
+        at_most: usize,
+        mut take: impl FnMut(usize, Record) -> Result<(), Record>,
+    ) -> usize {
+        let mut handed = 0;
+        for (number, worker) in self.workers.iter_mut().enumerate() {
+            for _ in 0..at_most {
+                let kept = worker.record.take();
+                let Some(record) = kept.or_else(|| worker.handle.link.record()) else {
+                    break;
+                };
+                if let Err(record) = take(number, record) {
+                    worker.record = Some(record);
+                    break;
+                }
+                handed += 1;
+            }
+        }
+        handed
+    }
+
+    /// Whether records are kept that weren't taken.
+    #[must_use]
+    pub fn is_holding_records(&self) -> bool {
+        self.workers.iter().any(|worker| worker.record.is_some())
+    }
+
+    /// Whether records came of a worker none of whose are kept.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        let mut workers = self.workers.iter();
+        workers.any(|worker| worker.record.is_none() && worker.handle.link.has_records())
+    }
+
+    /// A worker that has ended since it was last asked: once its last records were handed over, or
+    /// a while later.
+    pub fn lost(&mut self, now: Instant) -> Option<usize> {
+        let mut workers = self.workers.iter_mut();
+        workers.position(|worker| worker.is_lost_now(now))
     }
 
     /// Puts a worker in the place of one that was lost.
     pub fn replace(&mut self, number: usize, handle: Handle) {
         if let Some(worker) = self.workers.get_mut(number) {
             worker.handle = handle;
-            worker.is_lost = false;
+            worker.record = None;
+            worker.life = Life::Running;
             worker.restarts += 1;
         }
     }
@@ -112,7 +160,7 @@ impl Links {
         let view = |worker: &Worker| WorkerView {
             stats: worker.handle.board.load(),
             backend: worker.handle.backend,
-            is_alive: !worker.is_lost,
+            is_alive: worker.life == Life::Running,
             restarts: worker.restarts,
             waiting: worker.handle.link.waiting() + worker.held.len(),
         };
@@ -139,6 +187,29 @@ impl Links {
         }
     }
 }
+
+impl Worker {
+    fn is_lost_now(&mut self, now: Instant) -> bool {
+        if self.life == Life::Running && self.handle.link.is_abandoned() {
+            self.life = Life::Ended { since: now };
+            self.held.clear();
+        }
+        let Life::Ended { since } = self.life else {
+            return false;
+        };
+        let has_records = self.record.is_some() || self.handle.link.has_records();
+        let is_late = now.saturating_duration_since(since) >= LAST_RECORDS_MAX;
+        if has_records && !is_late {
+            return false;
+        }
+        self.life = Life::Lost;
+        true
+    }
+}
+
+/// How long the last records of a worker that has ended are waited for: it is replaced after that,
+/// and what nobody took of it is lost.
+const LAST_RECORDS_MAX: Duration = Duration::from_secs(1);
 
 /// A worker, as the operator sees it.
 #[derive(Debug, Clone, Copy)]

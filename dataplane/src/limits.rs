@@ -87,7 +87,32 @@ pub const MSRP_LEAVING_PER_CYCLE: usize = 256;
 /// it.
 pub const MSRP_STALL_MS: u64 = 60_000;
 
+/// Octets of body that one record carries.
+pub const RECORD_BYTES: usize = STREAM_FRAME_BYTES;
+/// Records of one worker that may wait for control.
+pub const RECORD_RING: usize = 4096;
+/// Octets that those may carry.
+pub const RECORD_RING_BYTES: u64 = 8 * 1024 * 1024;
+/// Records of one worker that wait for room in that ring, before no more content is recorded and its
+/// sources aren't read. Ends of messages and sessions join them still.
+pub const RECORDS_WAITING: usize = 256;
+/// Octets of those.
+pub const RECORDS_WAITING_BYTES: usize = 128 * 1024;
+/// Records that wait for room, from which on no session to be recorded is opened: what there may be
+/// in the end is this, and the ends of the messages and sessions that there are.
+pub const RECORDS_WAITING_MAX: usize = 16_384;
+/// Milliseconds between two looks at a ring of records that is full.
+pub const RECORDS_AGAIN_MS: u64 = 1;
+/// Messages of one recorded MSRP leg that have begun and not ended; a new one ends the oldest.
+pub const MSRP_RECORDED_MESSAGES: usize = 16;
+/// Messages of one recorded MSRP leg that ended, whose failure may still be reported.
+pub const MSRP_RECORDED_ENDED: usize = 64;
+/// Pieces of one recorded message that came before what belongs in front of them.
+pub const MSRP_RECORDED_PIECES: usize = 16;
+
 const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
+const _: () = assert!(RECORDS_WAITING < RECORDS_WAITING_MAX);
+const _: () = assert!(RECORDS_WAITING_BYTES >= 2 * RECORD_BYTES);
 const _: () = assert!(STREAM_FRAMES * STREAM_FRAME_BYTES >= 8 * STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(DATAGRAM_FRAMES >= 4 * RX_BATCH);
 const _: () = assert!(DATAGRAM_FRAME_BYTES <= STREAM_FRAME_BYTES);

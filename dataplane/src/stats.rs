@@ -224,6 +224,14 @@ counters! {
     full_transactions,
     /// Use-Paths, pairs of paths and next hops that found no place.
     full_msrp_relay,
+    /// Octets of MSRP content that were recorded.
+    recorded_octets,
+    /// Times that a source of recorded content had to wait, as control hadn't taken the records.
+    full_records,
+    /// Recorded messages that were ended for newer ones, as too many of their side were open.
+    full_recorded_messages,
+    /// Records that wait for room in their ring now.
+    records_waiting,
     /// Datagram frames free now.
     frames_free,
     /// Stream frames free now.

@@ -149,6 +149,7 @@ fn open<B: Backend>(
         legs: [spec.clone(), spec],
         local: Default::default(),
         silence_ms: 0,
+        record: false,
     };
     let opened = order(worker, control, (session, vec![Act::Open(plan)]));
     let Act::Open(plan) = &opened.acts[0] else {

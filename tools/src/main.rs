@@ -9,6 +9,7 @@
 mod compare;
 mod load;
 mod msrp;
+mod report;
 mod rtp;
 mod soak;
 mod table;
@@ -22,7 +23,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo x",
-    after_help = "Examples:\n  cargo x test\n  cargo x load sip --rate 500 --seconds 60\n  \
+    after_help = "Examples:\n  cargo x test\n  cargo x test --report\n  cargo x load sip --rate 500 --seconds 60\n  \
                   cargo x compare sip --rounds 3\n  \
                   cargo x load rtp --calls 500 --rate 50000\n  \
                   cargo x compare rtp --rounds 3 --json target/rtp.json\n  \

@@ -1,5 +1,6 @@
 //! `cargo x test`: everything that must hold before a change goes in.
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -7,6 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 use tests::live::{find, workspace};
 
+use crate::report::{self, Row};
 use crate::table::lay_out;
 
 /// Programs of the live tests and the Debian packages that have them.
@@ -25,9 +27,13 @@ const PACKAGES: &[(&str, &str)] = &[
 #[derive(Debug, Default, clap::Args)]
 #[group(id = "test")]
 pub struct Options {
-    /// Writes steps, seconds and skipped suites to target/test-report.json.
+    /// Prints each requirement with its tests, and writes target/test-report.json.
     #[arg(long)]
     report: bool,
+    /// Runs nothing: prints each requirement by a run that has been, nextest's junit.xml or what
+    /// `cargo test` wrote.
+    #[arg(long, value_name = "FILE")]
+    report_only: Option<PathBuf>,
 }
 
 struct Step {
@@ -50,70 +56,157 @@ pub fn ci() -> ExitCode {
 
 /// Runs every step, whatever the ones before it said.
 pub fn run(options: &Options) -> ExitCode {
+    if let Some(file) = &options.report_only {
+        return report_only(file);
+    }
     install_packages();
     let folder = workspace();
     let skipped_file = std::env::temp_dir().join(format!("midpath-skipped-{}", std::process::id()));
-    let mut steps = Vec::new();
-    let mut step = |name: &'static str, arguments: &[&str]| {
-        println!("==> {name}: cargo {}", arguments.join(" "));
-        let begin = Instant::now();
-        let status = cargo(&folder, &skipped_file).args(arguments).status();
-        let passed = status.is_ok_and(|status| status.success());
-        steps.push(Step {
-            name,
-            passed,
-            seconds: begin.elapsed().as_secs_f64(),
-        });
-        passed
-    };
-    step("form", &["fmt", "--all", "--check"]);
-    step(
-        "lints",
-        &[
-            "clippy",
-            "--quiet",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ],
-    );
-    let built = step(
-        "relay",
-        &["build", "--package", "control", "--bin", "midpath"],
-    );
-    step(
-        "benches",
-        &[
-            "bench",
-            "--quiet",
-            "--profile",
-            "dev",
-            "--package",
-            "benches",
-            "--",
-            "--test",
-        ],
-    );
+    let (mut steps, built) = checks(&folder, &skipped_file);
+    let mut rows = Ok(Vec::new());
     if built {
-        let nextest = find("cargo-nextest").is_some() || has_nextest();
-        let runner: &[&str] = if nextest {
-            &["nextest", "run", "--workspace"]
-        } else {
-            &["test", "--workspace", "--no-fail-fast"]
-        };
-        step("tests", runner);
+        let (step, run) = run_tests(&folder, &skipped_file);
+        steps.push(step);
+        rows = run.and_then(|run| requirements(&run));
     }
     let skipped = skipped(&skipped_file);
-    let fine = summary(&steps, &skipped);
+    let mut fine = summary(&steps, &skipped);
+    match &rows {
+        Ok(rows) => fine &= tell(rows, options.report) || !built,
+        Err(error) => {
+            println!("no report of the requirements: {error}");
+            fine = false;
+        }
+    }
     if options.report {
-        report(&folder, &steps, &skipped);
+        write_report(&folder, (&steps, &skipped), &rows.unwrap_or_default());
     }
     if fine && built {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Everything but the tests; whether the relay was built.
+fn checks(folder: &Path, skipped_file: &Path) -> (Vec<Step>, bool) {
+    let lints = [
+        "clippy",
+        "--quiet",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    let benches = [
+        "bench",
+        "--quiet",
+        "--profile",
+        "dev",
+        "--package",
+        "benches",
+        "--",
+        "--test",
+    ];
+    let relay = ["build", "--package", "control", "--bin", "midpath"];
+    let all: [(&str, &[&str]); 4] = [
+        ("form", &["fmt", "--all", "--check"]),
+        ("lints", &lints),
+        ("relay", &relay),
+        ("benches", &benches),
+    ];
+    let mut steps = Vec::new();
+    for (name, arguments) in all {
+        steps.push(Step::take(name, arguments, || {
+            let status = cargo(folder, skipped_file).args(arguments).status();
+            status.is_ok_and(|status| status.success())
+        }));
+    }
+    let built = steps.iter().any(|step| step.name == "relay" && step.passed);
+    (steps, built)
+}
+
+impl Step {
+    fn take(name: &'static str, arguments: &[&str], act: impl FnOnce() -> bool) -> Self {
+        println!("==> {name}: cargo {}", arguments.join(" "));
+        let begin = Instant::now();
+        let passed = act();
+        Self {
+            name,
+            passed,
+            seconds: begin.elapsed().as_secs_f64(),
+        }
+    }
+}
+
+/// Runs the tests, with nextest where it is installed, and reads which passed.
+fn run_tests(folder: &Path, skipped_file: &Path) -> (Step, Result<Vec<report::Outcome>, String>) {
+    if find("cargo-nextest").is_some() || has_nextest() {
+        let file = folder.join("target/nextest/default/junit.xml");
+        let _gone = std::fs::remove_file(&file);
+        let arguments = ["nextest", "run", "--workspace"];
+        let step = Step::take("tests", &arguments, || {
+            let status = cargo(folder, skipped_file).args(arguments).status();
+            status.is_ok_and(|status| status.success())
+        });
+        return (step, read_run(&file));
+    }
+    let arguments = ["test", "--workspace", "--no-fail-fast"];
+    let mut run = Vec::new();
+    let step = Step::take("tests", &arguments, || {
+        let mut command = cargo(folder, skipped_file);
+        let Ok(mut child) = command.args(arguments).stdout(Stdio::piped()).spawn() else {
+            return false;
+        };
+        for line in child
+            .stdout
+            .take()
+            .into_iter()
+            .flat_map(|out| BufReader::new(out).lines())
+        {
+            let Ok(line) = line else { break };
+            println!("{line}");
+            run.extend(report::libtest(&line));
+        }
+        child.wait().is_ok_and(|status| status.success())
+    });
+    (step, Ok(run))
+}
+
+fn read_run(file: &Path) -> Result<Vec<report::Outcome>, String> {
+    let text = std::fs::read_to_string(file);
+    let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+    report::outcomes(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// The requirements beside a run.
+fn requirements(run: &[report::Outcome]) -> Result<Vec<Row>, String> {
+    let file = workspace().join("tests/requirements.tsv");
+    let text = std::fs::read_to_string(&file);
+    let text = text.map_err(|error| format!("{}: {error}", file.display()))?;
+    let list = report::requirements(&text);
+    let list = list.map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(report::rows(list, run))
+}
+
+/// Prints how the requirements stand; says whether none of a complete group is open.
+fn tell(rows: &[Row], every: bool) -> bool {
+    if every {
+        println!("\n{}", report::table(rows));
+    }
+    println!("{}", report::summary(rows));
+    !rows.iter().any(Row::is_failure)
+}
+
+fn report_only(file: &Path) -> ExitCode {
+    match read_run(file).and_then(|run| requirements(&run)) {
+        Ok(rows) if tell(&rows, true) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -235,14 +328,14 @@ fn summary(steps: &[Step], skipped: &[String]) -> bool {
     steps.iter().all(|step| step.passed) && (skipped.is_empty() || !ci)
 }
 
-fn report(folder: &Path, steps: &[Step], skipped: &[String]) {
+fn write_report(folder: &Path, (steps, skipped): (&[Step], &[String]), rows: &[Row]) {
     let list: Vec<_> = steps
         .iter()
         .map(|step| json!({"step": step.name, "passed": step.passed, "seconds": step.seconds}))
         .collect();
     let file = target(folder).join("test-report.json");
-    let text = format!("{:#}\n", json!({"steps": list, "skipped": skipped}));
-    match std::fs::write(&file, text) {
+    let value = json!({"steps": list, "skipped": skipped, "requirements": report::json(rows)});
+    match std::fs::write(&file, format!("{value:#}\n")) {
         Ok(()) => println!("report in {}", file.display()),
         Err(error) => println!("no report in {}: {error}", file.display()),
     }

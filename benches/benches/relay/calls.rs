@@ -105,6 +105,7 @@ fn open_as(spec: &LegSpec) -> Act {
         legs: [spec.clone(), spec.clone()],
         local: [LegLocal::Unbound, LegLocal::Unbound],
         silence_ms: 0,
+        record: false,
     })
 }
 

@@ -50,6 +50,7 @@ pub(crate) fn streams(legs: u32, now: Instant) -> (Streams, Vec<Mark>) {
                 legs: [spec.clone(), spec],
                 local: [LegLocal::Unbound, LegLocal::Unbound],
                 silence_ms: 0,
+                record: false,
             },
         };
         streams.fill(slot, stream);

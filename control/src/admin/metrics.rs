@@ -86,7 +86,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 31] = {
+const WORKER: [Shown; 35] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -115,6 +115,10 @@ const WORKER: [Shown; 31] = {
         ("full_pool", "full_pool", "Times that no frame was free", None, Counter),
         ("full_transactions", "full_transactions", "MSRP transactions that found no place", None, Counter),
         ("full_msrp_relay", "full_msrp_relay", "AUTHs and next hops that found no place", None, Counter),
+        ("recorded_octets", "recorded", "Octets of MSRP content recorded", Some(Unit::Bytes), Counter),
+        ("full_records", "full_records", "Times that recorded content had to wait for its records to be taken", None, Counter),
+        ("full_recorded_messages", "full_recorded_messages", "Recorded messages ended for newer ones", None, Counter),
+        ("records_waiting", "records_waiting", "Records that wait for room in their ring", None, Gauge),
         ("frames_free", "frames_free", "Datagram frames free", None, Gauge),
         ("stream_frames_free", "stream_frames_free", "Stream frames free", None, Gauge),
         ("orders_waiting", "orders_waiting_worker", "Orders that wait, as the worker sees them", None, Gauge),

@@ -46,8 +46,26 @@ pub struct Cdr {
     pub parties: Option<Parties>,
     /// Its streams.
     pub streams: Vec<StreamRecord>,
+    /// What became of the served user's history of it; none was due where this is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<History>,
     /// Why it ended.
     pub end: End,
+}
+
+/// What had become of a session's history when the session was over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum History {
+    /// It was stored.
+    Stored {
+        /// Its Message-UID.
+        uid: String,
+    },
+    /// The store couldn't be reached: it is stored later.
+    Queued,
+    /// The store had not answered in time: it is stored later.
+    Late,
 }
 
 /// Who took part, as SIP URIs.

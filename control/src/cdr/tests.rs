@@ -2,7 +2,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::writer::{Book, line_of};
-use super::{Cdr, CdrWriter, End, EndReason, EndedBy, Parties, Stamp, StreamRecord};
+use super::{Cdr, CdrWriter, End, EndReason, EndedBy, History, Parties, Stamp, StreamRecord};
 use crate::admin::{Mode, Traffic};
 use crate::config;
 use crate::config::{Role, StreamKind};
@@ -18,6 +18,7 @@ fn a_record_is_one_line_of_json() {
         r#""streams":[{"index":0,"kind":"audio","#,
         r#""a":{"packets":3,"bytes":516,"rtcp_packets":1,"lost":0,"dropped":0},"#,
         r#""b":{"packets":0,"bytes":0,"rtcp_packets":0,"lost":0,"dropped":0}}],"#,
+        r#""history":{"state":"stored","uid":"17"},"#,
         r#""end":{"by":"a","why":"bye","code":200}}"#,
     );
     assert_eq!(line_of(&record(7)), expected);
@@ -134,6 +135,9 @@ fn record(session: u64) -> Cdr {
             },
             b: Traffic::default(),
         }],
+        history: Some(History::Stored {
+            uid: "17".to_owned(),
+        }),
         end: End {
             by: EndedBy::A,
             why: EndReason::Bye,

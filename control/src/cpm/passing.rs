@@ -18,6 +18,8 @@ const OF_ONE_LEG: &[Name] = &[
     Name::MaxForwards,
     Name::ContentLength,
     Name::RAck,
+    // What a client's own Participating Function tells it; nobody else's history concerns it.
+    Name::MessageUid,
 ];
 
 /// Adds to `to` every header field of `from` that travels end to end, in order and as it came.

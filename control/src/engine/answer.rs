@@ -11,7 +11,7 @@ use super::orders::After;
 use super::session::{Carrier, Deferred, DialogKey, Fork, Invite, Place, Session, Stage};
 use crate::cpm::{body, passing};
 use crate::media::Refused;
-use crate::sip::{Dialog, Message, Name, Text};
+use crate::sip::{ClientKey, Dialog, Message, Name, Text};
 
 /// What follows from an answer; or why it can't be taken.
 type FinalAnswer = Result<Final, Refused>;
@@ -29,9 +29,10 @@ impl Engine {
         &mut self,
         session: &mut Session,
         invite: &mut Invite,
+        client: ClientKey,
         response: Message,
     ) {
-        let tag = self.fork_tag(session, invite, &response);
+        let tag = self.fork_tag(session, invite, client, &response);
         let contact = self.contact_for(
             session,
             Side::A,
@@ -40,19 +41,15 @@ impl Engine {
         let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
         if let Some(sdp) = body::sdp(&response) {
             if is_reliable(&response) {
-                let from = response.to_tag().unwrap_or("");
-                if let Some(fork) = invite
-                    .forks
-                    .iter_mut()
-                    .find(|fork| *fork.dialog.remote_tag == *from)
-                {
+                if let Some(fork) = invite.fork_of(&response) {
                     fork.answer = Some(sdp.clone());
+                    let from = fork.dialog.remote_tag.clone();
                     if session
                         .exchange
                         .as_ref()
                         .is_some_and(|exchange| exchange.carrier == Carrier::Invite)
                     {
-                        invite.in_force = Some(fork.dialog.remote_tag.clone());
+                        invite.in_force = Some(from);
                     }
                 }
             }
@@ -95,19 +92,21 @@ impl Engine {
     }
 
     /// The tag by which side A knows the early dialog that a response of side B belongs to.
-    fn fork_tag(&mut self, session: &mut Session, invite: &mut Invite, response: &Message) -> Text {
+    fn fork_tag(
+        &mut self,
+        session: &mut Session,
+        invite: &mut Invite,
+        client: ClientKey,
+        response: &Message,
+    ) -> Text {
         let first = session.leg(Side::A).local_tag.clone();
-        let Some(tag) = response.to_tag() else {
+        if response.to_tag().is_none() {
             return first;
-        };
-        if let Some(fork) = invite
-            .forks
-            .iter()
-            .find(|fork| *fork.dialog.remote_tag == *tag)
-        {
+        }
+        if let Some(fork) = invite.fork_of(response) {
             return fork.tag_to_a.clone();
         }
-        let Some(dialog) = self.dialog_with_b(session, response) else {
+        let Some(dialog) = self.dialog_with_b(session, client, response) else {
             return first;
         };
         if invite.forks.len() >= crate::limits::FORKS_PER_SESSION {
@@ -137,9 +136,15 @@ impl Engine {
         tag_to_a
     }
 
-    pub(super) fn dialog_with_b(&self, session: &Session, response: &Message) -> Option<Dialog> {
-        let sent = self.tx.invite_of(session.invite_client?)?;
-        Dialog::uac(sent, response, session.leg(Side::B).flow).ok()
+    fn dialog_with_b(
+        &self,
+        session: &Session,
+        client: ClientKey,
+        response: &Message,
+    ) -> Option<Dialog> {
+        let sent = self.tx.invite_of(client)?;
+        let branch = session.branch(client)?;
+        Dialog::uac(sent, response, branch.flow).ok()
     }
 
     /// Side B has answered with a 2xx.
@@ -147,19 +152,18 @@ impl Engine {
         &mut self,
         session: &mut Session,
         mut invite: Box<Invite>,
+        client: ClientKey,
         response: Message,
     ) {
-        let tag = self.fork_tag(session, &mut invite, &response);
-        let Some(mut dialog) = self.dialog_with_b(session, &response) else {
+        let tag = self.fork_tag(session, &mut invite, client, &response);
+        let dialog = self.dialog_with_b(session, client, &response);
+        self.settle_branch(session, client);
+        let Some(mut dialog) = dialog else {
             let answer = Message::response(&invite.request, 502, "Bad Gateway");
             self.fail(session, invite.server, answer);
             return;
         };
-        if let Some(early) = invite
-            .forks
-            .iter()
-            .find(|fork| fork.dialog.remote_tag == dialog.remote_tag)
-        {
+        if let Some(early) = invite.fork_of(&response) {
             dialog.local_seq = dialog.local_seq.max(early.dialog.local_seq);
             dialog.remote_seq = early.dialog.remote_seq;
         }
@@ -225,10 +229,8 @@ impl Engine {
         if **in_force == *from || session.exchange.is_some() {
             return None;
         }
-        let fork = invite
-            .forks
-            .iter()
-            .find(|fork| *fork.dialog.remote_tag == *from);
+        let mut forks = invite.forks.iter();
+        let fork = forks.find(|fork| fork.dialog.matches(response));
         let answer = body::sdp(response).or_else(|| fork.and_then(|fork| fork.answer.clone()))?;
         let offer = body::sdp(&invite.request)?;
         let replaced = session.offer(Side::A, &offer).and_then(|mut proposal| {
@@ -289,6 +291,7 @@ impl Engine {
             session.stage = stage;
             return;
         };
+        self.begin_history(session, &invite.request, &response);
         self.respond(invite.server, response);
         self.counters.sessions_answered += 1;
         session.facts.answered = Some(self.now);

@@ -1,10 +1,20 @@
-//! BYE, expiry, loss: the media are released first, then the far side is told (000 8.2.2.3,
-//! 8.3.2.3; CON-01).
+//! BYE, expiry, loss: the media are released first, then the history is stored, then others are told
+//! (000 8.2.2.3, 8.3.2.3; CON-01..06).
 //!
 //! ```text
-//! BYE ─▶ release (worker) ─▶ [200 if immediate] ─▶ BYE to the far side ─▶ its final ─▶ [200] ─▶ end
-//!                                                        └─ deadline ─▶ [200], final or Timer F ─▶ end
+//! BYE ─▶ Releasing ─┬─▶ Storing ─▶ Telling ─▶ Concluding ─▶ end
+//!                   └────────────────▲
 //! ```
+//!
+//! | who ends it | `after_far_end` | `immediate` | `immediate_after_store` |
+//! |---|---|---|---|
+//! | the served client | BYE, far 200 beside the store, 200 + UID | 200, BYE | store, 200 + UID, BYE |
+//! | the network | store, BYE + UID, its 200, 200 | 200, store, BYE + UID | store, 200, BYE + UID |
+//! | the relay itself | store, BYE + UID to the client, BYE to the other | the same | the same |
+//!
+//! Each wait has its deadline: the store's, and the far side's, whose BYE goes on until Timer F.
+
+use std::time::Instant;
 
 use bytes::Bytes;
 use dataplane::api::{SessionId, Side, StreamSet};
@@ -67,17 +77,68 @@ impl Why {
 
 /// A session that is being closed.
 pub(super) struct Closing {
-    /// The BYE that began it.
-    by: Option<(Side, ServerKey, Message)>,
     why: Why,
-    /// The media are released.
-    is_released: bool,
-    /// BYEs that crossed it and wait for the release.
-    crossed: Vec<(ServerKey, Message)>,
-    /// The BYE that began it is answered.
-    is_answered: bool,
-    /// BYEs of ours without a final response.
-    waiting: Vec<ClientKey>,
+    /// The BYE that began it, and the side that sent it.
+    begun_by: Option<(Side, Message)>,
+    /// BYEs without their 200.
+    owed: Vec<Owed>,
+    /// Sides that have sent BYE: their dialogs are over, and get none (RFC 3261 §15.1.2).
+    left: [bool; 2],
+    phase: Phase,
+}
+
+/// A BYE that waits for its 200.
+struct Owed {
+    side: Side,
+    key: ServerKey,
+    bye: Message,
+    /// It began the closing: the far side's answer comes first. One that crosses doesn't wait.
+    is_first: bool,
+}
+
+/// How far a closing is.
+enum Phase {
+    /// The worker releases the media: nobody is told before it has.
+    Releasing,
+    /// The store is waited for, as its UID goes into what is sent next.
+    Storing,
+    /// BYEs are out.
+    Telling {
+        /// Those without a final response.
+        waiting: Vec<ClientKey>,
+        /// The far side's 200.
+        far: Option<Box<Message>>,
+        /// When the near side is answered without it.
+        answer_by: Instant,
+    },
+    /// Every far end has answered or was given up; the store is waited for.
+    Concluding {
+        /// The far side's 200.
+        far: Option<Box<Message>>,
+    },
+}
+
+impl Closing {
+    /// Whether the BYE that began it need not wait for the far side, or any longer.
+    fn is_far_done(&self, now: Instant) -> bool {
+        match &self.phase {
+            Phase::Releasing => false,
+            // Where both sides have left, nobody is to be told.
+            Phase::Storing => self.left == [true; 2],
+            Phase::Telling {
+                waiting, answer_by, ..
+            } => waiting.is_empty() || *answer_by <= now,
+            Phase::Concluding { .. } => true,
+        }
+    }
+
+    /// The far side's 200.
+    fn far(&self) -> Option<&Message> {
+        match &self.phase {
+            Phase::Releasing | Phase::Storing => None,
+            Phase::Telling { far, .. } | Phase::Concluding { far } => far.as_deref(),
+        }
+    }
 }
 
 impl Engine {
@@ -101,13 +162,20 @@ impl Engine {
             // Only after its 2xx, which was lost then: the 2xx will come again and be ended.
             Stage::Opening(_) | Stage::Inviting(_) => {
                 self.reply(key, &bye, 200, "OK");
-                self.give_up(session, Why::Bye(Side::B), 480, &[]);
+                if !self.leave_branch(session, &bye) {
+                    self.give_up(session, Why::Bye(Side::B), 480, &[]);
+                }
             }
             // BYEs that cross: each gets its 200, but none before the release.
-            Stage::Closing(closing)
-                if !closing.is_released && closing.crossed.len() < limits::RELAYED_PER_SESSION =>
-            {
-                closing.crossed.push((key, bye));
+            Stage::Closing(closing) if closing.owed.len() < limits::RELAYED_PER_SESSION => {
+                closing.left[side.index()] = true;
+                closing.owed.push(Owed {
+                    side,
+                    key,
+                    bye,
+                    is_first: false,
+                });
+                self.advance_closing(session);
             }
             Stage::Answering(_)
             | Stage::Closing(_)
@@ -143,14 +211,23 @@ impl Engine {
         session.deadline = None;
         session.facts.end = Some(why);
         session.facts.ended = Some(self.now);
-        let closing = Closing {
-            by,
+        let mut closing = Closing {
             why,
-            is_released: false,
-            crossed: Vec::new(),
-            is_answered: false,
-            waiting: Vec::new(),
+            begun_by: None,
+            owed: Vec::new(),
+            left: [false; 2],
+            phase: Phase::Releasing,
         };
+        if let Some((side, key, bye)) = by {
+            closing.left[side.index()] = true;
+            closing.begun_by = Some((side, bye.clone()));
+            closing.owed.push(Owed {
+                side,
+                key,
+                bye,
+                is_first: true,
+            });
+        }
         session.stage = Stage::Closing(Box::new(closing));
         self.order_release(session, StreamSet::ALL, After::Closed);
     }
@@ -169,44 +246,106 @@ impl Engine {
     }
 
     /// The worker has released everything: now, and not before, others are told.
-    pub(super) fn on_media_released(&mut self, session: &mut Session) {
+    ///
+    /// `is_refused`: there is no such session at the worker, or no such worker.
+    pub(super) fn on_media_released(&mut self, session: &mut Session, is_refused: bool) {
         let Stage::Closing(closing) = &mut session.stage else {
             return;
         };
-        if std::mem::replace(&mut closing.is_released, true) {
+        if !matches!(closing.phase, Phase::Releasing) {
             return;
         }
-        let why = closing.why;
-        for (key, bye) in std::mem::take(&mut closing.crossed) {
-            self.reply(key, &bye, 200, "OK");
-        }
-        let begun_by = closing
-            .by
-            .as_ref()
-            .map(|(side, _, bye)| (*side, bye.clone()));
-        let is_early = self.settings.bye_ack != ByeAck::AfterFarEnd;
-        if is_early {
-            self.answer_bye(session, None);
-        }
-        let targets: &[Side] = match begun_by.as_ref().map(|(side, _)| side) {
-            Some(Side::A) => &[Side::B],
-            Some(Side::B) => &[Side::A],
-            None => &Side::BOTH,
-        };
-        for target in targets {
-            let bye = begun_by.as_ref().map(|(_, bye)| bye);
-            let client = match bye {
-                Some(bye) => self.bye_to(session, *target, Some((&bye.headers, bye.body.clone()))),
-                None => self.bye_because(session, *target, why),
+        closing.phase = Phase::Storing;
+        self.finish_history(session, is_refused);
+        self.advance_closing(session);
+    }
+
+    /// Goes as far as it can: answers what can be answered, and tells whom it can.
+    pub(super) fn advance_closing(&mut self, session: &mut Session) {
+        self.expire_history(session);
+        let is_stored = session.history.awaited_until().is_none();
+        loop {
+            self.answer_byes(session, is_stored);
+            let stores_first = self.stores_first(session);
+            let Stage::Closing(closing) = &mut session.stage else {
+                return;
             };
-            if let (Some(client), Stage::Closing(closing)) = (client, &mut session.stage) {
-                closing.waiting.push(client);
+            match &mut closing.phase {
+                Phase::Releasing => return,
+                Phase::Storing if stores_first && !is_stored => break,
+                Phase::Storing => self.tell(session),
+                Phase::Telling { waiting, .. } if !waiting.is_empty() => break,
+                Phase::Telling { far, .. } => {
+                    let far = far.take();
+                    closing.phase = Phase::Concluding { far };
+                }
+                Phase::Concluding { .. } if is_stored => {
+                    session.stage = Stage::Ended;
+                    return;
+                }
+                Phase::Concluding { .. } => break,
             }
         }
-        if begun_by.is_some() && !is_early {
-            self.set_deadline(session, self.settings.bye_far_deadline);
+        let at = self.next_closing_deadline(session);
+        self.set_deadline_at(session, at);
+    }
+
+    /// Whether the store has the history before anybody is told: always where the network or the
+    /// relay itself ends the session, as the client's BYE carries the UID.
+    fn stores_first(&self, session: &Session) -> bool {
+        let Stage::Closing(closing) = &session.stage else {
+            return false;
+        };
+        let is_by_served = closing
+            .begun_by
+            .as_ref()
+            .is_some_and(|(side, _)| *side == session.served());
+        !is_by_served || session.settings.bye_ack == ByeAck::ImmediateAfterStore
+    }
+
+    /// Sends BYE to every side that is to be told.
+    fn tell(&mut self, session: &mut Session) {
+        let Stage::Closing(closing) = &mut session.stage else {
+            return;
+        };
+        let (why, left, begun_by) = (closing.why, closing.left, closing.begun_by.take());
+        let mut waiting = Vec::new();
+        for side in Side::BOTH {
+            if left[side.index()] {
+                continue;
+            }
+            let sent = match &begun_by {
+                Some((_, bye)) => {
+                    self.bye_to(session, side, Some((&bye.headers, bye.body.clone())))
+                }
+                None => self.bye_because(session, side, why),
+            };
+            waiting.extend(sent);
         }
-        self.finish_closing(session, None);
+        if let Stage::Closing(closing) = &mut session.stage {
+            closing.begun_by = begun_by;
+            closing.phase = Phase::Telling {
+                waiting,
+                far: None,
+                answer_by: self.now + session.settings.bye_far_deadline,
+            };
+        }
+    }
+
+    /// When something in a closing is due.
+    fn next_closing_deadline(&self, session: &Session) -> Option<Instant> {
+        let Stage::Closing(closing) = &session.stage else {
+            return None;
+        };
+        let answer_by = match &closing.phase {
+            Phase::Telling { answer_by, .. } if *answer_by > self.now => {
+                let is_waited_for = closing.owed.iter().any(|owed| owed.is_first);
+                is_waited_for.then_some(*answer_by)
+            }
+            _ => None,
+        };
+        let stored = session.history.awaited_until();
+        stored.into_iter().chain(answer_by).min()
     }
 
     pub(super) fn bye_because(
@@ -235,6 +374,9 @@ impl Engine {
             passing::pass(headers, &mut bye.headers);
             bye.body = body;
         }
+        if let Some(uid) = session.uid_for(side) {
+            bye.headers.push(Name::MessageUid, uid.clone());
+        }
         let client = self.tx.request(self.now, bye, flow).ok()?;
         self.clients.insert(client, Purpose::Bye(session.id));
         Some(client)
@@ -247,42 +389,49 @@ impl Engine {
         response: Option<&Message>,
     ) {
         self.with(id, |engine, session| {
-            if let Stage::Closing(closing) = &mut session.stage {
-                closing.waiting.retain(|waiting| *waiting != client);
-                engine.finish_closing(session, response);
+            let Stage::Closing(closing) = &mut session.stage else {
+                return;
+            };
+            if let Phase::Telling { waiting, far, .. } = &mut closing.phase {
+                waiting.retain(|waiting| *waiting != client);
+                if let Some(response) = response.filter(|response| response.code() == Some(200)) {
+                    *far = Some(Box::new(response.clone()));
+                }
+                engine.advance_closing(session);
             }
         });
     }
 
-    /// Answers the BYE once nothing is waited for, and ends the session.
-    fn finish_closing(&mut self, session: &mut Session, far: Option<&Message>) {
-        let Stage::Closing(closing) = &session.stage else {
-            return;
-        };
-        if closing.is_released && closing.waiting.is_empty() {
-            self.answer_bye(session, far);
-            session.stage = Stage::Ended;
-        }
-    }
-
-    /// The BYE's 200, with what the far side's 200 carries end to end.
-    fn answer_bye(&mut self, session: &mut Session, far: Option<&Message>) {
+    /// Answers the BYEs whose 200 is due.
+    fn answer_byes(&mut self, session: &mut Session, is_stored: bool) {
+        let served = session.served();
         let Stage::Closing(closing) = &mut session.stage else {
             return;
         };
-        if std::mem::replace(&mut closing.is_answered, true) {
+        if matches!(closing.phase, Phase::Releasing) || closing.owed.is_empty() {
             return;
         }
-        let Some((_, key, bye)) = &closing.by else {
-            return;
+        let is_far_done = closing.is_far_done(self.now);
+        let bye_ack = session.settings.bye_ack;
+        let is_due = |owed: &Owed| match bye_ack {
+            ByeAck::Immediate => true,
+            ByeAck::ImmediateAfterStore => is_stored,
+            ByeAck::AfterFarEnd => {
+                (is_stored || owed.side != served) && (is_far_done || !owed.is_first)
+            }
         };
-        let mut response = Message::response(bye, 200, "OK");
-        if let Some(far) = far.filter(|far| far.code() == Some(200)) {
-            passing::pass(&far.headers, &mut response.headers);
-            response.body = far.body.clone();
+        let (due, owed) = std::mem::take(&mut closing.owed)
+            .into_iter()
+            .partition(is_due);
+        closing.owed = owed;
+        let due: Vec<Owed> = due;
+        let answers: Vec<(ServerKey, Message)> = due
+            .into_iter()
+            .map(|owed| (owed.key, answer_to(session, &owed)))
+            .collect();
+        for (key, response) in answers {
+            self.respond(key, response);
         }
-        let key = *key;
-        self.respond(key, response);
     }
 
     /// What a session waited for has not come in time.
@@ -297,8 +446,8 @@ impl Engine {
                 self.counters.expired += 1;
                 self.close(session, None, Why::Expired);
             }
-            // The near side needn't wait longer; the far side's BYE goes on until Timer F.
-            Stage::Closing(_) => self.answer_bye(session, None),
+            // Nobody waits longer; the far side's BYE goes on until Timer F.
+            Stage::Closing(_) => self.advance_closing(session),
             Stage::Answering(_) => self.on_again_deadline(session),
             Stage::Opening(_) | Stage::Failing | Stage::Cancelled { .. } | Stage::Ended => {}
         }
@@ -376,8 +525,8 @@ impl Engine {
         if let Some(Deferred::Bye(_, key, bye)) = session.deferred.take() {
             self.reply(key, &bye, 200, "OK");
         }
-        if let Some(client) = session.invite_client {
-            self.clients.remove(&client);
+        for branch in std::mem::take(&mut session.branches) {
+            self.forget_branch(&branch);
         }
         let tags = std::mem::take(&mut session.tags_to_a);
         for side in Side::BOTH {
@@ -404,4 +553,21 @@ impl Engine {
         let record = self.record(&session);
         self.outputs.push_back(Output::Cdr(Box::new(record)));
     }
+}
+
+/// A BYE's 200: the one that began the closing gets what the far side's 200 carries end to end.
+fn answer_to(session: &Session, owed: &Owed) -> Message {
+    let mut response = Message::response(&owed.bye, 200, "OK");
+    let far = match &session.stage {
+        Stage::Closing(closing) if owed.is_first => closing.far(),
+        _ => None,
+    };
+    if let Some(far) = far {
+        passing::pass(&far.headers, &mut response.headers);
+        response.body = far.body.clone();
+    }
+    if let Some(uid) = session.uid_for(owed.side) {
+        response.headers.push(Name::MessageUid, uid.clone());
+    }
+    response
 }

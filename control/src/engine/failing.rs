@@ -15,7 +15,7 @@ pub(super) struct Failure {
 }
 
 impl Engine {
-    pub(super) fn on_invite_failed(&mut self, id: SessionId, _client: ClientKey, code: u16) {
+    pub(super) fn on_invite_failed(&mut self, id: SessionId, client: ClientKey, code: u16) {
         self.with(id, |engine, session| {
             let stage = std::mem::replace(&mut session.stage, Stage::Failing);
             match stage {
@@ -26,10 +26,10 @@ impl Engine {
                         "Service Unavailable"
                     };
                     let response = Message::response(&invite.request, code, reason);
-                    engine.fail(session, invite.server, response);
+                    engine.on_branch_refused(session, invite, client, response);
                 }
-                Stage::Cancelled { is_near_done, .. } => {
-                    session.stage = cancelled(is_near_done, true);
+                Stage::Cancelled { is_near_done, far } => {
+                    session.stage = cancelled(is_near_done, without(far, client));
                 }
                 stage => session.stage = stage,
             }
@@ -44,6 +44,8 @@ impl Engine {
         session.exchange = None;
         session.deadline = None;
         self.end_relayed(session);
+        let code = response.code().unwrap_or(500);
+        self.drop_branches(session, &format!("SIP;cause={code}"));
         self.order_release(
             session,
             StreamSet::ALL,
@@ -60,10 +62,10 @@ impl Engine {
             response.set_to_tag(&session.leg(Side::A).local_tag.clone());
         }
         self.respond(server, response);
-        session.stage = match session.stage {
-            Stage::Cancelled { is_far_done, .. } => cancelled(true, is_far_done),
-            _ => Stage::Ended,
-        };
+        let stage = std::mem::replace(&mut session.stage, Stage::Ended);
+        if let Stage::Cancelled { far, .. } = stage {
+            session.stage = cancelled(true, far);
+        }
     }
 
     /// CANCEL of the INVITE, or of a re-INVITE that is on its way.
@@ -108,12 +110,14 @@ impl Engine {
                 self.reply(invite.server, &invite.request, code, give_up_reason(code));
             }
             Stage::Inviting(invite) => {
-                if let Some(client) = invite.client {
-                    self.tx.cancel(self.now, client, reasons);
+                let far = session.branches.iter().filter(|branch| branch.is_pending());
+                let far: Vec<ClientKey> = far.map(|branch| branch.client).collect();
+                for client in &far {
+                    self.tx.cancel(self.now, *client, reasons);
                 }
                 session.exchange = None;
                 session.deadline = None;
-                session.stage = cancelled(false, invite.client.is_none());
+                session.stage = cancelled(false, far);
                 let response = Message::response(&invite.request, code, give_up_reason(code));
                 let failure = Failure {
                     server: invite.server,
@@ -135,15 +139,17 @@ fn give_up_reason(code: u16) -> &'static str {
     }
 }
 
-pub(super) fn cancelled(is_near_done: bool, is_far_done: bool) -> Stage {
-    if is_near_done && is_far_done {
+pub(super) fn cancelled(is_near_done: bool, far: Vec<ClientKey>) -> Stage {
+    if is_near_done && far.is_empty() {
         Stage::Ended
     } else {
-        Stage::Cancelled {
-            is_near_done,
-            is_far_done,
-        }
+        Stage::Cancelled { is_near_done, far }
     }
+}
+
+pub(super) fn without(mut clients: Vec<ClientKey>, client: ClientKey) -> Vec<ClientKey> {
+    clients.retain(|other| *other != client);
+    clients
 }
 
 fn reasons(message: &Message) -> Vec<Text> {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 
+use super::branches::Target;
 use super::closing::Why;
-use super::failing::cancelled;
+use super::failing::{cancelled, without};
+use super::history::History;
 use super::orders::After;
 use super::serving::Served;
 use super::session::{Carrier, DialogKey, Exchange, Facts, Invite, Leg, Place, Session, Stage};
-use super::{Engine, LateOffer, Purpose};
+use super::{Engine, LateOffer};
 use crate::cpm::participating::Role;
 use crate::cpm::{body, passing, routing};
 use crate::media::{Media, Refused, Trunk};
@@ -85,13 +87,14 @@ impl Engine {
     ) -> Option<Box<Session>> {
         let id = SessionId(self.next_session);
         self.next_session += 1;
+        let is_recorded = policy.allow_offline_storage && self.settings.store_deadline.is_some();
         let tag_a = self.tx.new_tag();
         let dialog = Dialog::uas(request, &tag_a, from).ok()?;
         let seq = request.cseq()?.0;
         let invite = Invite {
             server: key,
             request: request.clone(),
-            client: None,
+            targets: vec![Target::asked(to)],
             forks: Vec::new(),
             in_force: None,
         };
@@ -123,13 +126,14 @@ impl Engine {
             id,
             worker: 0,
             role,
+            history: History::new(is_recorded),
             policy,
             settings: Arc::clone(&self.settings),
             media: Media::between(self.settings.media.clone(), id.0, trunks),
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
             invite_servers: vec![key],
-            invite_client: None,
+            branches: Vec::new(),
             tags_to_a: Vec::new(),
             exchange: None,
             again: None,
@@ -230,38 +234,34 @@ impl Engine {
                 return;
             }
         };
-        let message = self.invite_to_b(session, &invite.request, offer.as_ref());
-        let b = session.leg(Side::B);
-        let flow = b.flow;
-        let dialog = DialogKey::kept(&b.call_id, &b.local_tag);
-        match self.tx.request(self.now, message, flow) {
-            Err(_) => {
-                let mut response = Message::response(&invite.request, 503, "Service Unavailable");
-                response
-                    .headers
-                    .push(Name::RetryAfter, self.settings.retry_after_s.to_string());
-                self.fail(session, invite.server, response);
-            }
-            Ok(client) => {
-                self.clients.insert(client, Purpose::Invite(session.id));
-                self.dialogs.insert(
-                    dialog,
-                    Place {
-                        session: session.id,
-                        side: Side::B,
-                    },
-                );
-                session.invite_client = Some(client);
-                invite.client = Some(client);
-                session.stage = Stage::Inviting(invite);
-                self.set_deadline(session, self.settings.ringing_max);
-            }
+        if session.role == Role::Terminating {
+            session.history.note_offer(offer.as_ref());
+        }
+        for target in std::mem::take(&mut invite.targets) {
+            self.send_branch(session, &invite.request, &target, offer.as_ref());
+        }
+        if session.branches.is_empty() {
+            let mut response = Message::response(&invite.request, 503, "Service Unavailable");
+            response
+                .headers
+                .push(Name::RetryAfter, self.settings.retry_after_s.to_string());
+            self.fail(session, invite.server, response);
+        } else {
+            session.stage = Stage::Inviting(invite);
+            self.set_deadline(session, self.settings.ringing_max);
         }
     }
 
-    fn invite_to_b(&self, session: &Session, request: &Message, offer: Option<&Bytes>) -> Message {
-        let b = session.leg(Side::B);
-        let uri = request.request_uri().unwrap_or_default().to_owned();
+    /// The INVITE to one target, in the dialog that `b` begins.
+    pub(super) fn invite_to_b(
+        &self,
+        b: &Leg,
+        role: Role,
+        request: &Message,
+        (target, offer): (&Target, Option<&Bytes>),
+    ) -> Message {
+        let uri = request.request_uri().unwrap_or_default();
+        let uri = target.uri.as_deref().unwrap_or(uri).to_owned();
         let mut invite = Message::request(Method::Invite, uri);
         let hops = request
             .headers
@@ -291,8 +291,11 @@ impl Engine {
         if body::sdp(request).is_none() {
             passing::without_100rel(headers);
         }
-        if session.role == Role::Terminating {
+        if role == Role::Terminating {
             passing::name_the_service(headers);
+        }
+        for header in target.headers.iter() {
+            headers.push_line(header.clone());
         }
         self.server_header(&mut invite, Name::UserAgent);
         invite.body = offer.map_or_else(
@@ -314,24 +317,24 @@ impl Engine {
             let stage = std::mem::replace(&mut session.stage, Stage::Failing);
             match stage {
                 Stage::Inviting(mut invite) if code < 200 => {
-                    engine.on_provisional(session, &mut invite, response);
+                    engine.on_provisional(session, &mut invite, client, response);
                     session.stage = Stage::Inviting(invite);
                     engine.set_deadline(session, engine.settings.ringing_max);
                 }
                 Stage::Inviting(invite) if code < 300 => {
-                    engine.on_answer(session, invite, response);
+                    engine.on_answer(session, invite, client, response);
                 }
                 Stage::Inviting(invite) => {
+                    engine.clients.remove(&client);
                     let tag = session.leg(Side::A).local_tag.clone();
-                    let mut to_a = passing::response_to(&invite.request, &tag, &response, "");
-                    to_a.body = response.body.clone();
-                    engine.fail(session, invite.server, to_a);
+                    let to_a = passing::response_to(&invite.request, &tag, &response, "");
+                    engine.on_branch_refused(session, invite, client, to_a);
                 }
-                Stage::Cancelled { is_near_done, .. } if code >= 200 => {
+                Stage::Cancelled { is_near_done, far } if code >= 200 => {
                     if code < 300 {
                         engine.end_fork(client, &response);
                     }
-                    session.stage = cancelled(is_near_done, true);
+                    session.stage = cancelled(is_near_done, without(far, client));
                 }
                 stage => {
                     session.stage = stage;

@@ -6,10 +6,12 @@
 //! |---|---|
 //! | [`requests`] | which procedure a request belongs to |
 //! | [`invite`], [`answer`] | a session from its INVITE to its answer, as B2BUA |
+//! | [`branches`] | the INVITEs of one session to several devices |
 //! | [`failing`] | a session that does not come about |
 //! | [`again`] | an offer made anew, as the answer to the first one can't be used |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
-//! | [`closing`] | BYE, expiry, loss: release first, then tell the far side |
+//! | [`closing`] | BYE, expiry, loss: release first, then store, then tell the far side |
+//! | [`history`] | a session's history: asked for, waited for |
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`serving`] | who is served, and what holds for that user |
 //! | [`orders`] | orders to the workers and what follows when they are done |
@@ -18,8 +20,10 @@
 
 mod again;
 mod answer;
+mod branches;
 mod closing;
 mod failing;
+mod history;
 mod invite;
 mod late;
 mod modify;
@@ -46,6 +50,7 @@ use bytes::Bytes;
 use dataplane::api::{Event, Order, SessionId};
 
 use crate::cdr::Cdr;
+use crate::history::Ask;
 use crate::sip::{ClientKey, Flow, Message, ServerKey, Text, Transactions, Transmit, TxEvent};
 use orders::After;
 use proxy::ProxyTable;
@@ -65,6 +70,8 @@ pub enum Output {
     },
     /// A session's record.
     Cdr(Box<Cdr>),
+    /// Something that the history has to do; only where [`Settings::store_deadline`] is set.
+    History(Box<Ask>),
     /// A host name to be turned into an address, for [`Engine::handle_resolved`].
     Resolve(String),
 }
@@ -111,6 +118,14 @@ pub struct Counters {
     pub expired: u64,
     /// Sessions lost with their worker.
     pub lost: u64,
+    /// Sessions that ended and whose history is due.
+    pub histories_due: u64,
+    /// Of those: stored while the session closed.
+    pub histories_stored: u64,
+    /// Of those: to be stored later, as the store said.
+    pub histories_queued: u64,
+    /// Of those: the store had not answered in time (CON-05).
+    pub histories_late: u64,
     /// Requests refused as nobody had asserted who sent them.
     pub without_identity: u64,
     /// INVITEs refused as the served user is barred.

@@ -176,7 +176,7 @@ impl Engine {
                     self.close(session, None, Why::WorkerLost);
                 }
             }
-            After::Closed => self.on_media_released(session),
+            After::Closed => self.on_media_released(session, refused.is_some()),
             After::Reported => Self::on_reported(session, acts),
             After::Nothing => {}
         }

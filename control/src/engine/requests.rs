@@ -369,11 +369,9 @@ impl Engine {
             self.reply(key, &request, 500, "Server Internal Error");
             return;
         }
-        if let Some(dialog) = session.leg_mut(side).dialog.as_mut() {
-            // The client may have moved: a later connection leads back to it.
-            if flow.connection != 0 {
-                dialog.flow = flow;
-            }
+        // The client may have moved: a later connection leads back to it.
+        if flow.connection != 0 {
+            session.note_flow(side, &request, flow);
         }
         let method = request.method().cloned().unwrap_or(Method::Options);
         match (&session.stage, method) {

@@ -8,7 +8,9 @@ use dataplane::api::{SessionId, Side, StreamFacts, StreamSet};
 
 use super::Settings;
 use super::again::Again;
+use super::branches::{Branch, Target};
 use super::closing::Closing;
+use super::history::History;
 use crate::cpm::identity;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::UserPolicy;
@@ -44,8 +46,8 @@ pub(super) struct Session {
     pub legs: [Leg; 2],
     /// INVITE server transactions without their ACK: what CANCEL and a missing ACK name.
     pub invite_servers: Vec<ServerKey>,
-    /// The client transaction of the first INVITE on leg B.
-    pub invite_client: Option<ClientKey>,
+    /// The INVITEs to side B; once one is answered, that one alone.
+    pub branches: Vec<Branch>,
     /// Tags that side A was given for further forks, besides leg A's own.
     pub tags_to_a: Vec<Text>,
     /// What ends the session once the answer, which is being put into force, was given.
@@ -57,6 +59,8 @@ pub(super) struct Session {
     /// Requests passed on that wait for their response.
     pub relayed: Vec<Relayed>,
     pub facts: Facts,
+    /// What is to become of what was said.
+    pub history: History,
     /// When [`super::Engine::on_session_deadline`] is due.
     pub deadline: Option<Instant>,
     /// The earliest entry for this session among the engine's deadlines: there is no need for more.
@@ -114,8 +118,8 @@ pub(super) enum Stage {
     Cancelled {
         /// Side A has its final response.
         is_near_done: bool,
-        /// Side B's final response has come.
-        is_far_done: bool,
+        /// The INVITEs to side B without their final response.
+        far: Vec<ClientKey>,
     },
     /// It is established.
     Talking,
@@ -129,7 +133,8 @@ pub(super) enum Stage {
 pub(super) struct Invite {
     pub server: ServerKey,
     pub request: Message,
-    pub client: Option<ClientKey>,
+    /// Where it goes, once its ports are bound.
+    pub targets: Vec<Target>,
     pub forks: Vec<Fork>,
     /// The far tag of the fork whose reliable answer is in force.
     pub in_force: Option<Text>,
@@ -224,6 +229,14 @@ impl Facts {
     }
 }
 
+impl Invite {
+    /// The early dialog that a request or a response of side B belongs to.
+    pub(super) fn fork_of(&mut self, message: &Message) -> Option<&mut Fork> {
+        let mut forks = self.forks.iter_mut();
+        forks.find(|fork| fork.dialog.matches(message))
+    }
+}
+
 impl DialogKey {
     /// A key of its own memory, for as long as the dialog may last.
     pub(super) fn kept(call_id: &Text, local_tag: &Text) -> Self {
@@ -262,6 +275,19 @@ impl Session {
         let facts = facts.into_iter().flatten();
         Text::gather(legs.chain(facts).chain(self.tags_to_a.iter_mut()));
         self.tags_to_a.shrink_to_fit();
+    }
+
+    /// Takes the flow that a request of a side came over as that to its dialog, early or not.
+    pub(super) fn note_flow(&mut self, side: Side, request: &Message, flow: Flow) {
+        let early = match (&mut self.stage, side) {
+            (Stage::Inviting(invite), Side::B) => invite.fork_of(request),
+            _ => None,
+        };
+        if let Some(fork) = early {
+            fork.dialog.flow = flow;
+        } else if let Some(dialog) = self.leg_mut(side).dialog.as_mut() {
+            dialog.flow = flow;
+        }
     }
 
     pub(super) fn leg(&self, side: Side) -> &Leg {
@@ -319,12 +345,9 @@ impl Session {
         let Stage::Inviting(invite) = &self.stage else {
             return None;
         };
-        let tag = request.from_tag().filter(|_| from == Side::B)?;
-        let fork = invite
-            .forks
-            .iter()
-            .find(|fork| *fork.dialog.remote_tag == *tag)?;
-        Some(fork.tag_to_a.clone())
+        let forks = invite.forks.iter().filter(|_| from == Side::B);
+        let mut own = forks.filter(|fork| fork.dialog.matches(request));
+        own.next().map(|fork| fork.tag_to_a.clone())
     }
 
     /// Takes note of a request's CSeq number in its own dialog, early or not.
@@ -334,11 +357,7 @@ impl Session {
     /// [`OutOfOrder`] where the number went back.
     pub(super) fn check_seq(&mut self, side: Side, request: &Message) -> Result<(), OutOfOrder> {
         if let (Stage::Inviting(invite), Side::B) = (&mut self.stage, side) {
-            let tag = request.from_tag().unwrap_or("");
-            let fork = invite
-                .forks
-                .iter_mut()
-                .find(|fork| *fork.dialog.remote_tag == *tag);
+            let fork = invite.fork_of(request);
             return fork.map_or(Ok(()), |fork| fork.dialog.check_seq(request));
         }
         let leg = self.leg_mut(side);

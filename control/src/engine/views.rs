@@ -149,6 +149,7 @@ impl Engine {
                 peer: text(&facts.peer).unwrap_or_default(),
             }),
             streams: records(session),
+            history: session.history.record(),
             end: End {
                 by: ended_by(why),
                 why: end_reason(why),

@@ -216,6 +216,9 @@ pub(super) fn drafts(
         line: slot.line.clone(),
         fate: Fate::Off,
     });
+    if left_out.len() > 0 {
+        tracing::debug!(lines = left_out.len(), "an offer leaves lines out");
+    }
     drafts.extend(left_out);
     match refused {
         Some(why) if !offers_any => Err(why.refused()),

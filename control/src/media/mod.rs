@@ -226,7 +226,11 @@ impl Media {
     #[must_use]
     pub fn between(settings: Arc<Settings>, origin_id: u64, trunks: [Trunk; 2]) -> Self {
         Self {
-            terms: Arc::new(Terms { settings, trunks }),
+            terms: Arc::new(Terms {
+                settings,
+                trunks,
+                is_recorded: false,
+            }),
             ledger: Arc::new(Ledger {
                 origin_id,
                 versions: [AtomicU64::new(0), AtomicU64::new(0)],
@@ -236,6 +240,12 @@ impl Media {
             ended: Vec::new(),
             spoken: [Spoken::default(), Spoken::default()],
         }
+    }
+
+    /// Says whether the session is recorded (HST-01); before its first offer, as streams there are
+    /// stay as they are. MSRP is relayed back to back then, also where both sides have CEMA.
+    pub fn record(&mut self, is_recorded: bool) {
+        Arc::make_mut(&mut self.terms).is_recorded = is_recorded;
     }
 
     /// Reads a new offer of one side: of an INVITE, a re-INVITE, an UPDATE, or a late one in a

@@ -132,6 +132,7 @@ impl Proposal {
     /// refuse every stream that it accepts.
     pub fn answer(&mut self, sdp: &[u8]) -> Result<Answered, Refused> {
         let answer = Sdp::parse(sdp).map_err(|error| Refused::not_acceptable(399, error))?;
+        let answer = self.filled(answer);
         self.fit(&answer)?;
         let (acts, refused) = self.join_all(&answer)?;
         self.spoken[self.from.other().index()].hear(&answer);
@@ -149,6 +150,18 @@ impl Proposal {
     #[must_use]
     pub fn is_to_be_offered_again(&self) -> bool {
         self.drafts.iter().any(Draft::is_to_be_offered_again)
+    }
+
+    /// The answer with the lines that it left out at its end: they are at port 0 (CON-12).
+    fn filled(&self, answer: Sdp) -> Sdp {
+        let left_out = self.drafts.iter().skip(answer.media_count());
+        let left_out: Vec<_> = left_out.map(|draft| draft.line.clone()).collect();
+        if left_out.is_empty() || answer.media_count() == 0 {
+            return answer;
+        }
+        tracing::debug!(lines = left_out.len(), "an answer leaves lines out");
+        let lines = answer.media().iter().cloned().chain(left_out);
+        answer.with_media(lines.collect())
     }
 
     /// Checks an answer's form against the offer that the far side has (RFC 3264 §6).

@@ -111,6 +111,7 @@ impl Stream {
             legs: Side::BOTH.map(|side| self.spec(terms, side)),
             local: [LegLocal::Unbound, LegLocal::Unbound],
             silence_ms: terms.settings.silence_ms,
+            record: terms.is_recorded,
         }
     }
 

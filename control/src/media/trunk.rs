@@ -91,6 +91,8 @@ pub(super) struct Terms {
     pub(super) settings: Arc<Settings>,
     /// Side A's and side B's.
     pub(super) trunks: [Trunk; 2],
+    /// Its content is recorded.
+    pub(super) is_recorded: bool,
 }
 
 impl Terms {
@@ -98,10 +100,10 @@ impl Terms {
         &self.trunks[side.index()]
     }
 
-    /// Whether bytes may pass between the two sides (RFC 6714).
+    /// Whether bytes may pass between the two sides (RFC 6714); what isn't read can't be recorded.
     pub(super) fn passes(&self) -> bool {
         let passes = |trunk: &Trunk| trunk.cema == Cema::PassThrough;
-        self.trunks.iter().all(passes)
+        !self.is_recorded && self.trunks.iter().all(passes)
     }
 
     /// What is to carry a stream towards a side, offered to the relay over `near`.

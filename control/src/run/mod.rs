@@ -187,6 +187,10 @@ impl Relay {
                 self.engine.handle_news(clock(), worker, event);
                 continue;
             }
+            if self.links.has_records() {
+                self.bell.awake();
+                continue;
+            }
             let woken = self.wait().await;
             self.bell.awake();
             self.wake(woken);
@@ -211,7 +215,8 @@ impl Relay {
             self.take_packet(now, incoming);
             handled += 1;
         }
-        while let Some(number) = self.links.lost() {
+        handled += self.hand_over_records();
+        while let Some(number) = self.links.lost(now) {
             self.replace_worker(number, now);
         }
         if self.engine.poll_timeout().is_some_and(|at| at <= now) {
@@ -221,6 +226,11 @@ impl Relay {
         self.answer_viewers(now);
         self.advance_drain(now);
         handled > 0
+    }
+
+    /// Hands the history what the workers recorded, as far as it takes it.
+    fn hand_over_records(&mut self) -> usize {
+        self.links.hand_over(limits::LOOP_BATCH, |_, _| Ok(()))
     }
 
     fn take_packet(&mut self, now: Instant, incoming: Incoming) {
@@ -236,6 +246,8 @@ impl Relay {
             match output {
                 Output::Order { worker, order } => self.links.order(worker, order),
                 Output::Cdr(cdr) => self.cdr.write(*cdr),
+                // Nothing is asked while there is no store.
+                Output::History(_) => {}
                 Output::Resolve(host) => self.look_up(host),
             }
         }
@@ -301,7 +313,8 @@ impl Relay {
         };
         let viewer = self.viewers.first().map(|(_, until)| *until);
         // A full ring isn't news: it is looked at again soon.
-        let held = self.links.is_holding().then(|| clock() + RING_AGAIN);
+        let is_holding = self.links.is_holding() || self.links.is_holding_records();
+        let held = is_holding.then(|| clock() + RING_AGAIN);
         [self.engine.poll_timeout(), drain, viewer, held]
             .into_iter()
             .flatten()

@@ -18,7 +18,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::{Event, Order};
+use super::record_ring::{RecordsIn, RecordsOut, record_ring};
+use super::{Event, Order, Record, RecordRoom};
 use crate::limits::{NEWS_RING, ORDER_RING};
 use crate::net::EventFd;
 
@@ -100,11 +101,12 @@ impl AsRawFd for Doorbell {
 #[derive(Debug)]
 pub struct Full<T>(pub T);
 
-/// Control's end: orders go in, news comes out.
+/// Control's end: orders go in, news and records come out.
 #[derive(Debug)]
 pub struct ControlEnd {
     orders: Producer<Box<Order>>,
     news: Consumer<Event>,
+    records: RecordsOut,
     worker_bell: Doorbell,
     control_bell: Doorbell,
 }
@@ -128,10 +130,23 @@ impl ControlEnd {
         self.news.pop().ok()
     }
 
-    /// Whether the worker's end is gone: it has ended.
+    /// Takes the next record.
+    pub fn record(&mut self) -> Option<Record> {
+        self.records.pop()
+    }
+
+    /// Whether records wait.
+    #[must_use]
+    pub fn has_records(&self) -> bool {
+        !self.records.is_empty()
+    }
+
+    /// Whether the worker's end is gone: it has ended. What it told before is still there then.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.news.is_abandoned()
+        let is_abandoned = self.news.is_abandoned();
+        fence(Ordering::Acquire);
+        is_abandoned
     }
 
     /// Orders that wait for the worker.
@@ -147,11 +162,12 @@ impl ControlEnd {
     }
 }
 
-/// The worker's end: orders come out, news goes in.
+/// The worker's end: orders come out, news and records go in.
 #[derive(Debug)]
 pub struct WorkerEnd {
     orders: Consumer<Box<Order>>,
     news: Producer<Event>,
+    records: RecordsIn,
     worker_bell: Doorbell,
     control_bell: Doorbell,
 }
@@ -193,6 +209,20 @@ impl WorkerEnd {
         Ok(())
     }
 
+    /// Hands a record to control, which isn't woken by it: see [`Self::wake_control`].
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] with the record when control hasn't taken as much as may wait.
+    pub fn record(&mut self, record: Record) -> Result<(), Full<Record>> {
+        self.records.push(record)
+    }
+
+    /// Wakes control if it sleeps.
+    pub fn wake_control(&self) {
+        self.control_bell.ring();
+    }
+
     /// Whether control's end is gone.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
@@ -212,18 +242,33 @@ impl WorkerEnd {
 ///
 /// When the system has no descriptor left.
 pub fn ring_pair(control_bell: &Doorbell) -> io::Result<(ControlEnd, WorkerEnd)> {
+    ring_pair_with(control_bell, RecordRoom::default())
+}
+
+/// The same, with another room for records.
+///
+/// # Errors
+///
+/// When the system has no descriptor left.
+pub fn ring_pair_with(
+    control_bell: &Doorbell,
+    room: RecordRoom,
+) -> io::Result<(ControlEnd, WorkerEnd)> {
     let (orders_in, orders_out) = RingBuffer::new(ORDER_RING);
     let (news_in, news_out) = RingBuffer::new(NEWS_RING);
+    let (records_in, records_out) = record_ring(room);
     let worker_bell = Doorbell::new()?;
     let control = ControlEnd {
         orders: orders_in,
         news: news_out,
+        records: records_out,
         worker_bell: worker_bell.clone(),
         control_bell: control_bell.clone(),
     };
     let worker = WorkerEnd {
         orders: orders_out,
         news: news_in,
+        records: records_in,
         worker_bell,
         control_bell: control_bell.clone(),
     };

@@ -7,17 +7,19 @@
 //! control ──Box<Order>──▶ ring ──▶ worker        open, connect, freeze, release, report
 //! control ◀─Box<Order>── ring ◀── worker         the same box, results filled in
 //! control ◀─Event::...── ring ◀── worker         news nobody ordered: silence, a lost connection
+//! control ◀──Record───── ring ◀── worker         content of sessions that are recorded
 //! ```
 
 mod link;
 mod msrp;
 mod plan;
 mod record;
+mod record_ring;
 mod relay;
 mod secure;
 mod trace;
 
-pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair};
+pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair, ring_pair_with};
 pub use msrp::{
     Chunking, Fingerprint, MsrpBounds, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport,
 };
@@ -26,6 +28,7 @@ pub use plan::{
     RtpRemote, StreamFacts, StreamPlan,
 };
 pub use record::{Record, RecordPart};
+pub use record_ring::RecordRoom;
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use secure::{OriginPolicy, TlsIdentity};
 

@@ -106,6 +106,10 @@ pub struct StreamPlan {
     pub local: [LegLocal; 2],
     /// A leg is silent when nothing valid came for this long, in milliseconds; 0: never.
     pub silence_ms: u32,
+    /// Its session is recorded: the content of MSRP comes to control as [`Record`](super::Record)s,
+    /// and [`RecordPart::Closed`](super::RecordPart::Closed) when the session ends, whatever it
+    /// carried. To be the same for all streams of a session.
+    pub record: bool,
 }
 
 /// What one leg is made of.

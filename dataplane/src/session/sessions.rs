@@ -3,12 +3,15 @@
 
 use crate::api::{SessionId, StreamId};
 use crate::limits::{SESSIONS_PER_WORKER, STREAMS_PER_SESSION};
+use crate::proto::msrp::RecordingKey;
 
 /// A session and which slots its streams are in.
 #[derive(Debug, Clone, Copy)]
 pub struct Session {
     /// Its name.
     pub id: SessionId,
+    /// Its recording, if it has one.
+    pub recording: Option<RecordingKey>,
     streams: [(StreamId, u32); STREAMS_PER_SESSION],
     len: usize,
 }
@@ -17,6 +20,7 @@ impl Session {
     fn new(id: SessionId) -> Self {
         Self {
             id,
+            recording: None,
             streams: [(StreamId(0), 0); STREAMS_PER_SESSION],
             len: 0,
         }

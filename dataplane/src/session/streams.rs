@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::{SessionId, Side, StreamPlan};
 use crate::limits::STREAMS_PER_WORKER;
+use crate::proto::msrp::RecordingKey;
 
 use super::{BytesLeg, MsrpLeg, RtpLeg, SlotRef};
 
@@ -20,6 +21,8 @@ pub struct Stream {
     pub opened: Instant,
     /// After what time without a packet a leg is silent.
     pub silence: Option<Duration>,
+    /// The recording that it is part of.
+    pub recording: Option<RecordingKey>,
     /// What control ordered and what was bound, to go home in the end.
     pub plan: StreamPlan,
 }

@@ -10,8 +10,8 @@ use rand::{RngExt, SeedableRng};
 use crate::api::{Config, MsrpListen, Side, WorkerEnd};
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{
-    DRAIN_CHECK_MS, HOUSEKEEPING_MS, MSRP_LEAVING_PER_CYCLE, RX_BATCH, SESSIONS_PER_WORKER,
-    SWEEP_TICKS, TX_BATCH,
+    DRAIN_CHECK_MS, HOUSEKEEPING_MS, MSRP_LEAVING_PER_CYCLE, RECORDS_AGAIN_MS, RX_BATCH,
+    SESSIONS_PER_WORKER, SWEEP_TICKS, TX_BATCH,
 };
 use crate::net::{Backend, RxBatch, RxItem, SocketId, Token, TxBatch};
 use crate::pipeline::Path;
@@ -159,6 +159,10 @@ impl<B: Backend> Worker<B> {
         ];
         for at in timers.into_iter().flatten() {
             next = next.min(at);
+        }
+        if self.msrp.relay.has_records() {
+            // Control doesn't ring when it has taken some.
+            next = next.min(now + Duration::from_millis(RECORDS_AGAIN_MS));
         }
         next.saturating_duration_since(now)
     }
@@ -353,6 +357,7 @@ impl<B: Backend> Worker<B> {
         self.stats.ports_total = self.ports.total() as u64;
         self.stats.frames_free = self.pool.free(Class::Datagram) as u64;
         self.stats.stream_frames_free = self.pool.free(Class::Stream) as u64;
+        self.msrp.relay.publish_recordings(&mut self.stats);
         self.stats.orders_waiting = self.link.waiting() as u64;
         self.board.store(&self.stats);
     }
@@ -367,10 +372,11 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Hands everything that is to be sent to the kernel.
+    /// Hands everything that is to be sent to the kernel, and what was recorded to control.
     pub(super) fn flush(&mut self) {
         self.msrp_flush();
         self.send();
+        self.hand_over_records();
     }
 
     pub(super) fn send(&mut self) {

@@ -11,6 +11,7 @@ mod layer;
 mod msrp;
 mod open;
 mod orders;
+mod recording;
 mod release;
 mod start;
 

@@ -379,6 +379,8 @@ impl<B: Backend> Worker<B> {
         };
         let (relay, mut out, stats) = self.msrp_parts();
         let verdict = relay.receive(now, key, bytes, &mut out, stats);
+        self.hand_over_records();
+        let (relay, out, _) = self.msrp_parts();
         let blocked = relay.blocked(key, &out);
         match verdict {
             // The relay has counted why.

@@ -39,6 +39,7 @@ impl<B: Backend> Worker<B> {
                     opened: now,
                     silence: (plan.silence_ms > 0)
                         .then(|| Duration::from_millis(u64::from(plan.silence_ms))),
+                    recording: None,
                     plan: copy_of(plan),
                 };
                 self.streams.fill(slot, stream);
@@ -224,5 +225,6 @@ fn copy_of(plan: &StreamPlan) -> StreamPlan {
         legs: plan.legs.clone(),
         local: plan.local.clone(),
         silence_ms: plan.silence_ms,
+        record: plan.record,
     }
 }

@@ -54,6 +54,9 @@ impl<B: Backend> Worker<B> {
     fn start(&mut self, now: Instant, order: &mut Order) -> Result<(SessionRef, Slots), Refusal> {
         let known = self.sessions.find(order.session);
         self.expected(known).check(order)?;
+        if self.is_recorder_stuck(order) {
+            return Err(Refusal::Full);
+        }
         let opened = self.open_all(now, order)?;
         let session = match known {
             Some(session) => Some(session),
@@ -127,7 +130,7 @@ impl<B: Backend> Worker<B> {
         let mut returned = std::mem::take(&mut order.returned);
         for (act, todo) in order.acts.iter_mut().enumerate() {
             match todo {
-                Act::Open(plan) => self.attach(session, plan.stream, opened.next()),
+                Act::Open(plan) => self.attach(session, plan, opened.next()),
                 Act::Connect {
                     stream,
                     side,
@@ -177,11 +180,15 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn attach(&mut self, session: SessionRef, stream: StreamId, slot: Option<SlotRef>) {
-        if let Some(slot) = slot
-            && let Some(session) = self.sessions.session_mut(session)
-        {
-            session.add(stream, slot.index);
+    fn attach(&mut self, session: SessionRef, plan: &StreamPlan, slot: Option<SlotRef>) {
+        let Some(slot) = slot else {
+            return;
+        };
+        if let Some(session) = self.sessions.session_mut(session) {
+            session.add(plan.stream, slot.index);
+        }
+        if plan.record {
+            self.record_stream(session, slot);
         }
     }
 
@@ -200,8 +207,10 @@ impl<B: Backend> Worker<B> {
 
     fn end_if_empty(&mut self, session: SessionRef) {
         let found = self.sessions.session(session);
-        if found.is_some_and(|session| session.is_empty()) {
+        if let Some(empty) = found.filter(|session| session.is_empty()) {
+            let recording = empty.recording;
             self.sessions.remove(session);
+            self.let_go_recording(recording);
         }
     }
 

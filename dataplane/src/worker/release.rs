@@ -91,6 +91,7 @@ impl<B: Backend> Worker<B> {
         let facts = self.facts(now, slot)?;
         let stream = self.streams.remove(slot)?;
         self.close_media(&stream, |worker, pair| worker.ports.give(now, pair));
+        self.let_go_recording(stream.recording);
         Some((facts, stream.plan))
     }
 
@@ -186,7 +187,8 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Whether nothing of a stream waits to be written, or to be answered by who got it.
+    /// Whether nothing of a stream waits to be written, to be answered by who got it, or to be
+    /// handed over as its record.
     fn is_settled(&mut self, slot: SlotRef) -> bool {
         self.flush();
         let Some(stream) = self.streams.find(slot) else {
@@ -199,6 +201,7 @@ impl<B: Backend> Worker<B> {
                 let mut sinks = legs.iter().filter_map(|leg| leg.sink());
                 !sinks.any(|socket| queued(SocketId(socket.0)))
             }
+            Media::Msrp(_) if stream.recording.is_some() && self.msrp.relay.has_records() => false,
             Media::Msrp(legs) => legs.iter().all(|leg| {
                 let sink = self.msrp.socket_of(leg.key);
                 self.msrp.relay.is_settled(leg.key) && !sink.is_some_and(queued)

@@ -296,6 +296,7 @@ impl Rig {
             legs: transports.map(leg),
             local: Default::default(),
             silence_ms: 0,
+            record: false,
         };
         let opened = self.order(session, vec![Act::Open(plan)]);
         let Act::Open(plan) = &opened.acts[0] else {

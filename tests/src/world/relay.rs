@@ -153,6 +153,7 @@ impl Relay {
                         self.link.order(order).expect("the ring has room");
                     }
                     Output::Cdr(cdr) => self.records.push(*cdr),
+                    Output::History(ask) => panic!("there is no store, but {ask:?} was asked"),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
                 }
             }

@@ -129,7 +129,7 @@ impl World {
                 is_quiet = false;
                 match output {
                     Output::Order { worker, order } => self.obey(worker, order),
-                    Output::Cdr(_) => {}
+                    Output::Cdr(_) | Output::History(_) => {}
                     Output::Resolve(name) => self.names.push(name),
                 }
             }

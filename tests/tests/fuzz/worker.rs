@@ -121,6 +121,7 @@ fn open(random: &mut StdRng, stream: StreamId) -> Act {
         legs,
         local: Default::default(),
         silence_ms: *pick(random, &[0, 500]),
+        record: false,
     })
 }
 

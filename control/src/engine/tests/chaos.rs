@@ -1,9 +1,12 @@
 //! Two clients and a worker that do anything at any time: whatever they do, nothing is left.
 
+use std::collections::BTreeSet;
+
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
 use super::*;
+use crate::history::{NotYet, Told};
 
 struct Chaos {
     bench: Bench,
@@ -40,15 +43,24 @@ impl Chaos {
             } else {
                 LateOffer::Refuse
             };
-            settings.bye_ack = if random.random() {
-                ByeAck::Immediate
+            settings.bye_ack = match random.random_range(0..3) {
+                0 => ByeAck::Immediate,
+                1 => ByeAck::ImmediateAfterStore,
+                _ => ByeAck::AfterFarEnd,
+            };
+            settings.store_deadline = Some(Duration::from_secs(2));
+            settings.role = if random.random() {
+                Role::Originating
             } else {
-                ByeAck::AfterFarEnd
+                Role::Terminating
             };
             if random.random_ratio(1, 5) {
                 for_all(settings, |policy| policy.stay = Stay::default());
             }
-            for_all(settings, |policy| policy.streams.video = random.random());
+            for_all(settings, |policy| {
+                policy.streams.video = random.random();
+                policy.allow_offline_storage = random.random();
+            });
         });
         Self {
             bench,
@@ -112,8 +124,32 @@ impl Chaos {
         self.take(sent);
     }
 
+    /// The store answers some of what it was asked, in time or much later; or never.
+    fn tell_history(&mut self) {
+        let finished = self.bench.asks.iter().filter_map(|ask| match ask {
+            Ask::Finish { session, .. } => Some(*session),
+            Ask::Begin(_) => None,
+        });
+        let finished: Vec<u64> = finished.collect();
+        let Some(session) = self.pick(&finished) else {
+            return;
+        };
+        let uid = if self.random.random_ratio(2, 3) {
+            Ok(format!("uid-{session}"))
+        } else {
+            Err(NotYet::Queued)
+        };
+        let told = Told { session, uid };
+        self.bench.engine.handle_history(self.bench.now, told);
+        let sent = self.bench.settle();
+        self.take(sent);
+    }
+
     fn step(&mut self) {
         self.seq += 1;
+        if self.random.random_ratio(1, 4) {
+            self.tell_history();
+        }
         match self.random.random_range(0..24) {
             0..3 => self.call(),
             3 => {
@@ -256,6 +292,7 @@ impl Chaos {
         assert!(self.bench.engine.is_idle(), "seed {seed}: {states:?}");
         assert_eq!(self.bench.open(), 0, "seed {seed}: {:?}", self.bench.acts);
         assert_eq!(self.bench.engine.reports_due(), 0, "seed {seed}");
+        self.each_history_is_asked_for_once(seed);
         assert!(
             self.bench
                 .engine
@@ -265,6 +302,24 @@ impl Chaos {
             "seed {seed}"
         );
         self.bench.engine.counters().offers_again
+    }
+
+    /// A history is begun before it is finished, and each is done once.
+    fn each_history_is_asked_for_once(&self, seed: u64) {
+        let mut open = BTreeSet::new();
+        let mut begun = BTreeSet::new();
+        for ask in &self.bench.asks {
+            match ask {
+                Ask::Begin(facts) => {
+                    open.insert(facts.session);
+                    assert!(begun.insert(facts.session), "seed {seed}: {ask:?}");
+                }
+                Ask::Finish { session, .. } => {
+                    assert!(open.remove(session), "seed {seed}: {ask:?}");
+                }
+            }
+        }
+        assert!(open.is_empty(), "seed {seed}: {open:?}");
     }
 }
 

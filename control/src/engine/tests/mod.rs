@@ -1,14 +1,18 @@
 //! The engine between two hand-written clients and a worker that does what it is told at once.
 
 mod again;
+mod chain;
 mod changes;
 mod chaos;
 mod closing;
 mod early;
+mod history;
 mod invite;
+mod matrix;
 mod modify;
 mod offers;
 mod proxy;
+mod scene;
 mod serving;
 mod worker;
 
@@ -24,6 +28,7 @@ use crate::cdr::Cdr;
 use crate::cpm::identity::Trust;
 use crate::cpm::participating::{Role, Stay};
 use crate::cpm::policy::{Policies, UserPolicy};
+use crate::history::Ask;
 use crate::media;
 use crate::sip::{Flow, Protocol, Timers};
 
@@ -39,6 +44,7 @@ struct Bench {
     orders: Vec<Box<Order>>,
     acts: Vec<String>,
     cdrs: Vec<Cdr>,
+    asks: Vec<Ask>,
     ports: u16,
     refuse: bool,
     refuse_connect: bool,
@@ -87,6 +93,7 @@ impl Bench {
             orders: Vec::new(),
             acts: Vec::new(),
             cdrs: Vec::new(),
+            asks: Vec::new(),
             ports: 20_000,
             refuse: false,
             refuse_connect: false,
@@ -122,6 +129,7 @@ impl Bench {
                     Output::Order { order, .. } if self.holds_orders => self.orders.push(order),
                     Output::Order { order, .. } => self.obey(order),
                     Output::Cdr(cdr) => self.cdrs.push(*cdr),
+                    Output::History(ask) => self.asks.push(*ask),
                     Output::Resolve(name) => self.names.push(name),
                 }
             }

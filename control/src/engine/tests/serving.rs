@@ -362,3 +362,41 @@ fn cnv_07_a_session_keeps_the_identities_of_the_invite_that_made_it() {
     assert_eq!(cdr.conversation_id.as_deref(), Some("f81d4fae"));
     assert_eq!(cdr.contribution_id.as_deref(), Some("abcdef0123"));
 }
+
+#[test]
+fn settings_that_are_read_anew_hold_for_sessions_to_come() {
+    let mut bench = Bench::new(|settings| settings.sessions_max = 2);
+    let (_, to_a) = bench.call();
+    let mut settings = Settings::clone(&bench.engine.settings);
+    settings.bye_ack = ByeAck::Immediate;
+    settings.sessions_max = 1;
+    settings.listen.clear();
+    bench.engine.reload(settings);
+    let next = invite("n", OFFER).replace("call-a", "call-n");
+    let refused = only(&bench.give(a(), &next), a());
+    assert!(refused.starts_with("SIP/2.0 503"), "{refused}");
+    bench.give(
+        a(),
+        &next
+            .replace("INVITE", "ACK")
+            .replace("To: <sip:b@x>", "To: <sip:b@x>;tag=x"),
+    );
+    // The session that was there still waits for the far side's answer to the BYE.
+    let sent = bench.give(a(), &in_dialog_of_a("BYE", 2, &to_a, "", ""));
+    assert!(!sent.iter().any(|(to, _)| *to == a()), "{sent:?}");
+    let bye = only(&sent, b());
+    bench.give(b(), &answer(&bye, 200, "OK", ""));
+    let next = invite("m", OFFER).replace("call-a", "call-m");
+    let to_b = only(&bench.give(a(), &next), b());
+    let to_a = only(&bench.give(b(), &answer(&to_b, 200, "OK", ANSWER)), a());
+    let in_next = |text: String| text.replace("call-a", "call-m");
+    bench.give(
+        a(),
+        &in_next(in_dialog_of_a("ACK", 1, &to_a, "", "").replace("bK-A", "bK-B")),
+    );
+    let bye = in_next(in_dialog_of_a("BYE", 3, &to_a, "", ""));
+    let sent = bench.give(a(), &bye);
+    assert!(only(&sent, a()).starts_with("SIP/2.0 200"), "{sent:?}");
+    bench.give(b(), &answer(&only(&sent, b()), 200, "OK", ""));
+    bench.assert_nothing_left();
+}

@@ -63,6 +63,7 @@ impl Connections {
             return;
         }
         self.counts.reported += 1;
+        self.record_failure(transaction.source, transaction.id.as_bytes());
         if !self.is_news(transaction) {
             return;
         }

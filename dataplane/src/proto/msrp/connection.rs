@@ -93,6 +93,8 @@ pub(super) enum Wait {
     Sink(ConnectionKey),
     /// The far leg's connection or path.
     Leg(LegKey),
+    /// Room for the records of its content.
+    Recorder,
 }
 
 #[derive(Debug)]
@@ -119,6 +121,8 @@ pub(super) struct Forward {
     /// Whether it is a SEND; another method with a body is never cut or answered here.
     pub(super) is_send: bool,
     pub(super) message_id: ShortText,
+    /// The number of its message, where that is recorded.
+    pub(super) recorded: Option<u32>,
     /// Of the chunk that goes out.
     pub(super) range: ByteRange,
     /// Octets of it that are out.

@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hasher};
 
 use super::bounds::Bounds;
 use super::fan::Member;
+use super::track::Track;
 use super::{ConnectionKey, Demand, Leg, LegKey, MsrpFacts};
 use crate::api::{Chunking, Direction};
 use crate::limits::{MSRP_LEGS, MSRP_LEGS_PER_CONNECTION, MSRP_STOPPED};
@@ -76,6 +77,8 @@ pub(super) struct LegState {
     /// Its far end was named anew while it had a connection, and may come with another one.
     pub(super) is_moved: bool,
     pub(super) facts: MsrpFacts,
+    /// What is recorded of it; most legs aren't.
+    pub(super) track: Option<Box<Track>>,
     /// Transactions of what came from it, not answered yet.
     pub(super) open: u32,
     stopped: [u64; MSRP_STOPPED],
@@ -182,6 +185,7 @@ impl Legs {
             demand: Demand::default(),
             is_moved: false,
             facts: MsrpFacts::default(),
+            track: None,
             open: 0,
             stopped: [0; MSRP_STOPPED],
             stopped_next: 0,

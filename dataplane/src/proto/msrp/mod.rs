@@ -41,7 +41,7 @@
 //!
 //! What belongs to one of these is told where it is done: `chunks` (how chunks are cut), `fan` (one
 //! to many), `clock` (when time begins), `bounds` (what a far end may ask for), `moves` (far ends
-//! that move), `sink` (who writes next), `trace`.
+//! that move), `sink` (who writes next), `trace`, `recording` (a copy for control).
 //!
 //! # How it is used
 //!
@@ -85,14 +85,17 @@ mod hop;
 mod legs;
 mod moves;
 mod parking;
+mod recording;
 mod relay;
 mod request;
 mod sink;
 mod trace;
+mod track;
 mod transactions;
 
 pub use counts::MsrpFacts;
 pub use legs::BoundLegs;
+pub use recording::RecordingKey;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -106,6 +109,7 @@ use self::counts::Counts;
 use self::hop::Hops;
 pub use self::hop::NextHop;
 use self::legs::{LegRef, Legs, Link};
+use self::recording::Recordings;
 use self::trace::Trace;
 use self::transactions::Transactions;
 use crate::api::Direction;
@@ -196,6 +200,8 @@ pub struct Connections {
     leaving: VecDeque<ConnectionKey>,
     /// What is traced.
     trace: Option<Box<Trace>>,
+    /// What is recorded.
+    recordings: Recordings,
     /// Legs with a bound on their silence.
     watched: VecDeque<LegRef>,
     /// Legs that lost a connection that others still use.
@@ -232,6 +238,7 @@ impl Connections {
             latest: None,
             leaving: VecDeque::new(),
             trace: None,
+            recordings: Recordings::default(),
             watched: VecDeque::new(),
             lost: VecDeque::new(),
             ready: VecDeque::new(),
@@ -305,9 +312,10 @@ impl Connections {
     ///
     /// A chunk that is being relayed from or to it is given up with `#` at the next call.
     pub fn remove_leg(&mut self, leg: LegKey) {
-        let Some(state) = self.legs.remove(leg) else {
+        let Some(mut state) = self.legs.remove(leg) else {
             return;
         };
+        self.end_track(state.track.take());
         // Both sides' frames in flight are looked at again, at the next call that can write.
         let far = state.peer.and_then(|peer| self.connection_of(peer));
         self.wake(far);

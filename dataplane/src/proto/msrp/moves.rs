@@ -58,9 +58,12 @@ impl Connections {
         }
     }
 
-    /// Whether the chunk that comes from a connection can go on: its leg has a connection, and it
-    /// is its turn there.
+    /// Whether the chunk that comes from a connection can go on: there is room for its records, its
+    /// leg has a connection, and it is its turn there.
     pub(super) fn may_go_on(&mut self, key: ConnectionKey, out: &mut impl Egress) -> bool {
+        if self.chunk_must_wait_for_recorder(key, out) {
+            return false;
+        }
         let forward = self.connection(key).and_then(Connection::forward);
         let Some(forward) = forward.filter(|forward| forward.suspended) else {
             return true;

@@ -189,10 +189,8 @@ impl Connections {
                 if matches!(flow, Flow::On) {
                     let leg = self.leg_of_frame(key);
                     self.count_frame(key, leg, octets.len());
-                    if method == Method::Report
-                        && let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg))
-                    {
-                        state.facts.reports += 1;
+                    if let (Method::Report, Some(leg)) = (method, leg) {
+                        self.count_report(leg, head);
                     }
                 }
                 flow
@@ -243,6 +241,7 @@ impl Connections {
             }
             Method::Send if self.is_for_many(leg) => self.fan(key, leg, head),
             Method::Send => match self.may_send(leg, head).and_then(|()| self.route(leg)) {
+                Ok(Some(_)) if has_content && self.must_wait_for_recorder(key, leg) => Flow::Wait,
                 Ok(Some(route)) if has_content => self.forward(key, head, route, out),
                 Ok(Some(route)) => self.pass_empty(key, head, route, out),
                 Ok(None) => self.wait_for_peer(key, leg),
@@ -297,6 +296,7 @@ impl Connections {
             failure_report: head.failure_report,
             is_send: head.kind == Return::Request(Method::Send),
             message_id: ShortText::new(head.message_id.unwrap_or_default()),
+            recorded: self.record_head(route.from, head),
             range: head.byte_range.unwrap_or(ByteRange::WHOLE),
             sent: 0,
             suspended: matches!(cut, Cut::Exact { .. }),
@@ -410,6 +410,7 @@ impl Connections {
         if self.overruns(key, octets.len(), out) {
             return;
         }
+        self.record_body(key, octets);
         if !(self.go_on_writing(key, out) && self.write_body(key, octets, out)) {
             return self.give_up(key, 408, out);
         }
@@ -466,6 +467,7 @@ impl Connections {
                 }
             }
             Incoming::Forward(mut forward) => {
+                self.record_end(&forward, flag);
                 if let Some(leg) = self.legs.live_mut(forward.from).filter(|_| forward.is_send) {
                     leg.facts.sends += 1;
                     leg.facts.messages += u64::from(flag == Flag::Complete);
@@ -521,6 +523,13 @@ impl Connections {
             state.bounds.hear(now);
             state.bounds.take(octets, now);
         }
+    }
+
+    fn count_report(&mut self, leg: LegRef, head: &Head<'_>) {
+        if let Some(state) = self.legs.live_mut(leg) {
+            state.facts.reports += 1;
+        }
+        self.record_report(leg, head);
     }
 
     fn count_response(&mut self, key: ConnectionKey, status: Status) {

@@ -128,8 +128,11 @@ impl Connections {
         if let Some(why) = refused.why {
             self.counts.drop(why);
         }
-        if let Some(state) = leg.and_then(|leg| self.legs.live_mut(leg)) {
-            state.facts.dropped += 1;
+        if let Some(leg) = leg {
+            if let Some(state) = self.legs.live_mut(leg) {
+                state.facts.dropped += 1;
+            }
+            self.record_refusal(leg, head);
         }
         let answer = self.answer(head, refused.code);
         let swallow = Swallow {

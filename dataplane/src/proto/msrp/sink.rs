@@ -438,6 +438,7 @@ impl Connections {
                 return None;
             }
         };
+        self.record_abort(&forward);
         if !forward.suspended {
             let end = compose::EndLine::new(&forward.ticket.id(), Flag::Aborted);
             out.write(forward.sink, end.octets());
@@ -481,6 +482,7 @@ impl Connections {
         self.ready.retain(|ready| *ready != key);
         self.broken.retain(|broken| *broken != key);
         self.leaving.retain(|leaving| *leaving != key);
+        self.recordings.forget_source(key);
         self.forget_side(key);
         lost
     }
@@ -501,6 +503,7 @@ impl Connections {
             && let Incoming::Forward(mut forward) =
                 mem::replace(&mut state.incoming, Incoming::Nothing)
         {
+            self.record_abort(&forward);
             self.uncut(&mut forward);
             if !forward.suspended {
                 self.forget(forward.ticket, forward.sink);

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use crate::api::{
     Act, BackendKind, Config, ControlEnd, Direction, Doorbell, Event, Learn, LegLocal, LegSpec,
-    Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId, StreamPlan, ring_pair,
+    Order, Outcome, RecordRoom, Remote, RtpRemote, SessionId, Side, StreamId, StreamPlan,
+    ring_pair_with,
 };
 use crate::frame::{Class, Pool, PoolSize};
 use crate::limits::{RX_BATCH, STREAM_QUEUE_HIGH_BYTES, STREAM_QUEUE_LOW_BYTES};
@@ -314,8 +315,12 @@ pub fn config(port_first: u16, port_last: u16) -> Config {
 
 impl World {
     pub fn new(config: &Config) -> Self {
+        Self::with_room(config, RecordRoom::default())
+    }
+
+    pub fn with_room(config: &Config, room: RecordRoom) -> Self {
         let net = Rc::new(RefCell::new(Net::default()));
-        let (control, link) = ring_pair(&Doorbell::new().unwrap()).unwrap();
+        let (control, link) = ring_pair_with(&Doorbell::new().unwrap(), room).unwrap();
         let board = Board::default();
         #[expect(clippy::disallowed_methods, reason = "a time to begin with")]
         let now = Instant::now();
@@ -421,6 +426,7 @@ pub fn open(stream: u8, spec: &LegSpec) -> Act {
         legs: [spec.clone(), spec.clone()],
         local: Default::default(),
         silence_ms: 1000,
+        record: false,
     })
 }
 

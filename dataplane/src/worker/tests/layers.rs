@@ -144,6 +144,7 @@ fn open(world: &mut World) -> [String; 2] {
         legs: [leg.clone(), leg],
         local: Default::default(),
         silence_ms: 0,
+        record: false,
     };
     let opened = world.order(1, vec![Act::Open(plan)]);
     let Act::Open(plan) = &opened.acts[0] else {

@@ -8,5 +8,6 @@ mod msrp;
 mod orders;
 mod panic;
 mod random;
+mod recording;
 mod rtp;
 mod start;

@@ -10,9 +10,9 @@ use crate::net::SocketId;
 use super::fake::{LOCAL, World, address, config, open, release};
 
 const A: &str = "192.0.2.1:7000";
-const A_PATH: &str = "msrp://192.0.2.1:7000/aaaa;tcp";
+pub(super) const A_PATH: &str = "msrp://192.0.2.1:7000/aaaa;tcp";
 const B: &str = "192.0.2.2:8000";
-const B_PATH: &str = "msrp://192.0.2.2:8000/bbbb;tcp";
+pub(super) const B_PATH: &str = "msrp://192.0.2.2:8000/bbbb;tcp";
 
 pub(super) struct Chat {
     pub(super) world: World,
@@ -47,8 +47,13 @@ pub(super) fn listen() -> SocketAddr {
 
 /// A has connected and bound its leg; the relay has connected to B.
 pub(super) fn chat() -> Chat {
-    let mut world = World::new(&config(10_000, 10_099));
-    let opened = world.order(1, vec![open(0, &spec(LOCAL))]);
+    let world = World::new(&config(10_000, 10_099));
+    chat_of(world, vec![open(0, &spec(LOCAL))])
+}
+
+/// The same in a world, with streams as they are opened, of which the first is the chat's.
+pub(super) fn chat_of(mut world: World, opens: Vec<Act>) -> Chat {
+    let opened = world.order(1, opens);
     let Act::Open(plan) = &opened.acts[0] else {
         panic!()
     };

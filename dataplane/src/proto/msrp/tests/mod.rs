@@ -8,6 +8,7 @@ mod failures;
 mod fan;
 mod hop;
 mod moves;
+mod recording;
 mod scenes;
 mod shared;
 mod stress;

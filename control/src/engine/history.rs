@@ -1,0 +1,234 @@
+//! A session's history, as the engine sees it: when it is asked for, what came of it, and how long
+//! anybody waits for it (HST-01..06, CON-05).
+//!
+//! ```text
+//! NotDue
+//! Due ──answered──▶ Recording ──released──▶ Storing ──told──▶ Stored (UID) | Queued
+//!                                              └──deadline──▶ Late ──told──▶ Stored | Queued
+//! ```
+//!
+//! The store has what it needs by then: whatever the engine waits for or not, it stores the history
+//! once, if need be later.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use dataplane::api::{SessionId, Side};
+
+use super::session::{Session, Stage};
+use super::{Engine, Output};
+use crate::cdr;
+use crate::cpm::body;
+use crate::cpm::participating::Role;
+use crate::history::{Ask, Facts, NotYet, Told};
+use crate::sip::{Message, Name, Text};
+
+/// Where a session's history is.
+#[derive(Debug)]
+pub(super) enum History {
+    /// The served user has none, or there is no store.
+    NotDue,
+    /// The session is recorded once it is answered.
+    Due {
+        /// The offer as the called client was given it, where that is the served one.
+        offer: Option<Bytes>,
+    },
+    /// It is being recorded.
+    Recording,
+    /// The session has ended; the store was asked, and is waited for.
+    Storing {
+        /// No longer than this.
+        until: Instant,
+    },
+    /// It is in the store.
+    Stored(Text),
+    /// The store will have it later.
+    Queued,
+    /// The store has not answered in time.
+    Late,
+}
+
+impl History {
+    /// A new session's.
+    pub(super) fn new(is_due: bool) -> Self {
+        if is_due {
+            Self::Due { offer: None }
+        } else {
+            Self::NotDue
+        }
+    }
+
+    /// Until when the store is waited for, if it is.
+    pub(super) fn awaited_until(&self) -> Option<Instant> {
+        match self {
+            Self::Storing { until } => Some(*until),
+            Self::NotDue
+            | Self::Due { .. }
+            | Self::Recording
+            | Self::Stored(_)
+            | Self::Queued
+            | Self::Late => None,
+        }
+    }
+
+    /// Takes note of the offer as the called client is given it.
+    pub(super) fn note_offer(&mut self, given: Option<&Bytes>) {
+        if let Self::Due { offer } = self {
+            *offer = given.cloned();
+        }
+    }
+
+    /// What the session's record says of it.
+    pub(super) fn record(&self) -> Option<cdr::History> {
+        match self {
+            Self::NotDue | Self::Due { .. } => None,
+            Self::Stored(uid) => Some(cdr::History::Stored {
+                uid: uid.to_string(),
+            }),
+            Self::Queued => Some(cdr::History::Queued),
+            Self::Recording | Self::Storing { .. } | Self::Late => Some(cdr::History::Late),
+        }
+    }
+}
+
+impl Session {
+    /// The side of the client that the relay serves.
+    pub(super) fn served(&self) -> Side {
+        match self.role {
+            Role::Originating => Side::A,
+            Role::Terminating => Side::B,
+        }
+    }
+
+    /// The Message-UID that a BYE to a side, or the 200 to its BYE, carries: it tells the served
+    /// client, and nobody else, where its history is (HST-02, CON-06).
+    pub(super) fn uid_for(&self, side: Side) -> Option<&Text> {
+        match &self.history {
+            History::Stored(uid) if side == self.served() => Some(uid),
+            _ => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Takes what became of a history.
+    pub fn handle_history(&mut self, now: Instant, told: Told) {
+        self.now = now;
+        self.on_told(told);
+        self.take_events();
+    }
+
+    fn on_told(&mut self, told: Told) {
+        self.with(SessionId(told.session), |engine, session| {
+            let is_asked = matches!(
+                session.history,
+                History::Storing { .. } | History::Queued | History::Late
+            );
+            if !is_asked {
+                return;
+            }
+            session.history = match told.uid {
+                Ok(uid) => {
+                    engine.counters.histories_stored += 1;
+                    History::Stored(uid.into())
+                }
+                Err(NotYet::Queued) => {
+                    engine.counters.histories_queued += 1;
+                    History::Queued
+                }
+            };
+            if matches!(session.stage, Stage::Closing(_)) {
+                engine.advance_closing(session);
+            }
+        });
+    }
+
+    /// The session is answered: what is recorded from now on is its history.
+    pub(super) fn begin_history(
+        &mut self,
+        session: &mut Session,
+        invite: &Message,
+        given: &Message,
+    ) {
+        let History::Due { offer } = &mut session.history else {
+            return;
+        };
+        // A late offer is in the 2xx.
+        let offer = offer
+            .take()
+            .or_else(|| body::sdp(invite))
+            .or_else(|| body::sdp(given));
+        session.history = History::Recording;
+        let facts = self.history_facts(session, invite, offer);
+        let ask = Ask::Begin(Box::new(facts));
+        self.outputs.push_back(Output::History(Box::new(ask)));
+    }
+
+    fn history_facts(&self, session: &Session, invite: &Message, offer: Option<Bytes>) -> Facts {
+        let headers = &invite.headers;
+        let text = |name| headers.get(name).map(str::to_owned);
+        let party = |party: &Option<Text>| party.as_ref().map(Text::to_string).unwrap_or_default();
+        let begun = session.facts.begun.unwrap_or(self.now);
+        let called = match session.role {
+            Role::Originating => &session.facts.peer,
+            Role::Terminating => &session.facts.served_user,
+        };
+        Facts {
+            session: session.id.0,
+            served_user: party(&session.facts.served_user),
+            peer: party(&session.facts.peer),
+            is_sent: session.role == Role::Originating,
+            conversation_id: text(Name::ConversationId),
+            contribution_id: text(Name::ContributionId),
+            in_reply_to: text(Name::InReplyToContributionId),
+            subject: text(Name::Subject),
+            service: text(Name::PAssertedService),
+            accept_contact: headers
+                .values(Name::AcceptContact)
+                .map(str::to_owned)
+                .collect(),
+            invited: called.iter().map(Text::to_string).collect(),
+            sdp: offer,
+            begun: self.wall(begun),
+        }
+    }
+
+    /// The session has ended and its media are released: the store is asked, once.
+    ///
+    /// `is_end_unmarked`: the worker will not mark the end of what it recorded.
+    pub(super) fn finish_history(&mut self, session: &mut Session, is_end_unmarked: bool) {
+        if !matches!(session.history, History::Recording) {
+            return;
+        }
+        let Some(deadline) = session.settings.store_deadline else {
+            return;
+        };
+        self.counters.histories_due += 1;
+        session.history = History::Storing {
+            until: self.now + deadline,
+        };
+        let ended = session.facts.ended.unwrap_or(self.now);
+        let ask = Ask::Finish {
+            session: session.id.0,
+            ended: self.wall(ended),
+            worker_lost: is_end_unmarked,
+        };
+        self.outputs.push_back(Output::History(Box::new(ask)));
+    }
+
+    /// Nobody waits for the store beyond its deadline.
+    pub(super) fn expire_history(&mut self, session: &mut Session) {
+        if session
+            .history
+            .awaited_until()
+            .is_some_and(|until| until <= self.now)
+        {
+            self.counters.histories_late += 1;
+            session.history = History::Late;
+            tracing::warn!(
+                session = session.id.0,
+                "the history store is late: the session closes without its Message-UID"
+            );
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Which requirements this project has built so far, and which groups of them are complete.
+
+use Rows::{All, Except, Only};
+
+/// A group of requirements that is built, or being built.
+#[derive(Debug)]
+pub struct Group {
+    /// What the ids begin with.
+    pub name: &'static str,
+    /// Which of its rows are the Participating Function's.
+    pub rows: Rows,
+    /// Every row has its tests: one that is missing or fails is a failure of the whole run.
+    pub complete: bool,
+}
+
+/// Rows of a group.
+#[derive(Debug)]
+pub enum Rows {
+    /// All of them.
+    All,
+    /// These numbers.
+    Only(&'static [&'static str]),
+    /// All but these numbers.
+    Except(&'static [&'static str]),
+}
+
+/// What is built. A group that isn't here is not yet.
+pub const BUILT: &[Group] = &[
+    group("S11", All, false),
+    group("FRK", All, false),
+    // The others are the Controlling Function's.
+    group("MOD", Only(&["01", "05", "08", "11", "12"]), false),
+    group("OFR", Except(&["05", "09", "11"]), false),
+    group("OMD", Only(&["01", "02", "03", "08", "09", "10"]), false),
+    group("BYO", All, false),
+    group("BYT", All, false),
+    group("CLO", All, false),
+    group("HST", All, false),
+    group("IWS", Only(&["02", "05", "08", "09", "10", "11"]), false),
+    // Where the selection function is another entity.
+    group("IWM", All, false),
+    group("REG", All, false),
+    // Group sessions have an identity (07) only where there is a Controlling Function.
+    group("IDN", Except(&["07"]), false),
+    group("CNV", Except(&["06"]), false),
+    group("MATRIX", Except(&["20"]), false),
+    group(
+        "CON",
+        Only(&[
+            "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "18", "20",
+            "21", "24", "26", "27", "29",
+        ]),
+        false,
+    ),
+];
+
+const fn group(name: &'static str, rows: Rows, complete: bool) -> Group {
+    Group {
+        name,
+        rows,
+        complete,
+    }
+}
+
+/// The group that a row with this id belongs to, where it is built.
+#[must_use]
+pub fn of(id: &str) -> Option<&'static Group> {
+    let (name, number) = id.rsplit_once('-')?;
+    let group = BUILT.iter().find(|group| group.name == name)?;
+    let is_built = match group.rows {
+        All => true,
+        Only(numbers) => numbers.contains(&number),
+        Except(numbers) => !numbers.contains(&number),
+    };
+    is_built.then_some(group)
+}
