@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Metrics, SipMetrics};
+use super::{Metrics, SipMetrics, XcapCounts};
 
 /// What [`encode`] writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -310,6 +310,7 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.reloads.failed,
         ),
+        xcap(&metrics.xcap),
         single("dialogs", "SIP dialogs", Gauge, dialogs),
         single("transactions", "SIP transactions", Gauge, transactions),
         single(
@@ -348,6 +349,21 @@ fn labelled<T>(
         kind: Kind::Counter,
         samples,
     }
+}
+
+fn xcap(counts: &XcapCounts) -> Family {
+    let counted = [
+        ("fetched", counts.fetched),
+        ("unchanged", counts.unchanged),
+        ("missing", counts.missing),
+        ("failed", counts.failed),
+        ("late", counts.late),
+        ("unasked", counts.unasked),
+    ];
+    let help = "Users' preferences asked for, by what came of it";
+    labelled("preferences", help, "outcome", &counted, |outcome| {
+        (*outcome).to_owned()
+    })
 }
 
 fn single(name: &'static str, help: &'static str, kind: Kind, value: u64) -> Family {

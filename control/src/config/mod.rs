@@ -14,7 +14,7 @@ mod values;
 
 pub use error::{Complaint, ConfigError};
 pub use msrp::{Msrp, Trunk, Who};
-pub use policy::{Policy, Reason, User};
+pub use policy::{Policy, Reason, User, Xcap};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
     Backend, ByeAck, Cema, Fork, IwfClose, LateOffer, Learn, Listen, NextHop, NoIdentity,
@@ -41,6 +41,8 @@ pub struct Config {
     pub policy: Policy,
     /// Users that are treated otherwise than `policy` says, by their address.
     pub user: BTreeMap<String, User>,
+    /// Users' preferences.
+    pub xcap: Xcap,
     /// Addresses, ports and workers.
     pub media: Media,
     /// RTP.

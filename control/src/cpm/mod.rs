@@ -7,4 +7,5 @@ pub mod identity;
 pub mod participating;
 pub mod passing;
 pub mod policy;
+pub mod preferences;
 pub mod routing;

@@ -14,6 +14,7 @@
 //! | [`history`] | a session's history: asked for, waited for |
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`serving`] | who is served, and what holds for that user |
+//! | [`preferences`] | what served users want, and INVITEs that wait for it |
 //! | [`orders`] | orders to the workers and what follows when they are done |
 //! | [`session`] | what is kept of a session |
 //! | [`views`] | what the operator sees |
@@ -28,6 +29,7 @@ mod invite;
 mod late;
 mod modify;
 mod orders;
+mod preferences;
 mod proxy;
 mod refresh;
 mod requests;
@@ -38,6 +40,7 @@ mod settings;
 mod tests;
 mod views;
 
+pub use preferences::AskPreferences;
 pub use settings::{ByeAck, LateOffer, Settings};
 pub use views::Census;
 
@@ -74,6 +77,8 @@ pub enum Output {
     History(Box<Ask>),
     /// A host name to be turned into an address, for [`Engine::handle_resolved`].
     Resolve(String),
+    /// A user, by an address, whose preferences are wanted, for [`Engine::handle_preferences`].
+    Preferences(String),
 }
 
 /// What a client transaction is for.
@@ -130,6 +135,10 @@ pub struct Counters {
     pub without_identity: u64,
     /// INVITEs refused as the served user is barred.
     pub barred: u64,
+    /// INVITEs that went on without their user's preferences, as these took too long.
+    pub preferences_late: u64,
+    /// Users whose preferences were not asked for, as too many were.
+    pub preferences_unasked: u64,
 }
 
 /// The engine.
@@ -151,6 +160,7 @@ pub struct Engine {
     /// Orders that have no worker to go to: they follow as refused.
     unanswerable: VecDeque<u64>,
     names: requests::Names,
+    wishes: preferences::Wishes,
     next_session: u64,
     next_mark: u64,
     workers: Vec<orders::WorkerLoad>,
@@ -186,6 +196,7 @@ impl Engine {
             outputs: VecDeque::new(),
             unanswerable: VecDeque::new(),
             names: requests::Names::default(),
+            wishes: preferences::Wishes::default(),
             next_session: 1,
             next_mark: 1,
             workers: vec![orders::WorkerLoad::default(); workers],
@@ -259,6 +270,7 @@ impl Engine {
             self.on_deadline(at, SessionId(id));
         }
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
+        self.expire_waiting();
         self.take_events();
     }
 
@@ -266,7 +278,9 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
-        [session, self.tx.poll_timeout(), self.proxied.poll_timeout()]
+        let waiting = self.wishes.poll_timeout();
+        let proxied = self.proxied.poll_timeout();
+        [session, self.tx.poll_timeout(), proxied, waiting]
             .into_iter()
             .flatten()
             .min()
@@ -306,7 +320,7 @@ impl Engine {
     /// What somebody still waits for: sessions, and proxied requests without an answer.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.sessions.len() + self.proxied.unanswered()
+        self.sessions.len() + self.proxied.unanswered() + self.wishes.waiting()
     }
 
     /// Whether nothing is left: no session, transaction, order or deadline that matters.
@@ -318,6 +332,7 @@ impl Engine {
             && self.clients.is_empty()
             && self.orders.is_empty()
             && self.proxied.is_empty()
+            && self.wishes.waiting() == 0
             && self.tx.is_empty()
     }
 

@@ -314,6 +314,8 @@ impl Engine {
             self.with(id, |engine, session| {
                 engine.on_session_cancel(session, invite, cancel);
             });
+        } else if let Some(request) = self.take_waiting(invite) {
+            self.reply(invite, &request, 487, "Request Terminated");
         } else if let Some(at) = self
             .names
             .parked

@@ -47,15 +47,25 @@ impl Engine {
         (from, to): (Flow, Flow),
     ) {
         let policies = &self.settings.policies;
-        let policy = match role {
-            Role::Originating => policies.of_any(identity::calling(&request)),
-            Role::Terminating => policies.of_any(identity::called(&request)),
+        let (policy, address) = match role {
+            Role::Originating => (
+                policies.of_any(identity::calling(&request)),
+                identity::calling(&request).next(),
+            ),
+            Role::Terminating => (
+                policies.of_any(identity::called(&request)),
+                identity::called(&request).next(),
+            ),
         };
         if policy.barred {
             self.counters.barred += 1;
             self.reply(key, &request, 403, "Forbidden");
             return;
         }
+        let asking = (key, &request, from);
+        let Some(policy) = self.preferred(policy, address.unwrap_or_default(), asking) else {
+            return;
+        };
         let mode = policy.mode(self.settings.store_deadline.is_some());
         tracing::debug!(role = role.label(), ?mode, stay = ?policy.stay, "a session is decided on");
         if mode == Mode::B2bua && needs_early_offer(&request) {

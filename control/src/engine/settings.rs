@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::preferences::AskPreferences;
 use crate::cpm::identity::Trust;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::Policies;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub trust: Trust,
     /// What holds for whom: why to stay in the media path, which streams, and so on.
     pub policies: Arc<Policies>,
+    /// How users' preferences are asked for; `None`: not at all.
+    pub preferences: Option<AskPreferences>,
     /// How streams are anchored.
     pub media: Arc<media::Settings>,
     /// When a BYE is answered.

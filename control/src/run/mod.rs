@@ -5,10 +5,12 @@ mod identity;
 mod policies;
 mod reload;
 mod setup;
+mod xcap;
 
 pub use setup::{Ready, RunError};
 
 use reload::{Loaded, Reload};
+use xcap::{Fetched, Xdms};
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -23,6 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{
     Door, Health, Metrics, Mode, Question, RunState, SessionView, SipMetrics, WorkerHealth,
+    XcapCounts,
 };
 use crate::cdr::CdrWriter;
 use crate::config::Config;
@@ -137,6 +140,7 @@ pub(super) struct Relay {
     bell_rang: AsyncFd<Doorbell>,
     told: mpsc::Receiver<Told>,
     reload: Reload,
+    xdms: Option<Xdms>,
     names: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     /// Who waits for the sessions' counters.
     viewers: Vec<(oneshot::Sender<Vec<SessionView>>, Instant)>,
@@ -167,6 +171,7 @@ enum Woken {
     Name(Option<Resolved>),
     Told(Option<Told>),
     Settings(Option<Loaded>),
+    Preferences(Option<Fetched>),
     Time,
 }
 
@@ -249,6 +254,11 @@ impl Relay {
                 // Nothing is asked while there is no store.
                 Output::History(_) => {}
                 Output::Resolve(host) => self.look_up(host),
+                Output::Preferences(user) => {
+                    if let Some(xdms) = &self.xdms {
+                        xdms.fetch(user);
+                    }
+                }
             }
         }
         while let Some(transmit) = self.engine.poll_transmit() {
@@ -284,6 +294,7 @@ impl Relay {
             name = self.names.1.recv() => Woken::Name(name),
             told = self.told.recv() => Woken::Told(told),
             read = self.reload.read.1.recv() => Woken::Settings(read),
+            fetched = fetched(self.xdms.as_mut()) => Woken::Preferences(fetched),
             () = sleep_until(deadline) => Woken::Time,
         }
     }
@@ -298,12 +309,21 @@ impl Relay {
             Woken::Told(Some(Told::Reload)) => self.reload(None),
             Woken::Told(Some(Told::Stop) | None) => self.stop(now),
             Woken::Settings(Some(loaded)) => self.take_settings(loaded),
+            Woken::Preferences(Some(fetched)) => self.take_preferences(now, fetched),
             Woken::Packet(None)
             | Woken::Name(None)
             | Woken::Settings(None)
+            | Woken::Preferences(None)
             | Woken::News
             | Woken::Time => {}
         }
+    }
+
+    fn take_preferences(&mut self, now: Instant, fetched: Fetched) {
+        let (address, outcome) = fetched.into_parts();
+        let xdms = self.xdms.as_mut();
+        let preferences = xdms.and_then(|xdms| xdms.take(&address, outcome));
+        self.engine.handle_preferences(now, &address, preferences);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -454,6 +474,14 @@ impl Relay {
             dialogs: census.dialogs,
             transactions: census.transactions,
             reloads: self.reload.counts,
+            xcap: XcapCounts {
+                late: counters.preferences_late,
+                unasked: counters.preferences_unasked,
+                ..self
+                    .xdms
+                    .as_ref()
+                    .map_or_else(XcapCounts::default, |xdms| xdms.counts)
+            },
             cdr: self.cdr.counts(),
             uptime_s: now.saturating_duration_since(self.begun).as_secs(),
         }
@@ -463,6 +491,13 @@ impl Relay {
 async fn ask(door: Option<&mut Door>) -> Option<Question> {
     match door {
         Some(door) => door.questions.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn fetched(xdms: Option<&mut Xdms>) -> Option<Fetched> {
+    match xdms {
+        Some(xdms) => xdms.fetched.1.recv().await,
         None => std::future::pending().await,
     }
 }

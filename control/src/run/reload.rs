@@ -134,6 +134,7 @@ fn over_running(mut new: Config, running: &Config) -> (Config, Vec<&'static str>
         "msrp.ws_origins" msrp.ws_origins;
         "msrp.certificate" msrp.certificate;
         "msrp.key" msrp.key;
+        "[xcap]" xcap;
         "[msrp_relay]" msrp_relay;
         "[admin]" admin;
         "[cdr]" cdr;

@@ -155,6 +155,7 @@ impl Relay {
                     Output::Cdr(cdr) => self.records.push(*cdr),
                     Output::History(ask) => panic!("there is no store, but {ask:?} was asked"),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
+                    Output::Preferences(user) => panic!("there is no XDMS for {user}"),
                 }
             }
             if moved == 0 {
@@ -226,6 +227,7 @@ fn settings() -> Settings {
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
+        preferences: None,
         late_offer: LateOffer::Refuse,
         ringing_max: Duration::from_secs(180),
         sessions_max: 100_000,

@@ -17,6 +17,7 @@ mod msrp_openssl;
 mod msrp_relays;
 mod msrp_wire;
 mod operation;
+mod policies;
 mod servers;
 mod standard;
 mod streams;

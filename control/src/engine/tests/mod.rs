@@ -11,6 +11,7 @@ mod invite;
 mod matrix;
 mod modify;
 mod offers;
+mod preferences;
 mod proxy;
 mod scene;
 mod serving;
@@ -52,6 +53,8 @@ struct Bench {
     streams: BTreeMap<u64, u32>,
     /// Host names that were asked for.
     names: Vec<String>,
+    /// Users whose preferences were asked for.
+    asked: Vec<String>,
 }
 
 impl Bench {
@@ -75,6 +78,7 @@ impl Bench {
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
             store_deadline: None,
+            preferences: None,
             late_offer: LateOffer::Refuse,
             ringing_max: Duration::from_secs(180),
             sessions_max: 10,
@@ -99,6 +103,7 @@ impl Bench {
             refuse_connect: false,
             streams: BTreeMap::new(),
             names: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -131,6 +136,7 @@ impl Bench {
                     Output::Cdr(cdr) => self.cdrs.push(*cdr),
                     Output::History(ask) => self.asks.push(*ask),
                     Output::Resolve(name) => self.names.push(name),
+                    Output::Preferences(address) => self.asked.push(address),
                 }
             }
             if is_quiet {
