@@ -17,6 +17,8 @@ const _: () = assert!(SDP_MEDIA < SDP_LINES);
 pub const FORKS_PER_SESSION: usize = 16;
 /// Requests of one session that wait for the other side's response.
 pub const RELAYED_PER_SESSION: usize = 16;
+/// Times that a session's history is told of streams that were added to the session.
+pub const HISTORY_RENEWALS: usize = 32;
 /// Requests that wait for a host name's address.
 pub const PARKED_REQUESTS: usize = 1024;
 /// Host names that are remembered.
@@ -88,3 +90,54 @@ pub const SIP_CONNECT_S: u64 = 10;
 pub const SIP_WRITE_S: u64 = 10;
 /// Bytes asked from the kernel for each UDP socket's buffers.
 pub const SIP_SOCKET_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+// Registration
+
+/// Users whose registrations are known at most, whatever the configuration says.
+pub const REGISTERED_USERS: usize = 1_000_000;
+/// Devices of a user that are kept; more are not invited by name.
+pub const DEVICES_PER_USER: usize = 16;
+/// Addresses of a user.
+pub const REGISTRATIONS_PER_USER: usize = 32;
+/// Contacts of one address in a reginfo document.
+pub const CONTACTS_PER_REGISTRATION: usize = 64;
+/// Parameters of one contact.
+pub const PARAMS_PER_CONTACT: usize = 64;
+/// Elements of a reginfo document inside one another.
+pub const REGINFO_DEPTH: usize = 16;
+/// Bytes of one text or attribute of a reginfo document, and of a device's URI or instance.
+pub const REGINFO_TEXT_BYTES: usize = 2048;
+
+// Each device that is invited by an INVITE of its own has an early dialog of its own.
+const _: () = assert!(DEVICES_PER_USER <= FORKS_PER_SESSION);
+// History
+
+/// Octets of the largest message that the spool keeps in its journal and that is read as a whole.
+pub const HISTORY_INLINE_BYTES: usize = 256 * 1024;
+/// Octets of the head of a journal's frame: a session's facts are the largest, a SIP message's worth,
+/// escaped.
+pub const HISTORY_HEAD_BYTES: usize = 8 * SIP_MESSAGE_BYTES;
+/// Octets of a text from a far end, such as a Content-Type.
+pub const HISTORY_TEXT_BYTES: usize = 1024;
+/// Octets of a header field's value in a stored object.
+pub const HISTORY_HEADER_BYTES: usize = 900;
+/// Octets of a mailbox's or a folder's name.
+pub const HISTORY_NAME_BYTES: usize = 128;
+/// Sessions that are known as over, for what still comes of them.
+pub const HISTORY_REMEMBERED: usize = 1024;
+/// Records that may wait for the history thread; the ring behind them holds the rest.
+pub const HISTORY_RECORDS: usize = 1024;
+/// Answers that may wait for the run loop.
+pub const HISTORY_ANSWERS: usize = 1024;
+/// Seconds that a session which has ended waits for its worker's end mark.
+pub const HISTORY_END_MARK_S: u64 = 30;
+/// Octets that are read and written at a time when an object is stored.
+pub const HISTORY_CHUNK_BYTES: usize = 64 * 1024;
+/// Seconds between attempts to reach a store, at most.
+pub const HISTORY_OUTAGE_S: u64 = 60;
+/// Seconds between attempts to store a session that the store refuses, at most.
+pub const HISTORY_REFUSED_S: u64 = 600;
+/// Octets of one reply of an IMAP server.
+pub const HISTORY_REPLY_BYTES: u32 = 64 * 1024;
+/// Seconds that the end of a run waits for what is being stored.
+pub const HISTORY_ENDING_S: u64 = 5;

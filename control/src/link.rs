@@ -225,3 +225,93 @@ pub struct WorkerView {
     /// Orders that wait for it.
     pub waiting: usize,
 }
+
+#[cfg(test)]
+mod tests {
+    use dataplane::api::{
+        BackendKind, Doorbell, RecordPart, RecordRoom, SessionId, WorkerEnd, ring_pair_with,
+    };
+
+    use super::*;
+
+    /// Links to workers whose ends the test has.
+    fn links<const N: usize>() -> (Links, [WorkerEnd; N]) {
+        let bell = Doorbell::new().unwrap();
+        let pairs: [_; N] =
+            std::array::from_fn(|_| ring_pair_with(&bell, RecordRoom::default()).unwrap());
+        let (links, ends): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+        let handle = |link| Handle {
+            link,
+            board: Default::default(),
+            msrp_listen: Vec::new(),
+            backend: BackendKind::Epoll,
+            thread: std::thread::Builder::new().spawn(|| {}).unwrap(),
+        };
+        let links = Links::new(links.into_iter().map(handle).collect());
+        (links, ends.try_into().unwrap())
+    }
+
+    fn closed(session: u64) -> Record {
+        Record {
+            session: SessionId(session),
+            part: RecordPart::Closed,
+        }
+    }
+
+    fn now() -> Instant {
+        #[expect(clippy::disallowed_methods, reason = "a time to begin with")]
+        Instant::now()
+    }
+
+    #[test]
+    fn a_record_that_is_not_taken_holds_up_its_worker_and_no_other() {
+        let (mut links, [mut one, mut other]) = links();
+        for session in 0..4 {
+            one.record(closed(session)).unwrap();
+            other.record(closed(10 + session)).unwrap();
+        }
+        let mut took = Vec::new();
+        let handed = links.hand_over(3, |worker, record| {
+            if record.session == SessionId(1) {
+                return Err(record);
+            }
+            took.push((worker, record.session.0));
+            Ok(())
+        });
+        assert_eq!((handed, links.is_holding_records()), (4, true));
+        assert_eq!(took, [(0, 0), (1, 10), (1, 11), (1, 12)]);
+        assert!(links.has_records(), "the other worker's");
+        took.clear();
+        let handed = links.hand_over(9, |worker, record| {
+            took.push((worker, record.session.0));
+            Ok(())
+        });
+        assert_eq!((handed, links.is_holding_records()), (4, false));
+        assert_eq!(took, [(0, 1), (0, 2), (0, 3), (1, 13)]);
+        assert!(!links.has_records());
+    }
+
+    #[test]
+    fn a_worker_is_lost_once_its_last_records_were_handed_over() {
+        let (mut links, [mut one]) = links();
+        one.record(closed(1)).unwrap();
+        assert_eq!(links.lost(now()), None);
+        drop(one);
+        assert_eq!(links.lost(now()), None, "a record of it is still there");
+        links.hand_over(9, |_, record| Err(record));
+        assert_eq!(links.lost(now()), None, "it wasn't taken");
+        links.hand_over(9, |_, _| Ok(()));
+        assert_eq!(links.lost(now()), Some(0));
+        assert_eq!(links.lost(now()), None, "it is told once");
+    }
+
+    #[test]
+    fn a_worker_is_lost_in_the_end_though_nobody_takes_its_records() {
+        let (mut links, [mut one]) = links();
+        one.record(closed(1)).unwrap();
+        drop(one);
+        let begun = now();
+        assert_eq!(links.lost(begun), None);
+        assert_eq!(links.lost(begun + LAST_RECORDS_MAX), Some(0));
+    }
+}

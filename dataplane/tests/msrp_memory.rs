@@ -141,7 +141,7 @@ fn order<B: Backend>(
 fn open<B: Backend>(
     worker: &mut Worker<B>,
     control: &mut ControlEnd,
-    session: u64,
+    (session, record): (u64, bool),
 ) -> [(SocketAddr, Box<str>); 2] {
     let spec = LegSpec::Msrp(MsrpSpec::plain(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let plan = StreamPlan {
@@ -149,7 +149,7 @@ fn open<B: Backend>(
         legs: [spec.clone(), spec],
         local: Default::default(),
         silence_ms: 0,
-        record: false,
+        record,
     };
     let opened = order(worker, control, (session, vec![Act::Open(plan)]));
     let Act::Open(plan) = &opened.acts[0] else {
@@ -181,15 +181,16 @@ fn open<B: Backend>(
     local
 }
 
-/// Opens a session and connects and binds both of its ends.
+/// Opens a session and connects and binds both of its ends; the URI of the first.
 fn bind_both<B: Backend>(
     worker: &mut Worker<B>,
     control: &mut ControlEnd,
-    session: u64,
+    (session, record): (u64, bool),
     clients: &mut Vec<TcpStream>,
-) {
-    for (listen, uri) in open(worker, control, session) {
-        let mut client = TcpStream::connect(listen).unwrap();
+) -> Box<str> {
+    let ends = open(worker, control, (session, record));
+    for (listen, uri) in &ends {
+        let mut client = TcpStream::connect(*listen).unwrap();
         let bind = format!(
             "MSRP bind SEND\r\nTo-Path: {uri}\r\nFrom-Path: msrp://127.0.0.1:9/far;tcp\r\n\
              Message-ID: 1\r\n-------bind$\r\n"
@@ -205,22 +206,35 @@ fn bind_both<B: Backend>(
         assert!(answer.starts_with(b"MSRP bind 200"));
         clients.push(client);
     }
+    let [(_, uri), _] = ends;
+    uri
 }
 
-fn weigh<B: Backend>(mut worker: Worker<B>, mut control: ControlEnd) {
+/// Octets that each of some idle sessions takes.
+fn weigh<B: Backend>(mut worker: Worker<B>, mut control: ControlEnd, record: bool) -> usize {
     let mut clients = Vec::with_capacity(2 * SESSIONS + 2);
     // The first one also pays for what all share, such as the first step of the transactions' table.
-    bind_both(&mut worker, &mut control, u64::MAX, &mut clients);
+    let first = (u64::MAX, record);
+    bind_both(&mut worker, &mut control, first, &mut clients);
     let before = held();
     for session in 0..SESSIONS as u64 {
-        bind_both(&mut worker, &mut control, session, &mut clients);
+        bind_both(&mut worker, &mut control, (session, record), &mut clients);
     }
     let each = held().saturating_sub(before) / SESSIONS;
-    assert!(
-        each <= 4096,
-        "{each} octets for each of {SESSIONS} sessions"
-    );
     worker.shut_down(Instant::now());
+    each
+}
+
+fn is_light<B: Backend>(make: impl Fn() -> (Worker<B>, ControlEnd)) {
+    let (worker, control) = make();
+    let plain = weigh(worker, control, false);
+    assert!(plain <= 4096, "{plain} octets for each of {SESSIONS}");
+    let (worker, control) = make();
+    let recorded = weigh(worker, control, true);
+    assert!(
+        recorded <= plain + 256,
+        "{recorded} octets for each that is recorded, else {plain}"
+    );
 }
 
 fn worker<B: Backend>(
@@ -257,10 +271,64 @@ fn worker<B: Backend>(
     (worker, control)
 }
 
+/// A message of 1 GiB goes in, its far end reads all of it, and nobody takes its records.
+fn record_for_nobody<B: Backend>(mut worker: Worker<B>, mut control: ControlEnd) {
+    const GIB: usize = 1 << 30;
+    let mut clients = Vec::new();
+    let uri = bind_both(&mut worker, &mut control, (1, true), &mut clients);
+    let head = format!(
+        "MSRP tid1 SEND\r\nTo-Path: {uri}\r\nFrom-Path: msrp://127.0.0.1:9/far;tcp\r\n\
+         Message-ID: big\r\nByte-Range: 1-{GIB}/{GIB}\r\nContent-Type: a/b\r\n\r\n"
+    );
+    clients[0].write_all(head.as_bytes()).unwrap();
+    let (body, mut read) = (vec![b'x'; 65_536], vec![0; 262_144]);
+    let (before, mut most, mut sent, mut quiet) = (held(), 0, 0, 0);
+    while sent < GIB && quiet < 2000 {
+        match clients[0].write(&body) {
+            Ok(count) => (sent, quiet) = (sent + count, 0),
+            Err(_) => quiet += 1,
+        }
+        worker.cycle(Instant::now());
+        while clients[1].read(&mut read).is_ok_and(|count| count > 0) {}
+        most = most.max(held().saturating_sub(before));
+    }
+    assert!(sent < GIB / 16, "{sent} octets were taken");
+    assert!(most < 10 << 20, "{most} octets were held");
+
+    // Whoever takes them again gets them on.
+    let mut took = 0;
+    while took < 2 * sent as u64 && took < 64 << 20 {
+        let _ = clients[0].write(&body);
+        worker.cycle(Instant::now());
+        while clients[1].read(&mut read).is_ok_and(|count| count > 0) {}
+        while let Some(record) = control.record() {
+            took += record.octets() as u64;
+        }
+        most = most.max(held().saturating_sub(before));
+    }
+    assert!(most < 10 << 20, "{most} octets were held");
+    worker.shut_down(Instant::now());
+}
+
+#[test]
+fn a_recorder_that_stops_holds_no_more_than_its_ring_over_epoll() {
+    let (worker, control) = worker(|bell, _| Mmsg::new(bell));
+    record_for_nobody(worker, control);
+}
+
+#[test]
+fn a_recorder_that_stops_holds_no_more_than_its_ring_over_io_uring() {
+    if let Err(error) = Uring::probe() {
+        println!("SKIPPED: this kernel has no io_uring for us: {error}");
+        return;
+    }
+    let (worker, control) = worker(Uring::new);
+    record_for_nobody(worker, control);
+}
+
 #[test]
 fn an_idle_session_fits_4_kib_over_epoll() {
-    let (worker, control) = worker(|bell, _| Mmsg::new(bell));
-    weigh(worker, control);
+    is_light(|| worker(|bell, _| Mmsg::new(bell)));
 }
 
 #[test]
@@ -269,8 +337,7 @@ fn an_idle_session_fits_4_kib_over_io_uring() {
         println!("SKIPPED: this kernel has no io_uring for us: {error}");
         return;
     }
-    let (worker, control) = worker(Uring::new);
-    weigh(worker, control);
+    is_light(|| worker(Uring::new));
 }
 
 /// As many as the usual limit of open files lets a process have both ends of.

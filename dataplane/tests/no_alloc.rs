@@ -104,7 +104,7 @@ fn relay<B: Backend>(mut worker: Worker<B>, mut control: ControlEnd) {
         legs: [spec.clone(), spec],
         local: Default::default(),
         silence_ms: 1000,
-        record: false,
+        record: true,
     };
     let opened = order(&mut worker, &mut control, vec![Act::Open(plan)]);
     let Act::Open(plan) = &opened.acts[0] else {

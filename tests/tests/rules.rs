@@ -35,7 +35,19 @@ const CONTROL: &[(&str, &[&str])] = &[
     ("sip", &["limits"]),
     ("sdp", &["limits"]),
     ("cpm", &["limits", "sip", "sdp", "config"]),
-    ("history", &["limits", "sip", "sdp"]),
+    // The counters of the history are the operator's; a user's key is the policies'.
+    (
+        "history",
+        &[
+            "limits",
+            "sip",
+            "sdp",
+            "cpm",
+            "config",
+            "admin",
+            "dataplane",
+        ],
+    ),
     ("media", &["limits", "sdp", "config", "dataplane"]),
     (
         "engine",

@@ -5,6 +5,7 @@
 //! | `wire` | reading heads; cutting a connection into frames |
 //! | `table` | finding a leg among many |
 //! | `path` | a packet from its frame to its way out; a cycle over sockets in memory |
+//! | `recording` | a message that is relayed, and recorded or not |
 //! | `order` | an order to a worker and back |
 //! | `live` | a started worker over real sockets on loopback, per backend |
 //!
@@ -13,6 +14,7 @@
 mod live;
 mod order;
 mod path;
+mod recording;
 mod table;
 mod wire;
 
@@ -33,6 +35,7 @@ criterion_group! {
         table::legs,
         path::packet,
         path::cycle,
+        recording::message,
         order::round_trip,
         live::rtp,
         live::msrp,

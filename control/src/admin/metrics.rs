@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{Metrics, SipMetrics, XcapCounts};
+use super::{HistoryMetrics, Metrics, ReloadCounts, SipMetrics, XcapCounts};
 
 /// What [`encode`] writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,6 +19,7 @@ pub(super) fn encode(metrics: &Metrics) -> String {
     let mut families = worker_families(metrics);
     families.extend(sip_families(&metrics.sip));
     families.extend(session_families(metrics));
+    families.extend(metrics.history.iter().flat_map(history_families));
     let mut registry = Registry::with_prefix("midpath");
     registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();
@@ -298,18 +299,7 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.offers_again,
         ),
-        single(
-            "reloads",
-            "Settings read anew and taken over",
-            Counter,
-            metrics.reloads.done,
-        ),
-        single(
-            "reloads_failed",
-            "Settings read anew in which something was wrong",
-            Counter,
-            metrics.reloads.failed,
-        ),
+        reloads(&metrics.reloads),
         xcap(&metrics.xcap),
         single("dialogs", "SIP dialogs", Gauge, dialogs),
         single("transactions", "SIP transactions", Gauge, transactions),
@@ -332,6 +322,32 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
     ]
 }
 
+#[rustfmt::skip]
+fn history_families(history: &HistoryMetrics) -> Vec<Family> {
+    use Kind::{Counter, Gauge};
+    vec![
+        single("history_queued", "Sessions whose history is due and not stored", Gauge, count(history.queued)),
+        single("history_stored", "Histories stored", Counter, history.stored),
+        single("history_failed", "Attempts to store a history that failed", Counter, history.failed),
+        single("history_dropped", "Messages that no history had room for", Counter, history.dropped),
+        single("history_refused", "Sessions that the history had no room for", Counter, history.refused),
+        single("history_strays", "Records of sessions that are over", Counter, history.strays),
+        single("history_unmarked", "Histories stored without the worker's end mark", Counter, history.unmarked),
+        single("history_unwritten", "Records that the disk did not take", Counter, history.unwritten),
+        single("history_unreadable", "Sessions set aside as their record can't be read", Counter, history.unreadable),
+        single("history_held", "Questions of the engine that the history has no room for yet", Gauge, count(history.held)),
+        single("history_out", "Whether the store can't be reached", Gauge, u64::from(history.is_out)),
+        Family {
+            unit: Some(Unit::Bytes),
+            ..single("history_spool", "Octets that are recorded and not yet stored", Gauge, history.octets)
+        },
+        Family {
+            unit: Some(Unit::Seconds),
+            ..single("history_oldest", "How long the oldest queued session has been", Gauge, history.oldest_s)
+        },
+    ]
+}
+
 fn labelled<T>(
     name: &'static str,
     help: &'static str,
@@ -349,6 +365,14 @@ fn labelled<T>(
         kind: Kind::Counter,
         samples,
     }
+}
+
+fn reloads(counts: &ReloadCounts) -> Family {
+    let counted = [("done", counts.done), ("failed", counts.failed)];
+    let help = "Settings read anew, by what came of it";
+    labelled("reloads", help, "outcome", &counted, |outcome| {
+        (*outcome).to_owned()
+    })
 }
 
 fn xcap(counts: &XcapCounts) -> Family {

@@ -89,6 +89,20 @@ pub struct Health {
     pub uptime_s: u64,
     /// Its workers, in order.
     pub workers: Vec<WorkerHealth>,
+    /// The users' histories; left out where nothing is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub history: Option<HistoryHealth>,
+}
+
+/// How the store of the users' histories is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct HistoryHealth {
+    /// Whether it could be reached when it was wanted last.
+    pub reachable: bool,
+    /// Sessions that wait to be stored.
+    pub queued: usize,
+    /// How long the oldest of them has waited, in seconds.
+    pub oldest_s: u64,
 }
 
 /// What the relay does.
@@ -225,6 +239,8 @@ pub struct Metrics {
     pub reloads: ReloadCounts,
     /// Session records.
     pub cdr: CdrMetrics,
+    /// The users' histories; `None`: nothing is recorded.
+    pub history: Option<HistoryMetrics>,
     /// Seconds since the start.
     pub uptime_s: u64,
 }
@@ -253,6 +269,37 @@ pub struct CdrMetrics {
     pub written: u64,
     /// Written to the log, as the file could not take them.
     pub diverted: u64,
+}
+
+/// Counters of the users' histories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HistoryMetrics {
+    /// Sessions that are due and not stored.
+    pub queued: usize,
+    /// Sessions that were stored.
+    pub stored: u64,
+    /// Attempts to store that failed.
+    pub failed: u64,
+    /// Messages that there was no room for.
+    pub dropped: u64,
+    /// Sessions that there was no room for.
+    pub refused: u64,
+    /// Records of sessions that are over.
+    pub strays: u64,
+    /// Sessions stored without their worker's end mark, which never came.
+    pub unmarked: u64,
+    /// Records that the disk didn't take.
+    pub unwritten: u64,
+    /// Sessions whose record can't be read, set aside.
+    pub unreadable: u64,
+    /// Octets that are recorded and not yet stored.
+    pub octets: u64,
+    /// How long the oldest session that is queued has been, in seconds.
+    pub oldest_s: u64,
+    /// What the engine asked and the history has had no room for yet.
+    pub held: usize,
+    /// Whether the store can't be reached now.
+    pub is_out: bool,
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{
-    CdrMetrics, Door, Health, Metrics, Mode, Question, RunState, SessionView, SideView, SipMetrics,
-    StreamView, Traffic, WorkerHealth, metrics, serve,
+    CdrMetrics, Door, Health, HistoryMetrics, Metrics, Mode, Question, RunState, SessionView,
+    SideView, SipMetrics, StreamView, Traffic, WorkerHealth, metrics, serve,
 };
 use crate::config::{Role, StreamKind};
 use crate::limits::ADMIN_CONNECTIONS;
@@ -71,6 +71,9 @@ async fn metrics_are_served_as_openmetrics() {
         "midpath_sip_responses_out_total{code=\"200\"} 8",
         "midpath_sessions{mode=\"proxy\",state=\"confirmed\"} 9",
         "midpath_cdrs_written_total 13",
+        "midpath_history_queued 2",
+        "midpath_history_oldest_seconds 7",
+        "midpath_history_out 1",
         "midpath_uptime_seconds 60",
         "# TYPE midpath_msrp_open gauge",
         "# UNIT midpath_uptime_seconds seconds",
@@ -167,6 +170,7 @@ fn health(state: RunState) -> Health {
             sessions: 3,
             restarts: 0,
         }],
+        history: None,
     }
 }
 
@@ -217,6 +221,12 @@ fn counters() -> Metrics {
             written: 13,
             diverted: 0,
         },
+        history: Some(HistoryMetrics {
+            queued: 2,
+            oldest_s: 7,
+            is_out: true,
+            ..HistoryMetrics::default()
+        }),
         uptime_s: 60,
         ..Metrics::default()
     }

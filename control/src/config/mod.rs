@@ -7,14 +7,18 @@
 
 mod checks;
 mod error;
+mod history;
 mod msrp;
 mod policy;
+mod registration;
 mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
+pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use msrp::{Msrp, Trunk, Who};
 pub use policy::{Policy, Reason, User, Xcap};
+pub use registration::{Registration, SubscribeWhen, WithoutGruu};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
     Backend, ByeAck, Cema, Fork, IwfClose, LateOffer, Learn, Listen, NextHop, NoIdentity,
@@ -43,6 +47,8 @@ pub struct Config {
     pub user: BTreeMap<String, User>,
     /// Users' preferences.
     pub xcap: Xcap,
+    /// Which devices users have registered.
+    pub registration: Registration,
     /// Addresses, ports and workers.
     pub media: Media,
     /// RTP.
@@ -58,6 +64,10 @@ pub struct Config {
     pub admin: Admin,
     /// Session records.
     pub cdr: Cdr,
+    /// The users' session histories.
+    pub history: History,
+    /// The IMAP server that they are kept on.
+    pub history_imap: HistoryImap,
     /// Logging.
     pub log: Log,
 }

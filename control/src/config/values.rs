@@ -324,6 +324,13 @@ pub(super) fn seconds_or_never<'de, D: Deserializer<'de>>(
     seconds(from).map(|duration| (!duration.is_zero()).then_some(duration))
 }
 
+pub(super) fn days_or_never<'de, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<Duration>, D::Error> {
+    u16::deserialize(from)
+        .map(|days| (days != 0).then(|| Duration::from_secs(u64::from(days) * 86_400)))
+}
+
 /// Reads a core's number; -1 is none.
 pub(super) fn core<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
     match i32::deserialize(from)? {

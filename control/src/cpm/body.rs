@@ -35,7 +35,7 @@ pub fn place(message: &Message) -> Place {
         .is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"))
     {
         boundary(content_type)
-            .and_then(|boundary| sdp_part(&message.body, boundary))
+            .and_then(|boundary| part(&message.body, boundary, SDP))
             .map_or(Place::None, Place::Part)
     } else {
         Place::None
@@ -68,6 +68,33 @@ pub fn replace_sdp(message: &Message, sdp: &Bytes) -> Bytes {
     }
 }
 
+/// The parts of a message's body that have a media type: the whole body, or parts of a multipart
+/// one, at most [`PARTS`].
+#[must_use]
+pub fn parts(message: &Message, media_type: &str) -> Vec<Bytes> {
+    let content_type = message.headers.get(Name::ContentType).unwrap_or_default();
+    let own = content_type.split(';').next().unwrap_or("").trim();
+    if own.eq_ignore_ascii_case(media_type) {
+        return vec![message.body.clone()];
+    }
+    let is_multipart = own
+        .get(..10)
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("multipart/"));
+    let Some(boundary) = boundary(content_type).filter(|_| is_multipart) else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    let mut rest = message.body.clone();
+    while found.len() < PARTS
+        && let Some(range) = part(&rest, boundary, media_type)
+    {
+        found.push(rest.slice(range.clone()));
+        // The line end before the next delimiter is part of it.
+        rest = rest.slice(range.end..);
+    }
+    found
+}
+
 fn boundary(content_type: &str) -> Option<&str> {
     let value = content_type.split(';').skip(1).find_map(|param| {
         let (name, value) = param.split_once('=')?;
@@ -79,7 +106,7 @@ fn boundary(content_type: &str) -> Option<&str> {
     (!value.is_empty() && value.len() <= 70).then_some(value)
 }
 
-fn sdp_part(body: &[u8], boundary: &str) -> Option<Range<usize>> {
+fn part(body: &[u8], boundary: &str, media_type: &str) -> Option<Range<usize>> {
     // A delimiter stands at the beginning of a line; the line end before it is its own.
     let delimiter = format!("\r\n--{boundary}");
     let mut at = if body.starts_with(&delimiter.as_bytes()[2..]) {
@@ -93,7 +120,7 @@ fn sdp_part(body: &[u8], boundary: &str) -> Option<Range<usize>> {
         // Each part is searched alone, so that all of them cost no more than the body is long.
         let part = body.get(line..end)?;
         if let Some(head) = find(part, b"\r\n\r\n", 0)
-            && is_sdp(part.get(..head)?)
+            && is_of(part.get(..head)?, media_type)
         {
             return Some(line + head + 4..end);
         }
@@ -101,7 +128,7 @@ fn sdp_part(body: &[u8], boundary: &str) -> Option<Range<usize>> {
     }
 }
 
-fn is_sdp(headers: &[u8]) -> bool {
+fn is_of(headers: &[u8], media_type: &str) -> bool {
     String::from_utf8_lossy(headers).lines().any(|line| {
         line.split_once(':').is_some_and(|(name, value)| {
             name.trim().eq_ignore_ascii_case("content-type")
@@ -110,7 +137,7 @@ fn is_sdp(headers: &[u8]) -> bool {
                     .next()
                     .unwrap_or("")
                     .trim()
-                    .eq_ignore_ascii_case("application/sdp")
+                    .eq_ignore_ascii_case(media_type)
         })
     })
 }
@@ -121,6 +148,10 @@ fn find(body: &[u8], what: &[u8], from: usize) -> Option<usize> {
         .position(|window| window == what)
         .map(|at| at + from)
 }
+
+const SDP: &str = "application/sdp";
+/// Parts of one kind that are looked at.
+const PARTS: usize = 4;
 
 #[cfg(test)]
 mod tests {

@@ -3,9 +3,13 @@
 //! Decisions only: nothing here sends, waits or keeps state.
 
 pub mod body;
+pub mod devices;
+pub mod forking;
 pub mod identity;
 pub mod participating;
 pub mod passing;
 pub mod policy;
 pub mod preferences;
+pub mod reginfo;
 pub mod routing;
+pub mod third_party;

@@ -32,6 +32,13 @@ impl Engine {
         client: ClientKey,
         response: Message,
     ) {
+        // A reliable one has to be acknowledged by side A, who then has to hear of it.
+        if invite.rings_once && response.code() == Some(180) && !is_reliable(&response) {
+            if invite.is_alerted {
+                return;
+            }
+            invite.is_alerted = true;
+        }
         let tag = self.fork_tag(session, invite, client, &response);
         let contact = self.contact_for(
             session,

@@ -24,6 +24,8 @@ pub(super) struct Target {
     pub headers: Headers,
     /// The flow to the next hop.
     pub flow: Flow,
+    /// Others ring, too: what rings can't be reliable, as the caller hears of the first alone.
+    pub is_one_of_several: bool,
 }
 
 impl Target {
@@ -33,6 +35,7 @@ impl Target {
             uri: None,
             headers: Headers::default(),
             flow,
+            is_one_of_several: false,
         }
     }
 }

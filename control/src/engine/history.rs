@@ -13,7 +13,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use dataplane::api::{SessionId, Side};
+use dataplane::api::{SessionId, Side, StreamSet};
 
 use super::session::{Session, Stage};
 use super::{Engine, Output};
@@ -21,6 +21,7 @@ use crate::cdr;
 use crate::cpm::body;
 use crate::cpm::participating::Role;
 use crate::history::{Ask, Facts, NotYet, Told};
+use crate::limits;
 use crate::sip::{Message, Name, Text};
 
 /// Where a session's history is.
@@ -34,7 +35,7 @@ pub(super) enum History {
         offer: Option<Bytes>,
     },
     /// It is being recorded.
-    Recording,
+    Recording(Box<Recording>),
     /// The session has ended; the store was asked, and is waited for.
     Storing {
         /// No longer than this.
@@ -46,6 +47,17 @@ pub(super) enum History {
     Queued,
     /// The store has not answered in time.
     Late,
+}
+
+/// What a session that is recorded keeps for its history.
+#[derive(Debug)]
+pub(super) struct Recording {
+    /// What was known when it was last told.
+    facts: Facts,
+    /// The streams that there were then.
+    streams: StreamSet,
+    /// How often it may be told again.
+    renewals_left: usize,
 }
 
 impl History {
@@ -64,7 +76,7 @@ impl History {
             Self::Storing { until } => Some(*until),
             Self::NotDue
             | Self::Due { .. }
-            | Self::Recording
+            | Self::Recording(_)
             | Self::Stored(_)
             | Self::Queued
             | Self::Late => None,
@@ -86,7 +98,7 @@ impl History {
                 uid: uid.to_string(),
             }),
             Self::Queued => Some(cdr::History::Queued),
-            Self::Recording | Self::Storing { .. } | Self::Late => Some(cdr::History::Late),
+            Self::Recording(_) | Self::Storing { .. } | Self::Late => Some(cdr::History::Late),
         }
     }
 }
@@ -158,9 +170,34 @@ impl Engine {
             .take()
             .or_else(|| body::sdp(invite))
             .or_else(|| body::sdp(given));
-        session.history = History::Recording;
         let facts = self.history_facts(session, invite, offer);
-        let ask = Ask::Begin(Box::new(facts));
+        let ask = Ask::Begin(Box::new(facts.clone()));
+        self.outputs.push_back(Output::History(Box::new(ask)));
+        session.history = History::Recording(Box::new(Recording {
+            facts,
+            streams: live_streams(session),
+            renewals_left: limits::HISTORY_RENEWALS,
+        }));
+    }
+
+    /// An offer inside the session was answered: the streams that it added, such as a file's, are
+    /// described in it.
+    pub(super) fn renew_history(&mut self, session: &mut Session, request: &Message) {
+        let streams = live_streams(session);
+        let History::Recording(recording) = &mut session.history else {
+            return;
+        };
+        let is_more = streams.0 & !recording.streams.0 != 0;
+        recording.streams = streams;
+        let Some(offer) = body::sdp(request).filter(|_| is_more) else {
+            return;
+        };
+        if recording.renewals_left == 0 {
+            return;
+        }
+        recording.renewals_left -= 1;
+        recording.facts.sdp = Some(offer);
+        let ask = Ask::Begin(Box::new(recording.facts.clone()));
         self.outputs.push_back(Output::History(Box::new(ask)));
     }
 
@@ -197,7 +234,7 @@ impl Engine {
     ///
     /// `is_end_unmarked`: the worker will not mark the end of what it recorded.
     pub(super) fn finish_history(&mut self, session: &mut Session, is_end_unmarked: bool) {
-        if !matches!(session.history, History::Recording) {
+        if !matches!(session.history, History::Recording(_)) {
             return;
         }
         let Some(deadline) = session.settings.store_deadline else {
@@ -231,4 +268,11 @@ impl Engine {
             );
         }
     }
+}
+
+/// The streams that a session has now.
+fn live_streams(session: &Session) -> StreamSet {
+    let streams = session.media.streams();
+    let live = streams.filter(|stream| !stream.released);
+    live.fold(StreamSet::default(), |set, stream| set.with(stream.id))
 }

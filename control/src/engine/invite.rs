@@ -82,7 +82,7 @@ impl Engine {
         &mut self,
         key: ServerKey,
         request: &Message,
-        Served { role, policy }: Served,
+        Served { role, policy, fork }: Served,
         (from, to): (Flow, Flow),
     ) -> Option<Box<Session>> {
         let id = SessionId(self.next_session);
@@ -94,11 +94,15 @@ impl Engine {
         let invite = Invite {
             server: key,
             request: request.clone(),
-            targets: vec![Target::asked(to)],
+            targets: fork.targets,
+            rings_once: fork.rings_once,
+            is_alerted: false,
             forks: Vec::new(),
             in_force: None,
         };
         let trunks = self.trunks(request, (from, to));
+        let mut media = Media::between(self.settings.media.clone(), id.0, trunks);
+        media.record(is_recorded);
         let contact = request
             .headers
             .values(Name::Contact)
@@ -129,7 +133,7 @@ impl Engine {
             history: History::new(is_recorded),
             policy,
             settings: Arc::clone(&self.settings),
-            media: Media::between(self.settings.media.clone(), id.0, trunks),
+            media,
             stage: Stage::Opening(Box::new(invite)),
             legs: [a, b],
             invite_servers: vec![key],
@@ -288,7 +292,7 @@ impl Engine {
         );
         headers.push(Name::Contact, contact);
         passing::pass(&request.headers, headers);
-        if body::sdp(request).is_none() {
+        if body::sdp(request).is_none() || target.is_one_of_several {
             passing::without_100rel(headers);
         }
         if role == Role::Terminating {

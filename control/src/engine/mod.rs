@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`requests`] | which procedure a request belongs to |
 //! | [`invite`], [`answer`] | a session from its INVITE to its answer, as B2BUA |
-//! | [`branches`] | the INVITEs of one session to several devices |
+//! | [`forks`], [`branches`] | the INVITEs of one session to several devices |
 //! | [`failing`] | a session that does not come about |
 //! | [`again`] | an offer made anew, as the answer to the first one can't be used |
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
@@ -16,6 +16,7 @@
 //! | [`serving`] | who is served, and what holds for that user |
 //! | [`preferences`] | what served users want, and INVITEs that wait for it |
 //! | [`orders`] | orders to the workers and what follows when they are done |
+//! | [`registration`], [`subscribing`] | which devices users have registered |
 //! | [`session`] | what is kept of a session |
 //! | [`views`] | what the operator sees |
 
@@ -24,6 +25,7 @@ mod answer;
 mod branches;
 mod closing;
 mod failing;
+mod forks;
 mod history;
 mod invite;
 mod late;
@@ -32,16 +34,18 @@ mod orders;
 mod preferences;
 mod proxy;
 mod refresh;
+mod registration;
 mod requests;
 mod serving;
 mod session;
 mod settings;
+mod subscribing;
 #[cfg(test)]
 mod tests;
 mod views;
 
 pub use preferences::AskPreferences;
-pub use settings::{ByeAck, LateOffer, Settings};
+pub use settings::{ByeAck, LateOffer, Registration, Settings, SubscribeWhen};
 pub use views::Census;
 
 use std::cmp::Reverse;
@@ -53,10 +57,12 @@ use bytes::Bytes;
 use dataplane::api::{Event, Order, SessionId};
 
 use crate::cdr::Cdr;
+use crate::cpm::devices::UserId;
 use crate::history::Ask;
 use crate::sip::{ClientKey, Flow, Message, ServerKey, Text, Transactions, Transmit, TxEvent};
 use orders::After;
 use proxy::ProxyTable;
+use registration::Registrar;
 use session::{DialogKey, Place, Session, Stage};
 
 type Map<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
@@ -94,6 +100,8 @@ enum Purpose {
     Bye(SessionId),
     /// A proxied request.
     Proxied,
+    /// A subscription to a user's registration information.
+    Subscribe(UserId),
     /// A superfluous fork's BYE: nobody waits for its answer.
     Orphan,
 }
@@ -131,6 +139,20 @@ pub struct Counters {
     pub histories_queued: u64,
     /// Of those: the store had not answered in time (CON-05).
     pub histories_late: u64,
+    /// Third-party REGISTERs taken.
+    pub registers: u64,
+    /// REGISTERs refused as their sender isn't trusted.
+    pub registers_refused: u64,
+    /// Subscriptions to registration information that were refused: what REGISTERs say counts.
+    pub subscriptions_refused: u64,
+    /// Registration information that could not be read.
+    pub reginfo_unreadable: u64,
+    /// INVITEs to users without a registered device that may have them.
+    pub unregistered: u64,
+    /// REGISTERs and addresses that there was no room for in the device table.
+    pub full_users: u64,
+    /// Devices that there was no room for.
+    pub full_devices: u64,
     /// Requests refused as nobody had asserted who sent them.
     pub without_identity: u64,
     /// INVITEs refused as the served user is barred.
@@ -153,6 +175,7 @@ pub struct Engine {
     invites: Map<ServerKey, SessionId>,
     clients: Map<ClientKey, Purpose>,
     proxied: ProxyTable,
+    registrar: Registrar,
     /// Orders that have not come back, by mark: the session, its worker, what follows.
     orders: Map<u64, (SessionId, usize, After)>,
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -181,6 +204,7 @@ impl Engine {
         wall: SystemTime,
     ) -> Self {
         let tx = Transactions::new(settings.timers, seed);
+        let registrar = Registrar::new(settings.registration.as_ref(), now);
         Self {
             settings: Arc::new(settings),
             tx,
@@ -191,6 +215,7 @@ impl Engine {
             invites: Map::default(),
             clients: Map::default(),
             proxied: ProxyTable::default(),
+            registrar,
             orders: Map::default(),
             deadlines: BinaryHeap::new(),
             outputs: VecDeque::new(),
@@ -271,6 +296,7 @@ impl Engine {
         }
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
         self.expire_waiting();
+        self.expire_registrations();
         self.take_events();
     }
 
@@ -278,12 +304,13 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
-        let waiting = self.wishes.poll_timeout();
-        let proxied = self.proxied.poll_timeout();
-        [session, self.tx.poll_timeout(), proxied, waiting]
-            .into_iter()
-            .flatten()
-            .min()
+        let others = [
+            self.tx.poll_timeout(),
+            self.proxied.poll_timeout(),
+            self.registrar.poll_timeout(),
+            self.wishes.poll_timeout(),
+        ];
+        others.into_iter().chain([session]).flatten().min()
     }
 
     /// The next SIP message to send.
@@ -386,6 +413,12 @@ impl Engine {
                 }
             }
             Purpose::Proxied => self.on_proxied_response(key, response, success),
+            Purpose::Subscribe(user) => {
+                if last {
+                    self.clients.remove(&key);
+                    self.on_subscribe_final(user, key, Some(&response));
+                }
+            }
             Purpose::Orphan => {
                 if last {
                     self.clients.remove(&key);
@@ -404,6 +437,7 @@ impl Engine {
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
             Purpose::Proxied => self.on_proxied_failed(key, code),
+            Purpose::Subscribe(user) => self.on_subscribe_final(user, key, None),
             Purpose::Orphan => {}
         }
     }

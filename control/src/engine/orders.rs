@@ -166,7 +166,12 @@ impl Engine {
             After::OfferOpened(server) => self.on_offer_opened(session, server, acts, refused),
             After::Answered(response) if refused.is_none() => self.on_answered(session, *response),
             After::Answered(_) => self.on_not_connected(session),
-            After::OfferAnswered(ready) => self.on_offer_answered(session, *ready, refused),
+            After::OfferAnswered(ready) => {
+                if refused.is_none() {
+                    self.renew_history(session, &ready.relayed.request);
+                }
+                self.on_offer_answered(session, *ready, refused);
+            }
             After::Failed(failure) => self.on_failed(session, *failure),
             After::Released => session.stage = Stage::Ended,
             After::LateOpened(late) => self.on_late_opened(session, *late, acts, refused),

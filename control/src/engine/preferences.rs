@@ -96,7 +96,10 @@ impl Engine {
         let wish = known.and_then(|known| known.preferences.clone());
         let is_asked = is_fresh || self.ask_preferences(&user, address);
         if is_known || !is_asked || self.wishes.waiting.len() >= limits::WAITING_INVITES {
-            return Some(wish.map_or(policy.clone(), |wish| policy.as_preferred(&wish).into()));
+            return Some(match wish {
+                Some(wish) => policy.as_preferred(&wish).into(),
+                None => policy,
+            });
         }
         self.wishes.waiting.push(Waiting {
             user,

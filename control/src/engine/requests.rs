@@ -56,8 +56,17 @@ impl Engine {
                         engine.on_session_request(session, place.side, (key, flow), request);
                     });
                 }
-                None => self.on_foreign_dialog_request(key, request, flow),
+                None => match self.registrar.dialogs.get(&dialog).copied() {
+                    Some(user) if request.method() == Some(&Method::Notify) => {
+                        self.on_notify(user, key, &request);
+                    }
+                    Some(_) | None => self.on_foreign_dialog_request(key, request, flow),
+                },
             }
+        } else if self.settings.registration.is_some()
+            && request.method() == Some(&Method::Register)
+        {
+            self.on_register(key, &request, flow);
         } else {
             self.on_initial(key, request, flow);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use dataplane::api::Side;
 
+use super::forks::Fork;
 use super::session::Session;
 use super::{Engine, Settings};
 use crate::cpm::participating::{Mode, Role};
@@ -17,6 +18,8 @@ use crate::sip::{Flow, Message, Name, ServerKey};
 pub(super) struct Served {
     pub role: Role,
     pub policy: Arc<UserPolicy>,
+    /// Where the INVITE goes.
+    pub fork: Fork,
 }
 
 impl Engine {
@@ -25,8 +28,8 @@ impl Engine {
         Arc::make_mut(&mut self.settings).policies = policies;
     }
 
-    /// Takes new settings for sessions to come. Where it listens, its timers and whether there is
-    /// a store stay as they were at the start.
+    /// Takes new settings for sessions to come. Where it listens, its timers, how it learns of
+    /// registrations and whether there is a store stay as they were at the start.
     pub fn reload(&mut self, settings: Settings) {
         let before = &self.settings;
         let has_store = before.store_deadline.is_some();
@@ -34,6 +37,7 @@ impl Engine {
             listen: before.listen.clone(),
             timers: before.timers,
             store_deadline: settings.store_deadline.filter(|_| has_store),
+            registration: before.registration.clone(),
             ..settings
         });
     }
@@ -66,7 +70,16 @@ impl Engine {
         let Some(policy) = self.preferred(policy, address.unwrap_or_default(), asking) else {
             return;
         };
-        let mode = policy.mode(self.settings.store_deadline.is_some());
+        let Some(fork) = self.fork(role, &forward, &policy, (from, to)) else {
+            self.counters.unregistered += 1;
+            self.reply(key, &request, 480, "Temporarily Unavailable");
+            return;
+        };
+        let mode = match policy.mode(self.settings.store_deadline.is_some()) {
+            // Several devices in one session are a reason to stay (S11-07).
+            Mode::Proxy if fork.is_plain() => Mode::Proxy,
+            Mode::Proxy | Mode::B2bua => Mode::B2bua,
+        };
         tracing::debug!(role = role.label(), ?mode, stay = ?policy.stay, "a session is decided on");
         if mode == Mode::B2bua && needs_early_offer(&request) {
             // Its offer would come in a provisional response, which isn't anchored.
@@ -82,7 +95,7 @@ impl Engine {
         }
         match mode {
             Mode::Proxy => self.proxy(key, request, from),
-            Mode::B2bua => self.begin(key, forward, Served { role, policy }, (from, to)),
+            Mode::B2bua => self.begin(key, forward, Served { role, policy, fork }, (from, to)),
         }
     }
 }

@@ -135,6 +135,10 @@ pub(super) struct Invite {
     pub request: Message,
     /// Where it goes, once its ports are bound.
     pub targets: Vec<Target>,
+    /// Side A hears of the first device that rings, and of no other (FRK-04, FRK-05).
+    pub rings_once: bool,
+    /// Side A was told that a device rings.
+    pub is_alerted: bool,
     pub forks: Vec<Fork>,
     /// The far tag of the fork whose reliable answer is in force.
     pub in_force: Option<Text>,

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::preferences::AskPreferences;
+use crate::config::Who;
+use crate::cpm::forking::Without;
 use crate::cpm::identity::Trust;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::Policies;
@@ -36,6 +38,36 @@ pub enum LateOffer {
     Relay,
 }
 
+/// When the relay subscribes to a user's registration information (REG-12).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SubscribeWhen {
+    /// When the core tells of the user's first registration.
+    ThirdPartyRegister,
+    /// At once, for users that are named.
+    Provisioning,
+}
+
+/// What the relay does to know the users' devices.
+#[derive(Debug, Clone)]
+pub struct Registration {
+    /// Who may tell of registrations; empty: anybody.
+    pub trusted: Vec<Who>,
+    /// When the relay subscribes to a user's registration information.
+    pub subscribe_when: SubscribeWhen,
+    /// The users that it subscribes to at once with [`SubscribeWhen::Provisioning`].
+    pub users: Vec<String>,
+    /// How long a subscription is asked for.
+    pub expires: Duration,
+    /// How long it waits after a subscription ended or failed; twice as long after each failure.
+    pub retry: Duration,
+    /// How long it waits at most.
+    pub retry_max: Duration,
+    /// Users at most.
+    pub users_max: usize,
+    /// How devices without a GRUU are reached by an INVITE of their own.
+    pub without_gruu: Without,
+}
+
 /// The engine's settings; typed and checked already.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -61,6 +93,8 @@ pub struct Settings {
     pub bye_far_deadline: Duration,
     /// How long a closing waits for the history store (CON-05); `None`: there is no store.
     pub store_deadline: Option<Duration>,
+    /// How users' devices are known; `None`: they are not, and the core alone decides.
+    pub registration: Option<Registration>,
     /// What an INVITE without an offer meets.
     pub late_offer: LateOffer,
     /// How long an INVITE may ring (Timer C).

@@ -9,14 +9,33 @@
 //! A session's content comes over its worker's record ring, its facts from the engine; the history
 //! thread has both when it has seen the worker's end mark and [`Ask::Finish`], in any order.
 
+mod counts;
+mod embedded;
+mod imap;
+mod job;
+mod journal;
+mod keeper;
+mod name;
+mod objects;
+mod spool;
+mod store;
+mod thread;
+
+pub use embedded::{Pack, packs, part};
+pub use imap::ImapError;
+pub use journal::Uid;
+pub use thread::{History, HistoryError, embedded_in};
+
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 /// What the engine asks of the history.
 #[derive(Debug, Clone)]
 pub enum Ask {
-    /// A session whose history is due has been answered; its records may come from now on.
+    /// A session whose history is due has been answered. Once more for the same session: what is
+    /// known of it has changed, as streams were added.
     Begin(Box<Facts>),
     /// It has ended: assemble and store. Answered by [`Told`] once it is stored, or by nobody
     /// within the engine's own deadline; it is stored all the same, later.
@@ -31,7 +50,7 @@ pub enum Ask {
 }
 
 /// What is known of a session when it is answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     /// The session's number, unique in this run of the process.
     pub session: u64,
@@ -56,6 +75,7 @@ pub struct Facts {
     /// The invited participants.
     pub invited: Vec<String>,
     /// The offer as the served side saw it; file transfers have their selectors there.
+    #[serde(skip)]
     pub sdp: Option<Bytes>,
     /// When the INVITE came.
     pub begun: SystemTime,
@@ -76,3 +96,6 @@ pub enum NotYet {
     /// The store can't be reached, or refused it; it is tried again from the durable queue.
     Queued,
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,12 +24,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{
-    Door, Health, Metrics, Mode, Question, RunState, SessionView, SipMetrics, WorkerHealth,
-    XcapCounts,
+    Door, Health, HistoryHealth, Metrics, Mode, Question, RunState, SessionView, SipMetrics,
+    WorkerHealth, XcapCounts,
 };
 use crate::cdr::CdrWriter;
 use crate::config::Config;
 use crate::engine::{Engine, Output};
+use crate::history::History;
 use crate::limits;
 use crate::link::Links;
 use crate::transports::{Incoming, Transports};
@@ -136,6 +137,8 @@ pub(super) struct Relay {
     transports: Transports,
     door: Option<Door>,
     cdr: CdrWriter,
+    /// `None`: nothing is recorded.
+    history: Option<History>,
     bell: Doorbell,
     bell_rang: AsyncFd<Doorbell>,
     told: mpsc::Receiver<Told>,
@@ -387,6 +390,9 @@ impl Relay {
 
     fn finish(self) {
         self.links.end();
+        if let Some(history) = self.history {
+            history.finish();
+        }
         let written = self.cdr.finish();
         tracing::info!(records = written.written, "ended");
     }
@@ -439,6 +445,14 @@ impl Relay {
             sessions: self.engine.sessions(),
             uptime_s: now.saturating_duration_since(self.begun).as_secs(),
             workers: workers.collect(),
+            history: self.history.as_ref().map(|history| {
+                let counts = history.metrics();
+                HistoryHealth {
+                    reachable: !counts.is_out,
+                    queued: counts.queued,
+                    oldest_s: counts.oldest_s,
+                }
+            }),
         }
     }
 
@@ -483,6 +497,7 @@ impl Relay {
                     .map_or_else(XcapCounts::default, |xdms| xdms.counts)
             },
             cdr: self.cdr.counts(),
+            history: self.history.as_ref().map(History::metrics),
             uptime_s: now.saturating_duration_since(self.begun).as_secs(),
         }
     }

@@ -22,9 +22,11 @@ use super::{Drain, Relay, Told, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
 use crate::config::{self, Backend, Config, SilenceAction};
+use crate::cpm::forking::Without;
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
-use crate::engine::{ByeAck, Engine, LateOffer, Settings};
+use crate::engine::{self, ByeAck, Engine, LateOffer, Settings, SubscribeWhen};
+use crate::history::{History, HistoryError};
 use crate::limits;
 use crate::link::Links;
 use crate::media;
@@ -61,6 +63,8 @@ pub enum RunError {
     Certificate(IdentityError),
     /// The record file can't be opened.
     Cdr(io::Error),
+    /// Histories can't be recorded or stored.
+    History(HistoryError),
     /// Signals can't be listened for.
     Signals(io::Error),
     /// The system has no descriptor or no random numbers left.
@@ -95,6 +99,7 @@ impl fmt::Display for RunError {
                  without them one is made"
             ),
             Self::Cdr(error) => write!(out, "can't open cdr.file: {error}"),
+            Self::History(error) => write!(out, "{error}"),
             Self::Signals(error) => write!(out, "can't listen for signals: {error}"),
             Self::System(error) => write!(out, "the system has nothing left: {error}"),
         }
@@ -120,15 +125,10 @@ pub(super) async fn open(
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
     let transports = Transports::bind(&listens)
         .map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;
-    let door = match config.admin.listen {
-        Some(address) => Some(
-            admin::serve(address)
-                .await
-                .map_err(|error| RunError::Admin(address, error))?,
-        ),
-        None => None,
-    };
+    let door = door(&config.admin).await?;
     let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
+    let history =
+        History::open(&config.history, &config.history_imap).map_err(RunError::History)?;
     let seed = SysRng
         .try_next_u64()
         .map_err(|error| RunError::System(io::Error::other(error)))?;
@@ -163,6 +163,7 @@ pub(super) async fn open(
         transports,
         door,
         cdr,
+        history,
         bell,
         bell_rang,
         told,
@@ -175,6 +176,15 @@ pub(super) async fn open(
         drain_max,
     };
     Ok((relay, ready))
+}
+
+async fn door(admin: &config::Admin) -> Result<Option<admin::Door>, RunError> {
+    let Some(address) = admin.listen else {
+        return Ok(None);
+    };
+    let door = admin::serve(address).await;
+    door.map(Some)
+        .map_err(|error| RunError::Admin(address, error))
 }
 
 fn workers(config: &Config, identity: Option<TlsIdentity>) -> dataplane::api::Config {
@@ -297,6 +307,7 @@ pub(super) fn settings(
         },
         bye_far_deadline: sip.bye_far_deadline,
         store_deadline: None,
+        registration: registration(&config.registration),
         late_offer: match sip.late_offer {
             config::LateOffer::Refuse => LateOffer::Refuse,
             config::LateOffer::Relay => LateOffer::Relay,
@@ -308,6 +319,25 @@ pub(super) fn settings(
         end_on_silence: config.media.silence_action == SilenceAction::Release,
         user_agent: sip.user_agent.clone().map(Into::into),
     }
+}
+
+fn registration(known: &config::Registration) -> Option<engine::Registration> {
+    known.enabled.then(|| engine::Registration {
+        trusted: known.trusted.clone(),
+        subscribe_when: match known.subscribe_when {
+            config::SubscribeWhen::ThirdPartyRegister => SubscribeWhen::ThirdPartyRegister,
+            config::SubscribeWhen::Provisioning => SubscribeWhen::Provisioning,
+        },
+        users: known.users.clone(),
+        expires: known.expires,
+        retry: known.retry,
+        retry_max: known.retry_max,
+        users_max: known.users_max,
+        without_gruu: match known.without_gruu {
+            config::WithoutGruu::AcceptContact => Without::AcceptContact,
+            config::WithoutGruu::Contact => Without::Contact,
+        },
+    })
 }
 
 fn media_settings(config: &Config, identity: Option<&TlsIdentity>) -> media::Settings {

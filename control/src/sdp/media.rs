@@ -198,6 +198,11 @@ impl MediaDescription {
         self.lines.attribute(name)
     }
 
+    /// The values of its own attributes of that name.
+    pub fn attributes<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.lines.attributes(name)
+    }
+
     /// Whether it has an attribute of its own.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {

@@ -5,6 +5,7 @@
 //! phone ─▶ net (loss, delay, doubling, reordering) ─▶ engine ══ ring ══ worker ─▶ net ─▶ phone
 //! ```
 
+pub mod closing;
 mod net;
 mod phone;
 mod relay;
@@ -14,6 +15,7 @@ mod waits;
 
 pub use net::Weather;
 pub use phone::Phone;
+pub use relay::Relay;
 pub use script::{Fate, Script, Who};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -23,7 +25,6 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use net::{Net, Parcel};
-use relay::Relay;
 
 /// The world.
 pub struct World {

@@ -45,7 +45,7 @@ pub struct Parcel {
 pub(super) struct Net {
     rng: StdRng,
     weather: Weather,
-    under_way: BinaryHeap<Reverse<(Instant, u64, Parcel)>>,
+    under_way: BinaryHeap<Reverse<(Instant, u64, Parcel, usize)>>,
     sent: u64,
 }
 
@@ -60,6 +60,11 @@ impl Net {
     }
 
     pub(super) fn send(&mut self, now: Instant, parcel: Parcel) {
+        self.send_numbered(now, parcel, 0);
+    }
+
+    /// Sends a parcel with a number by which its sender knows it when it arrives.
+    pub(super) fn send_numbered(&mut self, now: Instant, parcel: Parcel, number: usize) {
         if self.rng.random_range(0..1000) < self.weather.lost_permille {
             return;
         }
@@ -72,18 +77,23 @@ impl Net {
             let delay = Duration::from_millis(self.rng.random_range(1..=self.weather.delay_ms_max));
             self.sent += 1;
             self.under_way
-                .push(Reverse((now + delay, self.sent, parcel.clone())));
+                .push(Reverse((now + delay, self.sent, parcel.clone(), number)));
         }
     }
 
     pub(super) fn arrived(&mut self, now: Instant) -> Option<Parcel> {
+        self.arrived_with_number(now).map(|(parcel, _)| parcel)
+    }
+
+    pub(super) fn arrived_with_number(&mut self, now: Instant) -> Option<(Parcel, usize)> {
         if self.poll_timeout()? > now {
             return None;
         }
-        self.under_way.pop().map(|Reverse((_, _, parcel))| parcel)
+        let Reverse((_, _, parcel, number)) = self.under_way.pop()?;
+        Some((parcel, number))
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.under_way.peek().map(|Reverse((at, _, _))| *at)
+        self.under_way.peek().map(|Reverse((at, ..))| *at)
     }
 }

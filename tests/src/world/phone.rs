@@ -336,6 +336,7 @@ impl Phone {
                 // Proceeding: nothing is sent again, and it may ring for long.
                 self.pending[at].next = now + Duration::from_secs(300);
                 self.pending[at].until = now + Duration::from_secs(300);
+                self.pending[at].is_proceeding = true;
             }
             return;
         }
@@ -512,6 +513,7 @@ impl Phone {
             next: now + T1,
             interval: T1,
             until,
+            is_proceeding: false,
         });
     }
 
@@ -537,6 +539,7 @@ impl Phone {
             next,
             interval: T1,
             until,
+            is_proceeding: false,
         });
     }
 

@@ -10,7 +10,7 @@ use control::cpm::policy::{Policies, UserPolicy};
 use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
-use dataplane::api::{BackendKind, Config, ControlEnd, Doorbell, Learn, ring_pair};
+use dataplane::api::{BackendKind, Config, ControlEnd, Doorbell, Event, Learn, ring_pair};
 use dataplane::frame::{Pool, PoolSize};
 use dataplane::net::sim::{Sim, SimHandle};
 use dataplane::stats::{Board, Stats};
@@ -28,10 +28,25 @@ pub struct Relay {
     /// The records written so far.
     pub records: Vec<Cdr>,
     listening: usize,
+    address: IpAddr,
+    /// SIP messages on their way out, with the media sockets that were open then.
+    out: Vec<(Parcel, usize)>,
+    /// Orders that haven't come back.
+    orders_out: usize,
 }
 
 impl Relay {
     pub(super) fn new(seed: u64, now: Instant) -> Self {
+        Self::at(ADDRESS, seed, now, |_| {})
+    }
+
+    /// A relay at an address of its own, with changed settings.
+    pub(super) fn at(
+        address: IpAddr,
+        seed: u64,
+        now: Instant,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let bell = Doorbell::new().expect("a descriptor is left");
         let (link, worker_end) = ring_pair(&bell).expect("a descriptor is left");
         let (sim, sockets) = Sim::new();
@@ -43,7 +58,7 @@ impl Relay {
             port_first: 10_000,
             port_last: 59_999,
             port_quiet_ms: 1_000,
-            msrp_listen: vec![ADDRESS],
+            msrp_listen: vec![address],
             msrp_ports: dataplane::api::PortChoice::only_tcp(2855),
             msrp_tls: None,
             msrp_origins: dataplane::api::OriginPolicy::Any,
@@ -63,7 +78,9 @@ impl Relay {
         let pool = Pool::new(config.pool);
         let worker = Worker::new(setup, sim, pool, now).expect("the simulated sockets bind");
         let listening = sockets.open_sockets();
-        let engine = Engine::new(settings(), 1, seed, now, SystemTime::UNIX_EPOCH);
+        let mut settings = settings(address);
+        change(&mut settings);
+        let engine = Engine::new(settings, 1, seed, now, SystemTime::UNIX_EPOCH);
         Self {
             engine,
             worker,
@@ -72,13 +89,16 @@ impl Relay {
             board,
             records: Vec::new(),
             listening,
+            address,
+            out: Vec::new(),
+            orders_out: 0,
         }
     }
 
     /// Where it receives SIP.
     #[must_use]
     pub fn sip(&self) -> SocketAddr {
-        SocketAddr::new(ADDRESS, 5060)
+        SocketAddr::new(self.address, 5060)
     }
 
     /// Sessions there are.
@@ -126,6 +146,7 @@ impl Relay {
             };
             self.engine
                 .handle_packet(now, flow, parcel.bytes.clone().into());
+            self.take_transmits();
         } else {
             // A packet to a port that is closed meets nobody, as on a real machine.
             let _ = self.sockets.datagram(parcel.from, parcel.to, &parcel.bytes);
@@ -135,15 +156,32 @@ impl Relay {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.engine.poll_timeout().is_some_and(|at| at <= now) {
             self.engine.handle_timeout(now);
+            self.take_transmits();
         }
         self.cycle(now);
+    }
+
+    /// Takes what the engine sends, before its worker does anything else.
+    fn take_transmits(&mut self) {
+        while let Some(transmit) = self.engine.poll_transmit() {
+            let parcel = Parcel {
+                from: transmit.flow.local,
+                to: transmit.flow.remote,
+                bytes: transmit.bytes.to_vec(),
+            };
+            self.out.push((parcel, self.media_sockets()));
+        }
     }
 
     fn cycle(&mut self, now: Instant) {
         loop {
             let mut moved = self.worker.cycle(now);
             while let Some(event) = self.link.news() {
+                if matches!(event, Event::Done(_)) {
+                    self.orders_out -= 1;
+                }
                 self.engine.handle_news(now, 0, event);
+                self.take_transmits();
                 moved += 1;
             }
             while let Some(output) = self.engine.poll_output() {
@@ -151,6 +189,7 @@ impl Relay {
                 match output {
                     Output::Order { order, .. } => {
                         self.link.order(order).expect("the ring has room");
+                        self.orders_out += 1;
                     }
                     Output::Cdr(cdr) => self.records.push(*cdr),
                     Output::History(ask) => panic!("there is no store, but {ask:?} was asked"),
@@ -166,24 +205,33 @@ impl Relay {
 
     /// Runs the worker and takes what was sent.
     pub(super) fn sent(&mut self, now: Instant) -> Vec<Parcel> {
+        let sent = self.sent_with_media(now);
+        sent.into_iter().map(|(parcel, _)| parcel).collect()
+    }
+
+    /// Runs the worker and takes what was sent, with the media sockets that were open then.
+    pub(super) fn sent_with_media(&mut self, now: Instant) -> Vec<(Parcel, usize)> {
         self.cycle(now);
-        let mut parcels = Vec::new();
-        while let Some(transmit) = self.engine.poll_transmit() {
-            let (from, to) = (transmit.flow.local, transmit.flow.remote);
-            parcels.push(Parcel {
-                from,
-                to,
-                bytes: transmit.bytes.to_vec(),
-            });
-        }
+        self.take_transmits();
+        let mut parcels = std::mem::take(&mut self.out);
         while let Some(sent) = self.sockets.sent() {
-            parcels.push(Parcel {
+            let parcel = Parcel {
                 from: sent.from,
                 to: sent.to,
                 bytes: sent.bytes,
-            });
+            };
+            parcels.push((parcel, 0));
         }
         parcels
+    }
+
+    /// When it wants to be woken: a worker looks again soon while an order waits for something.
+    pub(super) fn poll_wake(&self, now: Instant) -> Option<Instant> {
+        let worker = (self.orders_out > 0).then(|| now + Duration::from_millis(10));
+        [self.engine.poll_timeout(), worker]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
@@ -198,9 +246,9 @@ impl Relay {
 
 const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
-fn settings() -> Settings {
+fn settings(address: IpAddr) -> Settings {
     let media = media::Settings {
-        media_v4: Some(ADDRESS),
+        media_v4: Some(address),
         media_v6: None,
         learn: Learn::Once {
             window_ms: 5_000,
@@ -210,7 +258,7 @@ fn settings() -> Settings {
         msrp: media::Msrp::default(),
     };
     Settings {
-        listen: vec![(Protocol::Udp, SocketAddr::new(ADDRESS, 5060))],
+        listen: vec![(Protocol::Udp, SocketAddr::new(address, 5060))],
         timers: Timers::default(),
         next_hop: None,
         role: Role::Originating,
@@ -228,6 +276,7 @@ fn settings() -> Settings {
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
         preferences: None,
+        registration: None,
         late_offer: LateOffer::Refuse,
         ringing_max: Duration::from_secs(180),
         sessions_max: 100_000,

@@ -10,6 +10,8 @@ pub(super) struct Pending {
     pub next: Instant,
     pub interval: Duration,
     pub until: Instant,
+    /// A provisional response has come.
+    pub is_proceeding: bool,
 }
 
 /// A 2xx of ours without its ACK.

@@ -75,6 +75,7 @@ fn settings(random: &mut StdRng) -> Settings {
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
         preferences: None,
+        registration: None,
         late_offer: *pick(random, &[LateOffer::Refuse, LateOffer::Relay]),
         ringing_max: Duration::from_secs(180),
         sessions_max: *pick(random, &[1, 10, 100, 100]),

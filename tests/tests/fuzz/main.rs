@@ -20,6 +20,7 @@
 
 mod campaign;
 mod clients;
+mod closings;
 mod engine;
 mod framers;
 mod media;

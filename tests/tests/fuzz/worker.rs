@@ -1,12 +1,13 @@
 //! A worker over simulated sockets, with control and the world at both of its ends.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use dataplane::api::{
     Act, BackendKind, Config, ControlEnd, Direction, Doorbell, Event, Learn, LegLocal, LegSpec,
-    MsrpRemote, MsrpSetup, MsrpSpec, Order, Outcome, Remote, RtpRemote, SessionId, Side, StreamId,
-    StreamPlan, StreamSet, ring_pair,
+    MsrpRemote, MsrpSetup, MsrpSpec, Order, Outcome, Record, RecordPart, RecordRoom, Remote,
+    RtpRemote, SessionId, Side, StreamId, StreamPlan, StreamSet, ring_pair_with,
 };
 use dataplane::frame::{Pool, PoolSize};
 use dataplane::net::sim::{Connection, Sim, SimHandle};
@@ -43,6 +44,10 @@ struct World {
     connections: Vec<Connection>,
     /// Those that were made for an MSRP leg, and the leg's path.
     msrp: Vec<(Connection, String)>,
+    /// Messages that have begun, of sessions that are recorded.
+    begun: BTreeMap<SessionId, u32>,
+    /// Whether control takes records now.
+    records: bool,
     sent: u64,
     done: u64,
     sessions: u64,
@@ -121,7 +126,7 @@ fn open(random: &mut StdRng, stream: StreamId) -> Act {
         legs,
         local: Default::default(),
         silence_ms: *pick(random, &[0, 500]),
-        record: false,
+        record: random.random(),
     })
 }
 
@@ -195,7 +200,11 @@ fn msrp_send(to: &str, len: Option<usize>) -> Vec<u8> {
 
 impl World {
     fn new(random: &mut StdRng) -> Self {
-        let (control, link) = ring_pair(&Doorbell::new().unwrap()).unwrap();
+        let room = RecordRoom {
+            records: *pick(random, &[1, 10, 4096]),
+            octets: *pick(random, &[0, 20_000, 1 << 20]),
+        };
+        let (control, link) = ring_pair_with(&Doorbell::new().unwrap(), room).unwrap();
         let (sim, net) = Sim::new();
         let board = Board::default();
         let config = config(random);
@@ -216,6 +225,8 @@ impl World {
             bound: Vec::new(),
             connections: Vec::new(),
             msrp: Vec::new(),
+            begun: BTreeMap::new(),
+            records: true,
             sent: 0,
             done: 0,
             sessions: 1,
@@ -244,6 +255,27 @@ impl World {
             }
         }
         while self.net.sent().is_some() {}
+        while self.records
+            && let Some(record) = self.control.record()
+        {
+            self.take_record(record);
+        }
+    }
+
+    fn take_record(&mut self, record: Record) {
+        let begun = self.begun.entry(record.session).or_default();
+        match record.part {
+            RecordPart::Begin { message, .. } => {
+                assert_eq!(message, *begun, "messages are numbered");
+                *begun += 1;
+            }
+            RecordPart::Data { message, .. } | RecordPart::End { message, .. } => {
+                assert!(message < *begun, "{message} never began");
+            }
+            RecordPart::Closed => {
+                self.begun.remove(&record.session);
+            }
+        }
     }
 
     fn take(&mut self, order: &Order) {
@@ -409,6 +441,9 @@ impl World {
         for _ in 0..random.random_range(0..6) {
             self.happen(random);
         }
+        if random.random_ratio(1, 8) {
+            self.records = random.random();
+        }
         let most = if random.random_ratio(1, 40) {
             5_000
         } else {
@@ -419,6 +454,7 @@ impl World {
 
     /// Everything is released, and every time-out passes.
     fn end(&mut self) {
+        self.records = true;
         for session in 1..=self.sessions {
             self.order(
                 session,
@@ -432,6 +468,7 @@ impl World {
         }
         self.pass(Duration::from_secs(40));
         assert_eq!(self.done, self.sent, "every order comes back");
+        assert_eq!(self.begun, BTreeMap::new(), "every recording ends");
         let stats = self.board.load();
         let Stats {
             sessions,

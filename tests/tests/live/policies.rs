@@ -23,6 +23,11 @@ fn offers_video(scene: &mut Scene, user: &str) -> bool {
     !at_bob.invite.body.contains("m=video 0 ")
 }
 
+fn reloads(scene: &Scene, outcome: &str) -> f64 {
+    let label = format!("outcome=\"{outcome}\"");
+    scene.relay.metric(&["reloads", &label])
+}
+
 #[test]
 fn settings_are_read_anew_for_new_calls_and_a_wrong_file_changes_nothing() {
     let mut scene = Scene::direct(|_| {});
@@ -34,7 +39,7 @@ fn settings_are_read_anew_for_new_calls_and_a_wrong_file_changes_nothing() {
     let strict = format!("{first}[user.\"sip:alice@home.example\"]\nstreams = [\"audio\"]\n");
     std::fs::write(&file, strict.replace("[media]", "[media]\ndrain_ms = 100")).unwrap();
     scene.relay.process().signal("HUP");
-    let is_read = eventually(LONG, || scene.relay.metric(&["reloads_total"]) >= 1.0);
+    let is_read = eventually(LONG, || reloads(&scene, "done") >= 1.0);
     assert!(is_read, "{}", scene.relay.process().output());
     assert!(!offers_video(&mut scene, "alice"));
     assert!(offers_video(&mut scene, "bob"));
@@ -49,7 +54,10 @@ fn settings_are_read_anew_for_new_calls_and_a_wrong_file_changes_nothing() {
     let (status, text) = http::post(scene.relay.admin, "/reload").unwrap();
     assert_eq!((status, text.contains("[cdr]")), (200, true), "{text}");
     assert!(offers_video(&mut scene, "alice"));
-    assert_eq!(scene.relay.metric(&["reloads_failed"]), 1.0);
+    assert_eq!(
+        (reloads(&scene, "done"), reloads(&scene, "failed")),
+        (2.0, 1.0)
+    );
 
     let (so_far, other) = (a.record().heard.len(), b.record().heard.len());
     assert!(a.hears(so_far + 10, LONG) && b.hears(other + 10, LONG));

@@ -1,7 +1,9 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
+mod history;
 mod msrp;
 mod policy;
+mod registration;
 mod relay;
 
 use std::net::IpAddr;
@@ -252,6 +254,8 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_media(config)?;
     msrp::check(config)?;
     relay::check(config)?;
+    registration::check(config)?;
+    history::check(config)?;
     check_operation(config)
 }
 

@@ -124,6 +124,42 @@ fn hst_03_a_history_that_is_to_be_recorded_keeps_the_relay_in_the_media_path() {
 }
 
 #[test]
+fn the_streams_of_a_session_are_recorded_where_its_history_is_due_and_not_elsewhere() {
+    for allowed in [true, false] {
+        let mut scene = Scene::of(Role::Originating, allowed);
+        let is_recorded = scene.bench.acts.iter().any(|act| act == "record");
+        assert_eq!(is_recorded, allowed);
+        scene.bye(Client);
+    }
+}
+
+#[test]
+fn streams_that_are_added_later_are_told_to_the_history_and_refreshes_are_not() {
+    let mut bench = stored(Role::Originating);
+    let (_, to_a) = bench.call();
+    let refresh = in_dialog_of_a("INVITE", 2, &to_a, CONTACT_A, OFFER);
+    let to_b = only(&bench.give(a(), &refresh), b());
+    bench.give(b(), &answer(&to_b, 200, "OK", ANSWER));
+    bench.give(a(), &in_dialog_of_a("ACK", 2, &to_a, "", ""));
+    assert_eq!(bench.asks.len(), 1);
+    let more = format!("{OFFER}m=video 4010 RTP/AVP 31\r\n");
+    let added = in_dialog_of_a("INVITE", 3, &to_a, CONTACT_A, &more);
+    let to_b = only(&bench.give(a(), &added), b());
+    let answered = format!("{ANSWER}m=video 5010 RTP/AVP 31\r\n");
+    bench.give(b(), &answer(&to_b, 200, "OK", &answered));
+    bench.give(a(), &in_dialog_of_a("ACK", 3, &to_a, "", ""));
+    match &bench.asks[..] {
+        [Ask::Begin(first), Ask::Begin(second)] => {
+            assert_eq!(second.sdp.as_deref(), Some(more.as_bytes()));
+            let mut same = second.clone();
+            same.sdp.clone_from(&first.sdp);
+            assert_eq!(same, *first);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn con_24_a_proxied_session_is_never_one_whose_history_is_due() {
     let store = Some(Duration::from_secs(2));
     assert!(is_in_path(true, store));

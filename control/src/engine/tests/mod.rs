@@ -6,6 +6,7 @@ mod changes;
 mod chaos;
 mod closing;
 mod early;
+mod forks;
 mod history;
 mod invite;
 mod matrix;
@@ -13,6 +14,7 @@ mod modify;
 mod offers;
 mod preferences;
 mod proxy;
+mod registration;
 mod scene;
 mod serving;
 mod worker;
@@ -51,6 +53,9 @@ struct Bench {
     refuse_connect: bool,
     /// Streams that the worker has open, by session.
     streams: BTreeMap<u64, u32>,
+    /// REGISTERs of the core, and the last SUBSCRIBE that followed.
+    told: u32,
+    subscribe: String,
     /// Host names that were asked for.
     names: Vec<String>,
     /// Users whose preferences were asked for.
@@ -79,6 +84,7 @@ impl Bench {
             bye_far_deadline: Duration::from_secs(4),
             store_deadline: None,
             preferences: None,
+            registration: None,
             late_offer: LateOffer::Refuse,
             ringing_max: Duration::from_secs(180),
             sessions_max: 10,
@@ -102,6 +108,8 @@ impl Bench {
             refuse: false,
             refuse_connect: false,
             streams: BTreeMap::new(),
+            told: 0,
+            subscribe: String::new(),
             names: Vec::new(),
             asked: Vec::new(),
         }
@@ -168,6 +176,9 @@ impl Bench {
             match act {
                 Act::Open(plan) if !self.refuse => {
                     self.acts.push("open".into());
+                    if plan.record {
+                        self.acts.push("record".into());
+                    }
                     *streams |= 1 << plan.stream.0;
                     for (leg, local) in plan.legs.iter().zip(&mut plan.local) {
                         self.ports += 2;

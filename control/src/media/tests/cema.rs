@@ -389,6 +389,35 @@ fn back_to_back_each_leg_has_cema_where_its_client_has_it() {
 }
 
 #[test]
+fn a_recorded_chat_is_relayed_back_to_back_though_both_sides_have_cema() {
+    let mut relay = Relay::new();
+    relay.media.record(true);
+    let mut proposal = relay
+        .media
+        .offer(Side::A, CEMA.alice().as_bytes(), &Policy::ALL)
+        .unwrap();
+    let opens = proposal.take_opens();
+    let [Act::Open(plan)] = opens.as_slice() else {
+        panic!("one stream is opened: {opens:?}")
+    };
+    assert!(plan.record, "{plan:?}");
+    let is_read = |leg: &LegSpec| matches!(leg, LegSpec::Msrp(_));
+    assert!(plan.legs.iter().all(is_read), "{plan:?}");
+
+    assert!(!proposal.abandon().is_empty());
+    let (_, done) = relay.exchange(Side::A, &CEMA.alice(), &CEMA.bob());
+    let [stream] = relay.ids()[..] else {
+        panic!("one stream is there: {:?}", relay.ids())
+    };
+    for side in Side::BOTH {
+        let far = told(&done.answered.acts, stream, side);
+        assert!(matches!(far, Some((Remote::Msrp(_), _))), "{far:?}");
+    }
+    let (far, _) = relay.exchange(Side::B, &CEMA.bob(), &CEMA.alice());
+    assert!(far.contains(OWN_FINGERPRINT), "it stays so: {far}");
+}
+
+#[test]
 fn both_kinds_are_opened_for_a_cema_offer() {
     let relay = Relay::new();
     let mut proposal = relay

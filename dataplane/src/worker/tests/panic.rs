@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use crate::api::{BackendKind, Config, Doorbell, Learn, LegSpec, Outcome};
+use crate::api::{
+    Act, BackendKind, Config, Doorbell, Learn, LegSpec, Outcome, Record, RecordPart, SessionId,
+    StreamSet,
+};
 use crate::frame::Pool;
 use crate::net::mmsg::Mmsg;
 use crate::net::uring::Uring;
@@ -13,7 +16,7 @@ use crate::net::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch}
 use crate::worker::start::{Birth, start_with};
 use crate::worker::{Handle, start_one};
 
-use super::fake::{locals, open, order};
+use super::fake::{locals, open, order, release};
 use super::start::{client, real, wait_for};
 
 /// Real sockets, and a panic at the datagram that is one octet long.
@@ -75,6 +78,45 @@ impl<B: Backend> Backend for Brittle<B> {
     }
 }
 
+#[test]
+fn what_a_worker_recorded_is_there_when_it_has_panicked() {
+    let bell = Doorbell::new().unwrap();
+    let config = Config {
+        port_first: 46_400,
+        port_last: 46_599,
+        ..real(BackendKind::Epoll)
+    };
+    let mut brittle = start_with(&config, 0, &bell, live_over_epoll).unwrap();
+    let spec = LegSpec::Rtp {
+        local_ip: "127.0.0.1".parse().unwrap(),
+        rtcp_mux: true,
+        learn: Learn::Never,
+    };
+    for session in [1, 2] {
+        let mut act = open(0, &spec);
+        if let Act::Open(plan) = &mut act {
+            plan.record = true;
+        }
+        brittle.link.order(order(session, vec![act])).unwrap();
+        wait_for(&mut brittle);
+    }
+    let acts = vec![release(StreamSet::ALL, 0)];
+    brittle.link.order(order(1, acts)).unwrap();
+    wait_for(&mut brittle);
+    let was_at = opened(&mut brittle, 3);
+    client().0.send_to(b"!", was_at).unwrap();
+    while !brittle.link.is_abandoned() {
+        std::thread::yield_now();
+    }
+    let closed = Record {
+        session: SessionId(1),
+        part: RecordPart::Closed,
+    };
+    assert_eq!(brittle.link.record(), Some(closed));
+    assert_eq!(brittle.link.record(), None, "the others never ended");
+    assert!(brittle.thread.join().is_err());
+}
+
 fn live_over_epoll(birth: Birth) {
     let backend = Brittle(Mmsg::new(birth.bell()).unwrap());
     let pool = Pool::new(birth.config.pool);
@@ -88,13 +130,14 @@ fn live_over_uring(birth: Birth) {
 }
 
 /// Opens a stream and says where its A side is bound.
-fn opened(handle: &mut Handle) -> SocketAddr {
+fn opened(handle: &mut Handle, session: u64) -> SocketAddr {
     let spec = LegSpec::Rtp {
         local_ip: "127.0.0.1".parse().unwrap(),
         rtcp_mux: true,
         learn: Learn::Never,
     };
-    handle.link.order(order(1, vec![open(0, &spec)])).unwrap();
+    let acts = vec![open(0, &spec)];
+    handle.link.order(order(session, acts)).unwrap();
     let done = wait_for(handle);
     assert_eq!(done.outcome, Outcome::Done);
     locals(&done.acts[0])[0].0
@@ -110,7 +153,7 @@ fn a_worker_ends_alone(live: fn(Birth), backend: BackendKind, port_first: u16) {
     };
     let mut brittle = start_with(&config, 0, &bell, live).unwrap();
     let mut sound = start_one(&config, 1, &bell).unwrap();
-    let was_at = opened(&mut brittle);
+    let was_at = opened(&mut brittle, 1);
     assert!(!brittle.link.is_abandoned());
 
     let (peer, _) = client();
@@ -125,11 +168,11 @@ fn a_worker_ends_alone(live: fn(Birth), backend: BackendKind, port_first: u16) {
     }
     bell.awake();
     assert!(brittle.thread.join().is_err(), "it ended by a panic");
-    opened(&mut sound);
+    opened(&mut sound, 1);
     assert!(!sound.link.is_abandoned());
 
     let mut heir = start_one(&config, 0, &bell).unwrap();
-    assert_eq!(opened(&mut heir), was_at, "its sockets were closed");
+    assert_eq!(opened(&mut heir, 1), was_at, "its sockets were closed");
     for Handle { link, thread, .. } in [sound, heir] {
         drop(link);
         thread.join().unwrap();

@@ -250,6 +250,29 @@ fn con_04_a_drain_waits_for_the_message_and_for_its_record() {
 }
 
 #[test]
+fn con_04_a_frozen_session_takes_and_records_nothing_new() {
+    let mut chat = recorded_chat(RecordRoom::default());
+    let chunk = Chunk::whole("one", b"hello");
+    let begun = chat.chunk(Side::A, "tid1", &chunk);
+    chat.feed(chat.a, &begun[..begun.len() - 20]);
+    chat.world.send(1, vec![release(StreamSet::ALL, 200)]);
+    chat.world.pass(40);
+    let late = chat.chunk(Side::B, "tid2", &Chunk::whole("two", b"too late"));
+    let late = str::from_utf8(&late).unwrap();
+    let late = late.replace("Failure-Report: no\r\n", "");
+    chat.feed(chat.b, late.as_bytes());
+    chat.feed(chat.a, &begun[begun.len() - 20..]);
+    assert!(!chat.written(chat.a).contains("too late"));
+    assert!(chat.written(chat.b).contains("MSRP tid2 481"));
+    chat.world.pass(40);
+    assert_eq!(chat.world.done().len(), 1);
+    let parts = chat.world.records();
+    let octets: usize = parts.iter().map(octets).sum();
+    assert_eq!((&parts[0], octets), (&begin(Side::A, 0, "one", 5), 5));
+    assert_eq!(parts[parts.len() - 2..], [end(0, true), RecordPart::Closed]);
+}
+
+#[test]
 fn con_04_a_drain_ends_in_time_though_nobody_takes_records() {
     let mut chat = recorded_chat(TINY);
     let body = [b'x'; 90_000];

@@ -1,0 +1,235 @@
+//! What must hold after a session, whatever its network and its clients did.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use control::engine::ByeAck;
+
+use super::lines::tag;
+use super::{Entry, FUNCTIONS, PARTIES, Played, Stage};
+
+impl Played {
+    /// What went wrong; nothing, if all did as it must.
+    #[must_use]
+    pub fn offences(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        self.check_what_is_left(&mut found);
+        self.check_transactions(&mut found);
+        self.check_byes(&mut found);
+        for at in 0..2 {
+            if self.plan.functions[at].stays {
+                self.check_release(at, &mut found);
+                self.check_order(at, &mut found);
+            }
+        }
+        found
+    }
+
+    /// # Panics
+    ///
+    /// Something went wrong; the message has the plan and all that was said.
+    pub fn assert_well(&self) {
+        let offences = self.offences();
+        assert!(
+            offences.is_empty(),
+            "{}\n{:#?}\n{}",
+            offences.join("\n"),
+            self.plan,
+            self.trace
+        );
+    }
+
+    fn check_what_is_left(&self, found: &mut Vec<String>) {
+        for (at, function) in self.functions.iter().enumerate() {
+            if !function.is_idle() {
+                found.push(format!("left in function {at}: {}", function.leftovers()));
+            }
+            let open = function.media_sockets();
+            if open > 0 {
+                found.push(format!("function {at} has {open} media sockets left"));
+            }
+            // A session of which its function was a party has one record, no more.
+            let records = function.records.len();
+            let is_expected = match records {
+                0 => !self.plan.functions[at].stays || self.first_invite_to(at).is_none(),
+                1 => self.plan.functions[at].stays,
+                _ => false,
+            };
+            if !is_expected {
+                found.push(format!("function {at} wrote {records} records"));
+            }
+        }
+        for (at, party) in self.parties.iter().enumerate() {
+            let is_over = matches!(party.stage(), Stage::Idle | Stage::Over);
+            if !party.is_silent() && !is_over {
+                found.push(format!("party {at} is left {:?}", party.stage()));
+            }
+            if party.is_waiting() {
+                found.push(format!("party {at} still waits"));
+            }
+        }
+    }
+
+    fn first_invite_to(&self, at: usize) -> Option<&Entry> {
+        self.trace.requests("INVITE").find(|entry| {
+            entry.to.ip() == FUNCTIONS[at]
+                && tag(entry.header("To")).is_empty()
+                && self.trace.arrival(entry).is_some()
+        })
+    }
+
+    /// Every request that arrived is answered, once.
+    fn check_transactions(&self, found: &mut Vec<String>) {
+        let methods: BTreeSet<&str> = self.trace.entries.iter().map(Entry::method).collect();
+        for method in methods
+            .into_iter()
+            .filter(|name| !["", "ACK"].contains(name))
+        {
+            for request in self.trace.requests(method) {
+                let finals = self.trace.finals(request);
+                let answers: BTreeSet<(u16, &str)> = finals
+                    .iter()
+                    .map(|entry| (entry.code(), tag(entry.header("To"))))
+                    .collect();
+                if answers.len() > 1 {
+                    found.push(format!("answered {answers:?}: {request}"));
+                }
+                let silent = self
+                    .party_of(request)
+                    .is_some_and(|at| self.parties[at].is_silent());
+                if answers.is_empty() && self.trace.arrival(request).is_some() && !silent {
+                    found.push(format!("never answered: {request}"));
+                }
+            }
+        }
+    }
+
+    fn party_of(&self, request: &Entry) -> Option<usize> {
+        PARTIES.iter().position(|ip| *ip == request.to.ip())
+    }
+
+    /// A BYE is answered 200, and each leg has at most one from either end.
+    fn check_byes(&self, found: &mut Vec<String>) {
+        let byes: Vec<&Entry> = self.trace.requests("BYE").collect();
+        for bye in &byes {
+            let same = byes
+                .iter()
+                .filter(|other| other.from == bye.from && other.to == bye.to);
+            if same.filter(|bye| !self.is_of_stray_answer(bye)).count() > 1 {
+                found.push(format!("not the only BYE on its leg: {bye}"));
+            }
+            if FUNCTIONS.contains(&bye.from.ip()) {
+                continue;
+            }
+            let crosses = byes.iter().any(|other| other.to == bye.from);
+            for answer in self.trace.finals(bye) {
+                let code = answer.code();
+                // The dialog may be gone when the other side has ended it at the same time; a
+                // proxy can say no more than what the far side said.
+                let fine =
+                    code == 200 || (code == 481 && crosses) || (code != 481 && !self.all_stay());
+                if !fine {
+                    found.push(format!("{answer} for {bye}"));
+                }
+            }
+        }
+    }
+
+    /// RFC 3261 §13.2.2.4: an answer that comes again when its session is over is acknowledged and
+    /// ended again.
+    fn is_of_stray_answer(&self, bye: &Entry) -> bool {
+        self.trace.entries.iter().any(|entry| {
+            entry.method() == "ACK"
+                && (entry.at, entry.from, entry.to) == (bye.at, bye.from, bye.to)
+        })
+    }
+
+    fn all_stay(&self) -> bool {
+        self.plan.functions.iter().all(|function| function.stays)
+    }
+
+    /// 000 8.2.2.3, 8.3.2.3: the media are released before anybody is told.
+    fn check_release(&self, at: usize, found: &mut Vec<String>) {
+        let Some(answered) = self.answered(at) else {
+            return;
+        };
+        for entry in self.trace.sent_by(FUNCTIONS[at]) {
+            let tells =
+                entry.method() == "BYE" || (entry.code() == 200 && entry.is_final_of("BYE"));
+            if tells && entry.at >= answered && entry.media_open > 0 {
+                found.push(format!("media are not released: {entry}"));
+            }
+        }
+    }
+
+    /// When a function accepted the INVITE of its session.
+    fn answered(&self, at: usize) -> Option<Duration> {
+        let invite = self.first_invite_to(at)?;
+        let mut sent = self.trace.sent_by(FUNCTIONS[at]);
+        let ok = sent.find(|entry| entry.code() == 200 && entry.answers(invite))?;
+        Some(ok.at)
+    }
+
+    /// CON-01: what comes first, the answer to a BYE or the next BYE.
+    fn check_order(&self, at: usize, found: &mut Vec<String>) {
+        let function = self.plan.functions[at];
+        let here = FUNCTIONS[at];
+        let Some(answered) = self.answered(at) else {
+            return;
+        };
+        let mut incoming: Vec<(Duration, &Entry)> = self
+            .trace
+            .requests("BYE")
+            .filter(|bye| bye.to.ip() == here)
+            .filter_map(|bye| Some((self.trace.arrival(bye)?, bye)))
+            .filter(|(arrival, _)| *arrival >= answered)
+            .collect();
+        incoming.sort_by_key(|(arrival, _)| *arrival);
+        // BYEs that cross are answered each by itself.
+        let [(arrival, bye)] = incoming.as_slice() else {
+            return;
+        };
+        let Some(ok) = self
+            .trace
+            .entries
+            .iter()
+            .find(|entry| entry.code() == 200 && entry.answers(bye))
+        else {
+            return;
+        };
+        let onward = self
+            .trace
+            .requests("BYE")
+            .find(|entry| entry.from.ip() == here);
+        match function.bye_ack {
+            ByeAck::AfterFarEnd => {
+                let far = onward.map_or(Duration::MAX, |onward| {
+                    let finals = self.trace.finals(onward);
+                    let arrivals = finals.iter().filter_map(|entry| entry.arrived);
+                    arrivals.min().unwrap_or(Duration::MAX)
+                });
+                if ok.at < far && ok.at < *arrival + function.far_deadline {
+                    found.push(format!("answered before the far end has: {ok}"));
+                }
+                if ok.at > *arrival + function.far_deadline + Duration::from_secs(1) {
+                    found.push(format!("answered after its deadline: {ok}"));
+                }
+            }
+            ByeAck::Immediate | ByeAck::ImmediateAfterStore => {
+                if let Some(onward) = onward
+                    && self.place(onward) < self.place(ok)
+                {
+                    found.push(format!("told the far end first: {onward}"));
+                }
+            }
+        }
+    }
+
+    fn place(&self, entry: &Entry) -> Option<usize> {
+        let entries = self.trace.entries.iter();
+        entries
+            .enumerate()
+            .find(|(_, other)| std::ptr::eq(*other, entry))
+            .map(|(at, _)| at)
+    }
+}
