@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use control::config::{Config, DEFAULTS};
 use control::demo;
+use control::history::{self, Pack};
 use control::run;
 use tracing_subscriber::EnvFilter;
 
@@ -23,6 +24,7 @@ Examples:
   midpath config > midpath.toml        begin a configuration of your own: every setting, explained
   midpath check midpath.toml           what is wrong with it, where, and the way out
   midpath run --config midpath.toml    run with it
+  midpath history -c midpath.toml list the sessions that the embedded store has
   curl -s 127.0.0.1:8060/health        how it is; also /sessions and /metrics
 
 SIGTERM or SIGINT stops it: new sessions are refused, those there are may end (sip.drain_s_max);
@@ -58,8 +60,32 @@ enum Command {
     },
     /// Print the default configuration, every setting with its explanation
     Config,
+    /// Look into the histories of an embedded store, while the relay runs or not
+    History {
+        /// The relay's configuration
+        #[arg(long, short, value_name = "FILE")]
+        config: PathBuf,
+        #[command(subcommand)]
+        what: HistoryCommand,
+    },
     /// Show what it does: a relay and two clients in one process
     Demo(DemoArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum HistoryCommand {
+    /// A line for each session: its folder, the UIDs of its objects, its octets
+    List {
+        /// Only this user's: an address as the sessions had it
+        user: Option<String>,
+    },
+    /// One object: by default the session's own, which Message-UID named
+    Show {
+        /// The session's folder, as `list` shows it
+        folder: PathBuf,
+        /// The object's UID
+        uid: Option<u32>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +112,7 @@ fn main() -> ExitCode {
             file: Some(file), ..
         } => check(&file),
         Command::Check { file: None, .. } | Command::Config => say(DEFAULTS),
+        Command::History { config, what } => history(&config, &what),
         Command::Demo(args) => play(&args),
     };
     match done {
@@ -131,6 +158,47 @@ fn play(args: &DemoArgs) -> Done {
     match report.failure() {
         Some(failure) => Err(failure.into()),
         None => Ok(()),
+    }
+}
+
+/// Lists or shows what the embedded store has.
+fn history(file: &Path, what: &HistoryCommand) -> Done {
+    let config = Config::load(file)?;
+    let path = config.history.path.ok_or("history.path isn't set there")?;
+    let root = history::embedded_in(&path);
+    let packs = history::packs(&root)?;
+    let folder_of = |pack: &Pack| {
+        let folder = pack.path.parent().unwrap_or(&root);
+        folder.strip_prefix(&root).unwrap_or(folder).to_owned()
+    };
+    match what {
+        HistoryCommand::List { user } => {
+            let user = user.as_deref().map(history::folder_of_user);
+            let mut text = String::new();
+            for pack in &packs {
+                let folder = folder_of(pack);
+                if user.as_ref().is_none_or(|user| folder.starts_with(user)) {
+                    let octets = std::fs::metadata(&pack.path)?.len();
+                    let (first, last) = (pack.first, pack.last);
+                    text += &format!("{} {first}-{last} {octets}\n", folder.display());
+                }
+            }
+            say(&text)
+        }
+        HistoryCommand::Show { folder, uid } => {
+            let holds = |pack: &&Pack| {
+                let is_there = uid.is_none_or(|uid| (pack.first..=pack.last).contains(&uid));
+                is_there && folder_of(pack) == *folder
+            };
+            let pack = packs.iter().rev().find(holds);
+            let pack = pack.ok_or("no such object; `midpath history list` shows what there is")?;
+            let mut object = history::part(pack, uid.unwrap_or(pack.last))?;
+            match io::copy(&mut object, &mut io::stdout().lock()) {
+                // Whoever read has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+                copied => Ok(copied.map(drop)?),
+            }
+        }
     }
 }
 

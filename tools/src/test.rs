@@ -14,6 +14,7 @@ use crate::table::lay_out;
 /// Programs of the live tests and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
     ("sipp", "sip-tester"),
+    ("dovecot", "dovecot-imapd"),
     ("kamailio", "kamailio"),
     ("baresip", "baresip"),
     ("tshark", "tshark"),

@@ -45,6 +45,7 @@ pub(crate) fn streams(legs: u32, now: Instant) -> (Streams, Vec<Mark>) {
             session: SessionId(u64::from(number)),
             opened: now,
             silence: None,
+            recording: None,
             plan: StreamPlan {
                 stream: StreamId(0),
                 legs: [spec.clone(), spec],

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{HistoryMetrics, Metrics, ReloadCounts, SipMetrics, XcapCounts};
+use super::{HistoryMetrics, Metrics, RegistrationMetrics, ReloadCounts, SipMetrics, XcapCounts};
 
 /// What [`encode`] writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -19,6 +19,8 @@ pub(super) fn encode(metrics: &Metrics) -> String {
     let mut families = worker_families(metrics);
     families.extend(sip_families(&metrics.sip));
     families.extend(session_families(metrics));
+    families.extend(record_families(metrics));
+    families.extend(registration_families(&metrics.registration));
     families.extend(metrics.history.iter().flat_map(history_families));
     let mut registry = Registry::with_prefix("midpath");
     registry.register_collector(Box::new(Families(families)));
@@ -255,7 +257,7 @@ fn sip_families(sip: &SipMetrics) -> Vec<Family> {
     ]
 }
 
-fn session_families(metrics: &Metrics) -> Vec<Family> {
+fn sessions(metrics: &Metrics) -> Family {
     let sessions = (metrics.sessions.iter())
         .map(|(mode, state, number)| {
             let labels = vec![
@@ -265,16 +267,20 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             (labels, count(*number))
         })
         .collect();
+    Family {
+        name: "sessions",
+        help: "Sessions, by mode and state",
+        unit: None,
+        kind: Kind::Gauge,
+        samples: sessions,
+    }
+}
+
+fn session_families(metrics: &Metrics) -> Vec<Family> {
     use Kind::{Counter, Gauge};
     let (dialogs, transactions) = (count(metrics.dialogs), count(metrics.transactions));
     vec![
-        Family {
-            name: "sessions",
-            help: "Sessions, by mode and state",
-            unit: None,
-            kind: Gauge,
-            samples: sessions,
-        },
+        sessions(metrics),
         single(
             "sessions_begun",
             "Sessions begun",
@@ -299,10 +305,32 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.offers_again,
         ),
+        single(
+            "histories_due",
+            "Sessions that ended and whose history was due",
+            Counter,
+            metrics.histories_due,
+        ),
+        single(
+            "histories_late",
+            "Sessions that closed without their Message-UID as the store was late",
+            Counter,
+            metrics.histories_late,
+        ),
         reloads(&metrics.reloads),
         xcap(&metrics.xcap),
         single("dialogs", "SIP dialogs", Gauge, dialogs),
         single("transactions", "SIP transactions", Gauge, transactions),
+        Family {
+            unit: Some(Unit::Seconds),
+            ..single("uptime", "Time since the start", Gauge, metrics.uptime_s)
+        },
+    ]
+}
+
+fn record_families(metrics: &Metrics) -> Vec<Family> {
+    use Kind::Counter;
+    vec![
         single(
             "cdrs_written",
             "Session records written",
@@ -315,11 +343,46 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.cdr.diverted,
         ),
-        Family {
-            unit: Some(Unit::Seconds),
-            ..single("uptime", "Time since the start", Gauge, metrics.uptime_s)
-        },
     ]
+}
+
+fn registration_families(known: &RegistrationMetrics) -> Vec<Family> {
+    let counters = [
+        ("registers", "REGISTERs of the core taken", known.registers),
+        (
+            "registers_refused",
+            "REGISTERs refused as their sender isn't trusted",
+            known.registers_refused,
+        ),
+        (
+            "registration_subscriptions_refused",
+            "Subscriptions to users' registration that the core refused",
+            known.subscriptions_refused,
+        ),
+        (
+            "reginfo_unreadable",
+            "Registration information that could not be read",
+            known.reginfo_unreadable,
+        ),
+        (
+            "invites_unregistered",
+            "INVITEs to users without a registered device for them",
+            known.unregistered,
+        ),
+        (
+            "registration_full",
+            "Users and devices that there was no room for",
+            known.full,
+        ),
+    ];
+    let counters = counters.map(|(name, help, value)| single(name, help, Kind::Counter, value));
+    let users = single(
+        "registered_users",
+        "Users that are known",
+        Kind::Gauge,
+        count(known.users),
+    );
+    counters.into_iter().chain([users]).collect()
 }
 
 #[rustfmt::skip]

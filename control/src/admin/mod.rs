@@ -210,6 +210,25 @@ pub struct Traffic {
     pub dropped: u64,
 }
 
+/// What is known of users' devices, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RegistrationMetrics {
+    /// Users that are known now.
+    pub users: usize,
+    /// REGISTERs of the core.
+    pub registers: u64,
+    /// REGISTERs of somebody who isn't trusted.
+    pub registers_refused: u64,
+    /// Subscriptions that the core refused.
+    pub subscriptions_refused: u64,
+    /// Documents that could not be read.
+    pub reginfo_unreadable: u64,
+    /// INVITEs to users without a registered device for them.
+    pub unregistered: u64,
+    /// Users and devices that there was no room for.
+    pub full: u64,
+}
+
 /// Every counter of the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Metrics {
@@ -229,6 +248,12 @@ pub struct Metrics {
     pub refused_by_policy: u64,
     /// Offers made anew to far sides without CEMA (RFC 6714).
     pub offers_again: u64,
+    /// Sessions that ended and whose history was due.
+    pub histories_due: u64,
+    /// Of those: the store had not answered when somebody had to be told of the end.
+    pub histories_late: u64,
+    /// What is known of users' devices.
+    pub registration: RegistrationMetrics,
     /// SIP dialogs now.
     pub dialogs: usize,
     /// SIP transactions now.

@@ -141,6 +141,10 @@ fn settings_that_do_not_fit_are_named_with_their_line() {
             "sip.bye_far_deadline_ms",
         ),
         ("[sip]\nsessions_max = 0", "sip.sessions_max"),
+        (
+            "[history]\ndeadline_ms = 28000\nstore = \"embedded\"\npath = \"/h\"",
+            "history.deadline_ms",
+        ),
         ("[sip]\nuser_agent = \"a\\r\\nX: y\"", "sip.user_agent"),
         ("[sip]\nnext_hop = \"sip:\"", "sip.next_hop"),
         ("[sip]\nnext_hop = \"sip:core:0\"", "sip.next_hop"),
@@ -187,6 +191,27 @@ fn settings_of_msrp_that_do_not_fit_are_named_with_their_line() {
             "msrp.chunk_octets_max",
         ),
         ("[msrp]\ntoward = \"wss\"", "msrp.toward"),
+    ]);
+}
+
+#[test]
+fn settings_of_registration_that_do_not_fit_are_named_with_their_line() {
+    are_named(&[
+        ("[registration]\nexpires_s = 0", "registration.expires_s"),
+        (
+            "[registration]\nretry_s_max = 1",
+            "registration.retry_s_max",
+        ),
+        ("[registration]\nusers_max = 0", "registration.users_max"),
+        (
+            "[registration]\ntrusted = [\"core.example\"]",
+            "registration.trusted",
+        ),
+        ("[registration]\nusers = [\"bob\"]", "registration.users"),
+        (
+            "[registration]\nusers = []\nsubscribe_when = \"provisioning\"",
+            "registration.users",
+        ),
     ]);
 }
 

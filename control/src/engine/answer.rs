@@ -47,17 +47,14 @@ impl Engine {
         );
         let mut to_a = passing::response_to(&invite.request, &tag, &response, &contact);
         if let Some(sdp) = body::sdp(&response) {
-            if is_reliable(&response) {
-                if let Some(fork) = invite.fork_of(&response) {
-                    fork.answer = Some(sdp.clone());
-                    let from = fork.dialog.remote_tag.clone();
-                    if session
-                        .exchange
-                        .as_ref()
-                        .is_some_and(|exchange| exchange.carrier == Carrier::Invite)
-                    {
-                        invite.in_force = Some(from);
-                    }
+            if is_reliable(&response)
+                && let Some(fork) = invite.fork_of(&response)
+            {
+                fork.answer = Some(sdp.clone());
+                let from = fork.dialog.remote_tag.clone();
+                let exchange = session.exchange.as_ref();
+                if exchange.is_some_and(|exchange| exchange.carrier == Carrier::Invite) {
+                    invite.in_force = Some(from);
                 }
             }
             let given = self.early_answer(session, &response, &sdp);

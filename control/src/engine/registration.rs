@@ -100,6 +100,12 @@ impl Engine {
         Some(self.registrar.devices.is_registered(address, self.now))
     }
 
+    /// Users that are known.
+    #[must_use]
+    pub fn registered_users(&self) -> usize {
+        self.registrar.devices.users()
+    }
+
     /// A REGISTER, which the core sends for a user: the relay is nobody's registrar.
     pub(super) fn on_register(&mut self, key: ServerKey, request: &Message, flow: Flow) {
         let Some(settings) = &self.settings.registration else {

@@ -438,10 +438,8 @@ impl Engine {
     /// Takes the subscription's state that a NOTIFY tells; says whether it has ended.
     fn note_state(&mut self, subscription: &mut Subscription, notify: &Message) -> bool {
         let value = notify.headers.get(Name::SubscriptionState);
-        let (state, params) = value
-            .unwrap_or("active")
-            .split_once(';')
-            .unwrap_or((value.unwrap_or("active"), ""));
+        let value = value.unwrap_or("active");
+        let (state, params) = value.split_once(';').unwrap_or((value, ""));
         let param = |wanted: &str| {
             params.split(';').find_map(|param| {
                 let (name, value) = param.split_once('=')?;

@@ -157,6 +157,12 @@ impl Pack {
     }
 }
 
+/// The name of a user's folder.
+#[must_use]
+pub fn folder_of_user(address: &str) -> String {
+    name(&user_key(address), '/')
+}
+
 /// All that an embedded store has, by user, conversation and session.
 ///
 /// # Errors
@@ -258,7 +264,7 @@ fn validity(folder: &Path) -> io::Result<u32> {
     let validity = u32::try_from(seconds).unwrap_or(u32::MAX).max(1);
     let draft = folder.join(".uidvalidity");
     let mut file = File::create(&draft)?;
-    write!(file, "{validity}\n")?;
+    writeln!(file, "{validity}")?;
     file.sync_all()?;
     std::fs::rename(draft, path)?;
     Ok(validity)

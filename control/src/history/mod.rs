@@ -21,10 +21,10 @@ mod spool;
 mod store;
 mod thread;
 
-pub use embedded::{Pack, packs, part};
+pub use embedded::{Pack, folder_of_user, packs, part};
 pub use imap::ImapError;
 pub use journal::Uid;
-pub use thread::{History, HistoryError, embedded_in};
+pub use thread::{History, HistoryError, check, embedded_in};
 
 use std::time::SystemTime;
 

@@ -83,6 +83,18 @@ impl fmt::Display for HistoryError {
 
 impl std::error::Error for HistoryError {}
 
+/// Looks whether the files are there that the settings name.
+///
+/// # Errors
+///
+/// [`HistoryError::Imap`].
+pub fn check(settings: &config::History, imap: &config::HistoryImap) -> Result<(), HistoryError> {
+    if settings.store == HistoryStore::Imap {
+        Imap::new(imap).map_err(HistoryError::Imap)?;
+    }
+    Ok(())
+}
+
 impl History {
     /// Opens the spool and the store, and starts the threads; `None`: nothing is recorded.
     ///
@@ -167,11 +179,7 @@ impl History {
     ///
     /// # Errors
     ///
-    /// The record itself, boxed by nobody: it is for the next time.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the record comes back to its ring's end"
-    )]
+    /// The record itself, for the next time.
     pub fn record(&mut self, record: Record) -> Result<(), Record> {
         self.flush();
         if !self.held.is_empty() {

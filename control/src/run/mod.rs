@@ -24,13 +24,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{
-    Door, Health, HistoryHealth, Metrics, Mode, Question, RunState, SessionView, SipMetrics,
-    WorkerHealth, XcapCounts,
+    Door, Health, HistoryHealth, Metrics, Mode, Question, RegistrationMetrics, RunState,
+    SessionView, SipMetrics, WorkerHealth, XcapCounts,
 };
 use crate::cdr::CdrWriter;
 use crate::config::Config;
 use crate::engine::{Engine, Output};
-use crate::history::History;
+use crate::history::{self, History};
 use crate::limits;
 use crate::link::Links;
 use crate::transports::{Incoming, Transports};
@@ -42,7 +42,8 @@ use crate::transports::{Incoming, Transports};
 /// [`RunError`], as [`run`] would say it.
 pub fn check(config: &Config) -> Result<(), RunError> {
     let identity = identity::identity(&config.msrp);
-    identity.map(|_| ()).map_err(RunError::Certificate)
+    identity.map(|_| ()).map_err(RunError::Certificate)?;
+    history::check(&config.history, &config.history_imap).map_err(RunError::History)
 }
 
 /// Runs the relay until it is told to stop by SIGTERM or SIGINT: the first lets sessions end, the
@@ -171,6 +172,7 @@ enum Woken {
     Packet(Option<Incoming>),
     News,
     Question(Option<Question>),
+    History(Option<history::Told>),
     Name(Option<Resolved>),
     Told(Option<Told>),
     Settings(Option<Loaded>),
@@ -224,6 +226,10 @@ impl Relay {
             handled += 1;
         }
         handled += self.hand_over_records();
+        while let Some(told) = self.history.as_mut().and_then(History::try_told) {
+            self.engine.handle_history(now, told);
+            handled += 1;
+        }
         while let Some(number) = self.links.lost(now) {
             self.replace_worker(number, now);
         }
@@ -238,7 +244,13 @@ impl Relay {
 
     /// Hands the history what the workers recorded, as far as it takes it.
     fn hand_over_records(&mut self) -> usize {
-        self.links.hand_over(limits::LOOP_BATCH, |_, _| Ok(()))
+        let history = &mut self.history;
+        self.links
+            .hand_over(limits::LOOP_BATCH, |_, record| match history {
+                Some(history) => history.record(record),
+                // Nothing is asked to be recorded while there is no store.
+                None => Ok(()),
+            })
     }
 
     fn take_packet(&mut self, now: Instant, incoming: Incoming) {
@@ -250,12 +262,18 @@ impl Relay {
 
     fn flush(&mut self) {
         self.links.flush();
+        if let Some(history) = &mut self.history {
+            history.flush();
+        }
         while let Some(output) = self.engine.poll_output() {
             match output {
                 Output::Order { worker, order } => self.links.order(worker, order),
                 Output::Cdr(cdr) => self.cdr.write(*cdr),
-                // Nothing is asked while there is no store.
-                Output::History(_) => {}
+                Output::History(ask) => {
+                    if let Some(history) = &mut self.history {
+                        history.ask(*ask);
+                    }
+                }
                 Output::Resolve(host) => self.look_up(host),
                 Output::Preferences(user) => {
                     if let Some(xdms) = &self.xdms {
@@ -285,6 +303,7 @@ impl Relay {
     async fn wait(&mut self) -> Woken {
         let deadline = self.deadline();
         let door = self.door.as_mut();
+        let history = self.history.as_mut();
         tokio::select! {
             incoming = self.transports.receive() => Woken::Packet(incoming),
             rang = self.bell_rang.readable() => {
@@ -294,10 +313,11 @@ impl Relay {
                 Woken::News
             }
             question = ask(door) => Woken::Question(question),
+            stored = stored(history) => Woken::History(stored),
             name = self.names.1.recv() => Woken::Name(name),
             told = self.told.recv() => Woken::Told(told),
             read = self.reload.read.1.recv() => Woken::Settings(read),
-            fetched = fetched(self.xdms.as_mut()) => Woken::Preferences(fetched),
+            fetched = xcap::fetched(self.xdms.as_mut()) => Woken::Preferences(fetched),
             () = sleep_until(deadline) => Woken::Time,
         }
     }
@@ -308,6 +328,9 @@ impl Relay {
             Woken::Packet(Some(incoming)) => self.take_packet(now, incoming),
             Woken::Question(Some(question)) => self.answer(now, question),
             Woken::Question(None) => self.door = None,
+            Woken::History(Some(told)) => self.engine.handle_history(now, told),
+            // Its thread has ended, by a panic: sessions go on without.
+            Woken::History(None) => self.history = None,
             Woken::Name(Some((host, address))) => self.engine.handle_resolved(now, &host, address),
             Woken::Told(Some(Told::Reload)) => self.reload(None),
             Woken::Told(Some(Told::Stop) | None) => self.stop(now),
@@ -322,13 +345,6 @@ impl Relay {
         }
     }
 
-    fn take_preferences(&mut self, now: Instant, fetched: Fetched) {
-        let (address, outcome) = fetched.into_parts();
-        let xdms = self.xdms.as_mut();
-        let preferences = xdms.and_then(|xdms| xdms.take(&address, outcome));
-        self.engine.handle_preferences(now, &address, preferences);
-    }
-
     fn deadline(&self) -> Option<Instant> {
         let drain = match self.drain {
             Drain::Draining { until } | Drain::Ending { until } => Some(until),
@@ -336,7 +352,9 @@ impl Relay {
         };
         let viewer = self.viewers.first().map(|(_, until)| *until);
         // A full ring isn't news: it is looked at again soon.
-        let is_holding = self.links.is_holding() || self.links.is_holding_records();
+        let is_holding = self.links.is_holding()
+            || self.links.is_holding_records()
+            || self.history.as_ref().is_some_and(History::is_holding);
         let held = is_holding.then(|| clock() + RING_AGAIN);
         [self.engine.poll_timeout(), drain, viewer, held]
             .into_iter()
@@ -388,7 +406,9 @@ impl Relay {
         }
     }
 
-    fn finish(self) {
+    fn finish(mut self) {
+        // The last ends of sessions may still be on their way.
+        while self.hand_over_records() > 0 {}
         self.links.end();
         if let Some(history) = self.history {
             history.finish();
@@ -485,6 +505,17 @@ impl Relay {
             sessions_refused: counters.full_sessions + counters.full_ports,
             refused_by_policy: counters.without_identity + counters.barred,
             offers_again: counters.offers_again,
+            histories_due: counters.histories_due,
+            histories_late: counters.histories_late,
+            registration: RegistrationMetrics {
+                users: self.engine.registered_users(),
+                registers: counters.registers,
+                registers_refused: counters.registers_refused,
+                subscriptions_refused: counters.subscriptions_refused,
+                reginfo_unreadable: counters.reginfo_unreadable,
+                unregistered: counters.unregistered,
+                full: counters.full_users + counters.full_devices,
+            },
             dialogs: census.dialogs,
             transactions: census.transactions,
             reloads: self.reload.counts,
@@ -510,9 +541,9 @@ async fn ask(door: Option<&mut Door>) -> Option<Question> {
     }
 }
 
-async fn fetched(xdms: Option<&mut Xdms>) -> Option<Fetched> {
-    match xdms {
-        Some(xdms) => xdms.fetched.1.recv().await,
+async fn stored(history: Option<&mut History>) -> Option<history::Told> {
+    match history {
+        Some(history) => history.told().await,
         None => std::future::pending().await,
     }
 }

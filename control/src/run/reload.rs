@@ -141,6 +141,8 @@ fn over_running(mut new: Config, running: &Config) -> (Config, Vec<&'static str>
         "[msrp_relay]" msrp_relay;
         "[admin]" admin;
         "[cdr]" cdr;
+        "[history]" history;
+        "[history_imap]" history_imap;
         "[log]" log;
     }
     (new, changed)

@@ -21,7 +21,7 @@ use super::xcap::Xdms;
 use super::{Drain, Relay, Told, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
-use crate::config::{self, Backend, Config, SilenceAction};
+use crate::config::{self, Backend, Config, HistoryStore, SilenceAction};
 use crate::cpm::forking::Without;
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
@@ -125,7 +125,7 @@ pub(super) async fn open(
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
     let transports = Transports::bind(&listens)
         .map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;
-    let door = door(&config.admin).await?;
+    let door = open_door(&config).await?;
     let cdr = CdrWriter::open(&config.cdr).map_err(RunError::Cdr)?;
     let history =
         History::open(&config.history, &config.history_imap).map_err(RunError::History)?;
@@ -146,7 +146,11 @@ pub(super) async fn open(
                 .map_or("", |view| backend_name(view.backend)),
         ),
         ports: (config.media.port_first, config.media.port_last),
-        is_in_media_path: settings.policies.everybody().mode(false) == Mode::B2bua,
+        is_in_media_path: settings
+            .policies
+            .everybody()
+            .mode(settings.store_deadline.is_some())
+            == Mode::B2bua,
     };
     tracing::info!(
         workers = ready.workers.0,
@@ -155,7 +159,6 @@ pub(super) async fn open(
     );
     let engine = Engine::new(settings, links.len(), seed, now, wall_clock());
     let bell_rang = watch(&bell).map_err(RunError::System)?;
-    let drain_max = config.sip.drain_max;
     let relay = Relay {
         engine,
         links,
@@ -167,19 +170,19 @@ pub(super) async fn open(
         bell,
         bell_rang,
         told,
+        drain_max: config.sip.drain_max,
         xdms: Xdms::new(&config.xcap),
         reload: Reload::new(config, file),
         names: mpsc::channel(limits::PARKED_REQUESTS),
         viewers: Vec::new(),
         begun: now,
         drain: Drain::Serving,
-        drain_max,
     };
     Ok((relay, ready))
 }
 
-async fn door(admin: &config::Admin) -> Result<Option<admin::Door>, RunError> {
-    let Some(address) = admin.listen else {
+async fn open_door(config: &Config) -> Result<Option<admin::Door>, RunError> {
+    let Some(address) = config.admin.listen else {
         return Ok(None);
     };
     let door = admin::serve(address).await;
@@ -306,7 +309,8 @@ pub(super) fn settings(
             config::ByeAck::ImmediateAfterStore => ByeAck::ImmediateAfterStore,
         },
         bye_far_deadline: sip.bye_far_deadline,
-        store_deadline: None,
+        store_deadline: (config.history.store != HistoryStore::Off)
+            .then_some(config.history.deadline),
         registration: registration(&config.registration),
         late_offer: match sip.late_offer {
             config::LateOffer::Refuse => LateOffer::Refuse,

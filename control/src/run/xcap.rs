@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
 
+use super::Relay;
 use crate::admin::XcapCounts;
 use crate::config::Xcap;
 use crate::cpm::preferences::Preferences;
@@ -21,11 +22,11 @@ use crate::limits;
 
 /// What a fetch led to.
 pub(super) struct Fetched {
-    pub(super) address: String,
+    address: String,
     outcome: Outcome,
 }
 
-pub(super) enum Outcome {
+enum Outcome {
     /// A document, and its ETag.
     Document(Arc<Preferences>, Option<HeaderValue>),
     /// As it was.
@@ -94,7 +95,7 @@ impl Xdms {
     }
 
     /// Takes a fetch's outcome; the user's preferences, where they can be had.
-    pub(super) fn take(&mut self, address: &str, outcome: Outcome) -> Option<Arc<Preferences>> {
+    fn take(&mut self, address: &str, outcome: Outcome) -> Option<Arc<Preferences>> {
         match outcome {
             Outcome::Document(preferences, etag) => {
                 self.counts.fetched += 1;
@@ -128,10 +129,21 @@ impl Xdms {
     }
 }
 
-impl Fetched {
-    /// Whose document, and what became of it.
-    pub(super) fn into_parts(self) -> (String, Outcome) {
-        (self.address, self.outcome)
+impl Relay {
+    /// Tells the engine what a fetch led to.
+    pub(super) fn take_preferences(&mut self, now: Instant, fetched: Fetched) {
+        let Fetched { address, outcome } = fetched;
+        let xdms = self.xdms.as_mut();
+        let preferences = xdms.and_then(|xdms| xdms.take(&address, outcome));
+        self.engine.handle_preferences(now, &address, preferences);
+    }
+}
+
+/// The next fetch that has ended; never, where none is ever begun.
+pub(super) async fn fetched(xdms: Option<&mut Xdms>) -> Option<Fetched> {
+    match xdms {
+        Some(xdms) => xdms.fetched.1.recv().await,
+        None => std::future::pending().await,
     }
 }
 

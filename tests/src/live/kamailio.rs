@@ -64,6 +64,31 @@ impl Core {
         core
     }
 
+    /// Starts a core with a registrar that tells `relay` of each registration, leads each first
+    /// INVITE through it as the called user's, and forks it to the user's devices.
+    ///
+    /// # Panics
+    ///
+    /// It doesn't answer OPTIONS within 10 s.
+    #[must_use]
+    pub fn registrar(ports: &mut Ports, relay: SocketAddr) -> Self {
+        let folder = Folder::new("registrar");
+        let sip = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
+        let text = std::fs::read_to_string(workspace().join("tests/kamailio/registrar.cfg"))
+            .expect("registrar.cfg is there")
+            .replace("@RELAY@", &relay.to_string())
+            .replace("@CORE@", &sip.to_string());
+        let process = run(&folder, &text);
+        let core = Self {
+            process,
+            sip,
+            _folder: folder,
+        };
+        let up = eventually(Duration::from_secs(10), || core.answers());
+        assert!(up, "kamailio doesn't answer:\n{}", core.process.output());
+        core
+    }
+
     /// Its URI for a Route header field.
     #[must_use]
     pub fn route(&self) -> String {

@@ -1,8 +1,9 @@
-//! Real parts: the relay's own process, Kamailio, SIPp, baresip, Chromium and tshark, each with a guard that
-//! ends it.
+//! Real parts: the relay's own process, Kamailio, Dovecot, SIPp, baresip, Chromium and tshark, each
+//! with a guard that ends it.
 
 pub mod baresip;
 pub mod browser;
+pub mod dovecot;
 pub mod http;
 pub mod judge;
 pub mod kamailio;

@@ -2,6 +2,7 @@
 //! that a mistake in the relay's parsers can't hide in theirs.
 
 pub mod content;
+pub mod imap;
 pub mod msrp;
 pub mod rtp;
 pub mod sdp;

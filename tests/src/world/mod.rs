@@ -15,7 +15,7 @@ mod waits;
 
 pub use net::Weather;
 pub use phone::Phone;
-pub use relay::Relay;
+pub use relay::{Relay, Store};
 pub use script::{Fate, Script, Who};
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -8,6 +8,7 @@ use control::cpm::identity::Trust;
 use control::cpm::participating::{Role, Stay};
 use control::cpm::policy::{Policies, UserPolicy};
 use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
+use control::history::{Ask, NotYet, Told};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
 use dataplane::api::{BackendKind, Config, ControlEnd, Doorbell, Event, Learn, ring_pair};
@@ -33,6 +34,22 @@ pub struct Relay {
     out: Vec<(Parcel, usize)>,
     /// Orders that haven't come back.
     orders_out: usize,
+    store: Option<Store>,
+    /// What the store was asked, in order.
+    pub asked: Vec<Ask>,
+    /// What the store will say, and when.
+    to_tell: Vec<(Instant, Told)>,
+    /// When it said so.
+    pub told: Vec<(Instant, Told)>,
+}
+
+/// A history store, as its relay sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Store {
+    /// How long it takes; `None`: it never answers.
+    pub takes: Option<Duration>,
+    /// It can store nothing now.
+    pub fails: bool,
 }
 
 impl Relay {
@@ -92,7 +109,17 @@ impl Relay {
             address,
             out: Vec::new(),
             orders_out: 0,
+            store: None,
+            asked: Vec::new(),
+            to_tell: Vec::new(),
+            told: Vec::new(),
         }
+    }
+
+    /// Gives it a store.
+    pub(super) fn with_store(mut self, store: Option<Store>) -> Self {
+        self.store = store;
+        self
     }
 
     /// Where it receives SIP.
@@ -158,7 +185,33 @@ impl Relay {
             self.engine.handle_timeout(now);
             self.take_transmits();
         }
+        let told = self.to_tell.drain(..);
+        let (due, later): (Vec<_>, Vec<_>) = told.partition(|(at, _)| *at <= now);
+        self.to_tell = later;
+        for (at, told) in due {
+            self.told.push((at, told.clone()));
+            self.engine.handle_history(now, told);
+            self.take_transmits();
+        }
         self.cycle(now);
+    }
+
+    fn ask(&mut self, now: Instant, ask: Ask) {
+        let Some(store) = self.store else {
+            panic!("there is no store, but {ask:?} was asked");
+        };
+        if let (Ask::Finish { session, .. }, Some(takes)) = (&ask, store.takes) {
+            let uid = match store.fails {
+                true => Err(NotYet::Queued),
+                false => Ok(format!("{session}")),
+            };
+            let told = Told {
+                session: *session,
+                uid,
+            };
+            self.to_tell.push((now + takes, told));
+        }
+        self.asked.push(ask);
     }
 
     /// Takes what the engine sends, before its worker does anything else.
@@ -176,6 +229,9 @@ impl Relay {
     fn cycle(&mut self, now: Instant) {
         loop {
             let mut moved = self.worker.cycle(now);
+            while self.link.record().is_some() {
+                moved += 1;
+            }
             while let Some(event) = self.link.news() {
                 if matches!(event, Event::Done(_)) {
                     self.orders_out -= 1;
@@ -192,7 +248,7 @@ impl Relay {
                         self.orders_out += 1;
                     }
                     Output::Cdr(cdr) => self.records.push(*cdr),
-                    Output::History(ask) => panic!("there is no store, but {ask:?} was asked"),
+                    Output::History(ask) => self.ask(now, *ask),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
                     Output::Preferences(user) => panic!("there is no XDMS for {user}"),
                 }
@@ -228,7 +284,8 @@ impl Relay {
     /// When it wants to be woken: a worker looks again soon while an order waits for something.
     pub(super) fn poll_wake(&self, now: Instant) -> Option<Instant> {
         let worker = (self.orders_out > 0).then(|| now + Duration::from_millis(10));
-        [self.engine.poll_timeout(), worker]
+        let store = self.to_tell.iter().map(|(at, _)| *at).min();
+        [self.engine.poll_timeout(), worker, store]
             .into_iter()
             .flatten()
             .min()

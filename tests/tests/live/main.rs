@@ -8,7 +8,10 @@
 
 mod calls;
 mod closing;
+mod devices;
 mod failures;
+mod histories;
+mod message_uids;
 mod msrp;
 mod msrp_browser;
 mod msrp_floods;
@@ -18,6 +21,7 @@ mod msrp_relays;
 mod msrp_wire;
 mod operation;
 mod policies;
+mod recorded;
 mod servers;
 mod standard;
 mod streams;

@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command;
-use std::time::Duration;
 
 use tests::live::ports::Ports;
 use tests::live::process::{Folder, Process};

@@ -30,6 +30,7 @@ fn function(stays: bool, bye_ack: ByeAck) -> Function {
         stays,
         bye_ack,
         far_deadline: Duration::from_secs(4),
+        store: None,
     }
 }
 

@@ -13,6 +13,17 @@ pub(super) fn check(config: &Config) -> Result<(), Failed> {
         let expected = "1 to 31999: a BYE is given up after 32 s (RFC 3261, Timer F)";
         bad("deadline_ms", deadline.as_millis().to_string(), expected)
     })?;
+    // Who sent the BYE may have to wait for the release, the store and the far side in turn.
+    let others = config.media.drain + config.sip.bye_far_deadline;
+    let fits = history.store == HistoryStore::Off || others + deadline < Duration::from_secs(32);
+    require(fits, || {
+        let rest = Duration::from_secs(32).saturating_sub(others);
+        let expected = format!(
+            "less than {} with media.drain_ms and sip.bye_far_deadline_ms as they are",
+            rest.as_millis()
+        );
+        bad("deadline_ms", deadline.as_millis().to_string(), &expected)
+    })?;
     require(history.session_octets_max <= history.octets_max, || {
         let expected = format!("octets_max ({}) or less", history.octets_max);
         let came = history.session_octets_max.to_string();

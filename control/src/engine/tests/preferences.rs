@@ -31,7 +31,7 @@ fn of(user: &str, branch: &str) -> String {
     .replace("call-a", &format!("call-{branch}"))
 }
 
-fn audio_only() -> Option<Arc<Preferences>> {
+fn audio_only() -> Arc<Preferences> {
     let streams = Streams {
         audio: true,
         ..Streams::NONE
@@ -40,7 +40,7 @@ fn audio_only() -> Option<Arc<Preferences>> {
         streams: Some(streams),
         ..Preferences::default()
     };
-    Some(Arc::new(wish))
+    Arc::new(wish)
 }
 
 fn tell(
@@ -63,7 +63,7 @@ fn an_invite_waits_for_the_preferences_of_a_user_of_whom_nothing_is_known() {
     assert!(bench.give(a(), &of("alice", "1")).is_empty());
     assert!(bench.give(a(), &of("alice", "2")).is_empty());
     assert_eq!(bench.asked, ["sip:alice@home.example"], "once");
-    let sent = tell(&mut bench, "alice", audio_only());
+    let sent = tell(&mut bench, "alice", Some(audio_only()));
     let offers = sent.iter().filter(|(to, _)| *to == b());
     let offers: Vec<String> = offers.map(|(_, text)| kinds(text)).collect();
     assert_eq!(offers, ["audio (video)", "audio (video)"]);
@@ -83,7 +83,7 @@ fn an_invite_goes_on_without_preferences_that_take_too_long_and_the_next_does_no
     assert_eq!(bench.engine.counters().preferences_late, 1);
     assert_eq!(sent_on(&bench.give(a(), &of("alice", "2"))), "audio video");
     assert_eq!(bench.asked.len(), 1, "it is still awaited");
-    tell(&mut bench, "alice", audio_only());
+    tell(&mut bench, "alice", Some(audio_only()));
     assert_eq!(
         sent_on(&bench.give(a(), &of("alice", "3"))),
         "audio (video)"
@@ -94,7 +94,7 @@ fn an_invite_goes_on_without_preferences_that_take_too_long_and_the_next_does_no
 fn old_preferences_hold_while_they_are_asked_for_again_and_when_they_can_not_be_had() {
     let mut bench = bench();
     bench.give(a(), &of("alice", "1"));
-    tell(&mut bench, "alice", audio_only());
+    tell(&mut bench, "alice", Some(audio_only()));
     bench.wait(FRESH);
     assert_eq!(
         sent_on(&bench.give(a(), &of("alice", "2"))),
@@ -128,7 +128,7 @@ fn an_invite_that_waits_can_be_cancelled() {
         answers.contains(&"SIP/2.0 487") && answers.contains(&"SIP/2.0 200"),
         "{sent:?}"
     );
-    let sent = tell(&mut bench, "alice", audio_only());
+    let sent = tell(&mut bench, "alice", Some(audio_only()));
     assert!(sent.is_empty(), "{sent:?}");
     bench.give(a(), &ack_of_failure().replace("call-a", "call-1"));
     bench.assert_nothing_left();
@@ -139,7 +139,7 @@ fn only_so_many_users_are_remembered() {
     let mut bench = bench();
     for (branch, user) in [("1", "alice"), ("2", "bob"), ("3", "carol")] {
         bench.give(a(), &of(user, branch));
-        tell(&mut bench, user, audio_only());
+        tell(&mut bench, user, Some(audio_only()));
     }
     assert_eq!(
         sent_on(&bench.give(a(), &of("carol", "4"))),

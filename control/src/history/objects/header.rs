@@ -33,6 +33,13 @@ impl Head {
         }
     }
 
+    /// Adds when the session ended, which no field is for.
+    pub(super) fn add_ended(&mut self, at: SystemTime) {
+        if let Ok(text) = seconds(at).format(&Rfc2822) {
+            self.line("Comments", &format!("the session ended {text}"));
+        }
+    }
+
     /// Adds the Message-ID.
     pub(super) fn add_id(&mut self, id: &str) {
         self.line("Message-ID", &format!("<{id}>"));

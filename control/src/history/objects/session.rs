@@ -30,6 +30,7 @@ pub(super) fn object(job: &Job, number: u32, missing: usize) -> Object {
     }
     head.add("IMDN-Message-ID", &id);
     head.add("Message-Direction", direction(facts.is_sent));
+    head.add_ended(job.ended);
     if missing > 0 {
         let note =
             format!("{missing} or more of this session's messages are not stored, or not whole");

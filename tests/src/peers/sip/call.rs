@@ -40,6 +40,17 @@ impl Call {
         }
     }
 
+    /// RFC 3261 §10.2: a REGISTER is from and to the address that is registered, and goes to its
+    /// registrar.
+    pub(super) fn names_itself(&mut self, address: &str) {
+        self.local = format!("<{address}>;tag={}", identifier());
+        self.remote = format!("<{address}>");
+        let domain = address
+            .rsplit_once('@')
+            .map_or(address, |(_, domain)| domain);
+        self.target = format!("sip:{domain}");
+    }
+
     pub(super) fn incoming(_agent: &Agent, invite: Message) -> Self {
         let contact = invite
             .uris("Contact")

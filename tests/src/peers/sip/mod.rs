@@ -115,6 +115,22 @@ impl Agent {
         self.response("OPTIONS")
     }
 
+    /// Registers this client for `address` at its first hop (RFC 3261 §10.2), with parameters of
+    /// its Contact such as `+sip.instance`; gives the final response.
+    pub fn register(&mut self, address: &str, contact: &str, expires_s: u32) -> Message {
+        let mut call = Call::outgoing(self, address);
+        call.names_itself(address);
+        let mut request = call.request(self, "REGISTER", 1);
+        let own = format!("<{}>;{contact}", self.uri());
+        request.fields.retain(|(name, _)| name != "Contact");
+        let request = request
+            .with("Contact", own)
+            .with("Expires", expires_s.to_string())
+            .with_body("", "");
+        self.send(&request);
+        self.response("REGISTER")
+    }
+
     /// Waits for an INVITE outside a dialog and takes it as a call.
     pub fn incoming(&mut self) -> Call {
         let invite = self.expect("an INVITE", |message| {

@@ -1,12 +1,14 @@
 //! What must hold after a session, whatever its network and its clients did.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use control::engine::ByeAck;
+use control::history::Ask;
 
 use super::lines::tag;
-use super::{Entry, FUNCTIONS, PARTIES, Played, Stage};
+use super::{Entry, FUNCTIONS, Function, PARTIES, Played, STORE_DEADLINE, Stage};
 
 impl Played {
     /// What went wrong; nothing, if all did as it must.
@@ -17,10 +19,11 @@ impl Played {
         self.check_transactions(&mut found);
         self.check_byes(&mut found);
         for at in 0..2 {
-            if self.plan.functions[at].stays {
+            if self.plan.functions[at].is_in_path() {
                 self.check_release(at, &mut found);
                 self.check_order(at, &mut found);
             }
+            self.check_history(at, &mut found);
         }
         found
     }
@@ -51,8 +54,8 @@ impl Played {
             // A session of which its function was a party has one record, no more.
             let records = function.records.len();
             let is_expected = match records {
-                0 => !self.plan.functions[at].stays || self.first_invite_to(at).is_none(),
-                1 => self.plan.functions[at].stays,
+                0 => !self.plan.functions[at].is_in_path() || self.first_invite_to(at).is_none(),
+                1 => self.plan.functions[at].is_in_path(),
                 _ => false,
             };
             if !is_expected {
@@ -121,13 +124,13 @@ impl Played {
             if FUNCTIONS.contains(&bye.from.ip()) {
                 continue;
             }
-            let crosses = byes.iter().any(|other| other.to == bye.from);
             for answer in self.trace.finals(bye) {
                 let code = answer.code();
                 // The dialog may be gone when the other side has ended it at the same time; a
                 // proxy can say no more than what the far side said.
-                let fine =
-                    code == 200 || (code == 481 && crosses) || (code != 481 && !self.all_stay());
+                let fine = code == 200
+                    || (code == 481 && self.crosses(bye))
+                    || (code != 481 && !self.all_stay());
                 if !fine {
                     found.push(format!("{answer} for {bye}"));
                 }
@@ -144,8 +147,13 @@ impl Played {
         })
     }
 
+    /// Whether its sender was sent a BYE as well.
+    fn crosses(&self, bye: &Entry) -> bool {
+        self.trace.requests("BYE").any(|other| other.to == bye.from)
+    }
+
     fn all_stay(&self) -> bool {
-        self.plan.functions.iter().all(|function| function.stays)
+        self.plan.functions.iter().all(Function::is_in_path)
     }
 
     /// 000 8.2.2.3, 8.3.2.3: the media are released before anybody is told.
@@ -177,14 +185,7 @@ impl Played {
         let Some(answered) = self.answered(at) else {
             return;
         };
-        let mut incoming: Vec<(Duration, &Entry)> = self
-            .trace
-            .requests("BYE")
-            .filter(|bye| bye.to.ip() == here)
-            .filter_map(|bye| Some((self.trace.arrival(bye)?, bye)))
-            .filter(|(arrival, _)| *arrival >= answered)
-            .collect();
-        incoming.sort_by_key(|(arrival, _)| *arrival);
+        let incoming = self.incoming_byes(here, answered);
         // BYEs that cross are answered each by itself.
         let [(arrival, bye)] = incoming.as_slice() else {
             return;
@@ -211,7 +212,8 @@ impl Played {
                 if ok.at < far && ok.at < *arrival + function.far_deadline {
                     found.push(format!("answered before the far end has: {ok}"));
                 }
-                if ok.at > *arrival + function.far_deadline + Duration::from_secs(1) {
+                let longest = function.far_deadline + STORE_DEADLINE + Duration::from_secs(1);
+                if ok.at > *arrival + longest {
                     found.push(format!("answered after its deadline: {ok}"));
                 }
             }
@@ -222,6 +224,81 @@ impl Played {
                     found.push(format!("told the far end first: {onward}"));
                 }
             }
+        }
+    }
+
+    /// The BYEs that came to a function after it had accepted the INVITE, and crossed none of its own.
+    fn incoming_byes(&self, here: IpAddr, answered: Duration) -> Vec<(Duration, &Entry)> {
+        self.trace
+            .requests("BYE")
+            .filter(|bye| bye.to.ip() == here && !self.crosses(bye))
+            .filter_map(|bye| Some((self.trace.arrival(bye)?, bye)))
+            .filter(|(arrival, _)| *arrival >= answered)
+            .collect()
+    }
+
+    /// HST-01, HST-02: the store is asked once, and the served client alone is told of it.
+    fn check_history(&self, at: usize, found: &mut Vec<String>) {
+        let function = &self.functions[at];
+        let begun = function
+            .asked
+            .iter()
+            .filter(|ask| matches!(ask, Ask::Begin(_)));
+        let asked = (begun.count(), function.asked.len());
+        let is_due = self.plan.functions[at].store.is_some();
+        let fine = match self.answered(at) {
+            Some(_) if is_due => asked == (1, 2),
+            Some(_) | None => asked == (0, 0) || (is_due && asked == (1, 2)),
+        };
+        if !fine {
+            found.push(format!(
+                "the store of function {at} was asked {:?}",
+                function.asked
+            ));
+        }
+        let told = function.told.iter().find(|(_, told)| told.uid.is_ok());
+        let told = told.map(|(when, _)| *when - self.begun);
+        for entry in self.trace.sent_by(FUNCTIONS[at]) {
+            if entry.header("Message-UID").is_empty() {
+                continue;
+            }
+            let ends = entry.method() == "BYE" || entry.is_final_of("BYE");
+            if !ends || entry.to.ip() != PARTIES[at] || told.is_none_or(|told| told > entry.at) {
+                found.push(format!("no Message-UID belongs here: {entry}"));
+            }
+        }
+        self.check_uid(at, found);
+    }
+
+    /// A store that answers at once is waited for: the client learns of its history.
+    fn check_uid(&self, at: usize, found: &mut Vec<String>) {
+        let function = self.plan.functions[at];
+        let is_prompt = function.store.is_some_and(|store| {
+            !store.fails
+                && store
+                    .takes
+                    .is_some_and(|takes| takes < Duration::from_millis(100))
+        });
+        let Some(answered) = self.answered(at).filter(|_| is_prompt) else {
+            return;
+        };
+        let [(_, bye)] = self.incoming_byes(FUNCTIONS[at], answered)[..] else {
+            return;
+        };
+        let is_of_client = bye.from.ip() == PARTIES[at];
+        // An immediate answer doesn't wait for the store (CON-02).
+        if is_of_client && function.bye_ack == ByeAck::Immediate {
+            return;
+        }
+        let telling = self.trace.sent_by(FUNCTIONS[at]).find(|entry| {
+            let ends = match is_of_client {
+                true => entry.answers(bye),
+                false => entry.method() == "BYE",
+            };
+            entry.to.ip() == PARTIES[at] && ends
+        });
+        if let Some(entry) = telling.filter(|entry| entry.header("Message-UID").is_empty()) {
+            found.push(format!("the history is not named: {entry}"));
         }
     }
 

@@ -21,6 +21,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use control::cpm::participating::{Role, Stay};
+use control::cpm::policy::{Policies, UserPolicy};
+use control::engine::Settings;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -48,6 +50,7 @@ pub struct Played {
     pub functions: [Relay; 2],
     /// The clients, as they are afterwards.
     pub parties: [Party; 2],
+    begun: Instant,
 }
 
 /// The world while a session goes on.
@@ -71,25 +74,13 @@ pub fn play(plan: Plan, seed: u64) -> Played {
     let now = Instant::now();
     let addresses = PARTIES.map(|ip| SocketAddr::new(ip, 5060));
     let function = |at: usize| {
-        let Function {
-            stays,
-            bye_ack,
-            far_deadline,
-        } = plan.functions[at];
-        Relay::at(
-            FUNCTIONS[at],
-            seed.wrapping_add(at as u64),
-            now,
-            |settings| {
-                settings.role = [Role::Originating, Role::Terminating][at];
-                settings.stay = Stay {
-                    media_charging: stays,
-                    ..Stay::default()
-                };
-                settings.bye_ack = bye_ack;
-                settings.bye_far_deadline = far_deadline;
-            },
-        )
+        let seed = seed.wrapping_add(u64::from(at == 1));
+        let plan = plan.functions[at];
+        let role = [Role::Originating, Role::Terminating][at];
+        let relay = Relay::at(FUNCTIONS[at], seed, now, |settings| {
+            set(settings, plan, role);
+        });
+        relay.with_store(plan.store)
     };
     let functions = [function(0), function(1)];
     let relays = functions.each_ref().map(Relay::sip);
@@ -117,9 +108,29 @@ pub fn play(plan: Plan, seed: u64) -> Played {
         trace: world.trace,
         functions: world.functions,
         parties: world.parties,
+        begun: now,
     }
 }
 
+fn set(settings: &mut Settings, function: Function, role: Role) {
+    settings.role = role;
+    settings.bye_ack = function.bye_ack;
+    settings.bye_far_deadline = function.far_deadline;
+    settings.store_deadline = function.store.map(|_| STORE_DEADLINE);
+    let stay = Stay {
+        media_charging: function.stays,
+        ..Stay::default()
+    };
+    let policy = UserPolicy {
+        stay,
+        allow_offline_storage: function.store.is_some(),
+        ..UserPolicy::default()
+    };
+    settings.policies = Policies::new(policy).into();
+}
+
+/// How long a closing waits for its store.
+pub const STORE_DEADLINE: Duration = Duration::from_secs(2);
 /// Timer C, a hanging up after it, and every timer of RFC 3261 after that.
 const LONGEST: Duration = Duration::from_secs(600);
 

@@ -445,6 +445,12 @@ impl Party {
     }
 
     fn on_change(&mut self, now: Instant, text: &str) {
+        // RFC 3261 §14.2: the answer to its own INVITE is still on its way.
+        if self.is_caller && self.stage == Stage::Inviting {
+            let bytes = self.reply(text, "491 Request Pending", "");
+            self.repeat(now, bytes, text);
+            return;
+        }
         if !self.dialog.is_of(text) || !matches!(self.stage, Stage::Talking) {
             let bytes = self.reply(text, "481 Gone", "");
             self.repeat(now, bytes, text);
@@ -452,7 +458,8 @@ impl Party {
         }
         let is_glare = self.pending.iter().any(|wait| wait.method == "INVITE");
         if is_glare {
-            self.reply(text, "491 Request Pending", "");
+            let bytes = self.reply(text, "491 Request Pending", "");
+            self.repeat(now, bytes, text);
             return;
         }
         self.media_to = media_address(text).or(self.media_to);

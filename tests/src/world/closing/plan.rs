@@ -6,7 +6,7 @@ use control::engine::ByeAck;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use crate::world::Weather;
+use crate::world::{Store, Weather};
 
 /// One session from its INVITE to its end.
 #[derive(Debug, Clone)]
@@ -58,6 +58,8 @@ pub struct Function {
     pub bye_ack: ByeAck,
     /// How long the far side may take for that.
     pub far_deadline: Duration,
+    /// The served user's history is stored there; a function that stores stays, too.
+    pub store: Option<Store>,
 }
 
 impl Plan {
@@ -77,6 +79,7 @@ impl Plan {
             stays: true,
             bye_ack: ByeAck::AfterFarEnd,
             far_deadline: Duration::from_secs(4),
+            store: None,
         };
         let mut caller = part.clone();
         caller.hangs_up = Some(Duration::from_secs(1));
@@ -141,8 +144,20 @@ impl Part {
 }
 
 impl Function {
+    /// Whether it is a B2BUA.
+    #[must_use]
+    pub fn is_in_path(&self) -> bool {
+        self.stays || self.store.is_some()
+    }
+
     fn random(rng: &mut StdRng) -> Self {
+        let takes = pick(rng, &[Some(0), Some(20), Some(1_000), Some(5_000), None]);
+        let store = Store {
+            takes: takes.map(Duration::from_millis),
+            fails: rng.random_ratio(1, 5),
+        };
         Self {
+            store: rng.random_ratio(1, 2).then_some(store),
             stays: rng.random_ratio(3, 4),
             bye_ack: pick(
                 rng,
