@@ -29,6 +29,22 @@ pub const IWFS: usize = 32;
 pub const IWF_DIALOGS_PER_SESSION: usize = 16;
 /// Transactions that are proxied at a time.
 pub const PROXIED_TRANSACTIONS: usize = 100_000;
+/// INVITEs that wait for their served user's preferences; more go on without.
+pub const WAITING_INVITES: usize = 1024;
+/// Users whose preferences are asked for at a time.
+pub const ASKED_USERS: usize = 1024;
+/// Bytes of one user's document in the XDMS.
+pub const PREFERENCES_BYTES: usize = 64 * 1024;
+/// Elements of it that are open at a time.
+pub const PREFERENCES_DEPTH: usize = 32;
+/// Tags, texts and the like of it.
+pub const PREFERENCES_EVENTS: usize = 16 * 1024;
+/// Devices that a user may exclude; more are passed over.
+pub const EXCLUDED_DEVICES: usize = 32;
+/// Bytes of one of its names: an ETag, a user's address.
+pub const PREFERENCES_NAME_BYTES: usize = 256;
+/// Documents that are fetched at a time; more wait.
+pub const XCAP_FETCHES: usize = 32;
 /// Sessions whose streams one look at the admin door reports in full.
 pub const REPORTED_SESSIONS: usize = 1024;
 /// Packets, pieces of news or outputs handled before the loop looks at everything else.

@@ -22,6 +22,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("text2pcap", "wireshark-common"),
     ("openssl", "openssl"),
     ("chromium", "chromium"),
+    ("lighttpd", "lighttpd"),
 ];
 
 /// What to do beside the tests.

@@ -9,7 +9,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::{HistoryMetrics, Metrics, RegistrationMetrics, SipMetrics};
+use super::{HistoryMetrics, Metrics, RegistrationMetrics, ReloadCounts, SipMetrics, XcapCounts};
 
 /// What [`encode`] writes.
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -317,18 +317,8 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.histories_late,
         ),
-        single(
-            "reloads",
-            "Settings read anew and taken over",
-            Counter,
-            metrics.reloads.done,
-        ),
-        single(
-            "reloads_failed",
-            "Settings read anew in which something was wrong",
-            Counter,
-            metrics.reloads.failed,
-        ),
+        reloads(&metrics.reloads),
+        xcap(&metrics.xcap),
         single("dialogs", "SIP dialogs", Gauge, dialogs),
         single("transactions", "SIP transactions", Gauge, transactions),
         Family {
@@ -444,6 +434,29 @@ fn labelled<T>(
         kind: Kind::Counter,
         samples,
     }
+}
+
+fn reloads(counts: &ReloadCounts) -> Family {
+    let counted = [("done", counts.done), ("failed", counts.failed)];
+    let help = "Settings read anew, by what came of it";
+    labelled("reloads", help, "outcome", &counted, |outcome| {
+        (*outcome).to_owned()
+    })
+}
+
+fn xcap(counts: &XcapCounts) -> Family {
+    let counted = [
+        ("fetched", counts.fetched),
+        ("unchanged", counts.unchanged),
+        ("missing", counts.missing),
+        ("failed", counts.failed),
+        ("late", counts.late),
+        ("unasked", counts.unasked),
+    ];
+    let help = "Users' preferences asked for, by what came of it";
+    labelled("preferences", help, "outcome", &counted, |outcome| {
+        (*outcome).to_owned()
+    })
 }
 
 fn single(name: &'static str, help: &'static str, kind: Kind, value: u64) -> Family {

@@ -52,6 +52,23 @@ pub enum Unloaded {
     Wrong(String),
 }
 
+/// How often users' preferences were asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct XcapCounts {
+    /// A document came.
+    pub fetched: u64,
+    /// It was as before.
+    pub unchanged: u64,
+    /// There was none.
+    pub missing: u64,
+    /// It could not be had.
+    pub failed: u64,
+    /// INVITEs that went on without, as it took too long.
+    pub late: u64,
+    /// Users who were not asked for, as too many were.
+    pub unasked: u64,
+}
+
 /// How often settings were read anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReloadCounts {
@@ -243,6 +260,8 @@ pub struct Metrics {
     pub dialogs: usize,
     /// SIP transactions now.
     pub transactions: usize,
+    /// Users' preferences.
+    pub xcap: XcapCounts,
     /// Settings read anew.
     pub reloads: ReloadCounts,
     /// Session records.

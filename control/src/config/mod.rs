@@ -19,7 +19,7 @@ pub use error::{Complaint, ConfigError};
 pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use interworking::{Interworking, Iwf};
 pub use msrp::{Msrp, Trunk, Who};
-pub use policy::{Policy, Reason, User};
+pub use policy::{Policy, Reason, User, Xcap};
 pub use registration::{Registration, SubscribeWhen, WithoutGruu};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
@@ -49,6 +49,8 @@ pub struct Config {
     pub interworking: Interworking,
     /// Users that are treated otherwise than `policy` says, by their address.
     pub user: BTreeMap<String, User>,
+    /// Users' preferences.
+    pub xcap: Xcap,
     /// Which devices users have registered.
     pub registration: Registration,
     /// Addresses, ports and workers.

@@ -1,5 +1,7 @@
 //! What holds for everybody's sessions, and for users that are treated otherwise.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::values::{self, Fork, IwfClose, OnFailure, StreamKind};
@@ -146,6 +148,44 @@ impl User {
             interwork_no_core: self.interwork_no_core.unwrap_or(base.interwork_no_core),
             interwork_scheme: self.interwork_scheme.unwrap_or(base.interwork_scheme),
             iwf_close: self.iwf_close.unwrap_or(base.iwf_close),
+        }
+    }
+}
+
+/// Where users' preferences are asked for (RFC 4825).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Xcap {
+    /// The XCAP root; `None`: nowhere.
+    #[serde(deserialize_with = "values::unless_empty")]
+    pub root: Option<String>,
+    /// The application usage.
+    pub auid: String,
+    /// The document's name in a user's folder.
+    pub document: String,
+    /// How long an INVITE waits for those of a user of whom nothing is known.
+    #[serde(rename = "wait_ms", deserialize_with = "values::millis")]
+    pub wait: Duration,
+    /// How long a document may take.
+    #[serde(rename = "timeout_ms", deserialize_with = "values::millis")]
+    pub timeout: Duration,
+    /// How long it is believed.
+    #[serde(rename = "fresh_s", deserialize_with = "values::seconds")]
+    pub fresh: Duration,
+    /// Users whose preferences are kept.
+    pub users_max: usize,
+}
+
+impl Default for Xcap {
+    fn default() -> Self {
+        Self {
+            root: None,
+            auid: "org.openmobilealliance.cpm-rules".to_owned(),
+            document: "index".to_owned(),
+            wait: Duration::from_millis(300),
+            timeout: Duration::from_secs(2),
+            fresh: Duration::from_secs(300),
+            users_max: 100_000,
         }
     }
 }

@@ -10,6 +10,7 @@ pub mod interworking;
 pub mod participating;
 pub mod passing;
 pub mod policy;
+pub mod preferences;
 pub mod reginfo;
 pub mod routing;
 pub mod third_party;

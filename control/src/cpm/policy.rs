@@ -35,6 +35,15 @@ impl Streams {
         other: true,
     };
 
+    /// No kind.
+    pub const NONE: Self = Self {
+        audio: false,
+        video: false,
+        message: false,
+        application: false,
+        other: false,
+    };
+
     /// What both allow.
     #[must_use]
     pub fn within(self, other: Self) -> Self {

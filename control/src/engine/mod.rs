@@ -15,6 +15,7 @@
 //! | [`history`] | a session's history: asked for, waited for |
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`serving`] | who is served, and what holds for that user |
+//! | [`preferences`] | what served users want, and INVITEs that wait for it |
 //! | [`orders`] | orders to the workers and what follows when they are done |
 //! | [`registration`], [`subscribing`] | which devices users have registered |
 //! | [`session`] | what is kept of a session |
@@ -32,6 +33,7 @@ mod invite;
 mod late;
 mod modify;
 mod orders;
+mod preferences;
 mod proxy;
 mod refresh;
 mod registration;
@@ -44,6 +46,7 @@ mod subscribing;
 mod tests;
 mod views;
 
+pub use preferences::AskPreferences;
 pub use settings::{ByeAck, LateOffer, Registration, Settings, SubscribeWhen};
 pub use views::Census;
 
@@ -82,6 +85,8 @@ pub enum Output {
     History(Box<Ask>),
     /// A host name to be turned into an address, for [`Engine::handle_resolved`].
     Resolve(String),
+    /// A user, by an address, whose preferences are wanted, for [`Engine::handle_preferences`].
+    Preferences(String),
 }
 
 /// What a client transaction is for.
@@ -160,6 +165,10 @@ pub struct Counters {
     pub without_identity: u64,
     /// INVITEs refused as the served user is barred.
     pub barred: u64,
+    /// INVITEs that went on without their user's preferences, as these took too long.
+    pub preferences_late: u64,
+    /// Users whose preferences were not asked for, as too many were.
+    pub preferences_unasked: u64,
 }
 
 /// The engine.
@@ -182,6 +191,7 @@ pub struct Engine {
     /// Orders that have no worker to go to: they follow as refused.
     unanswerable: VecDeque<u64>,
     names: requests::Names,
+    wishes: preferences::Wishes,
     next_session: u64,
     next_mark: u64,
     workers: Vec<orders::WorkerLoad>,
@@ -223,6 +233,7 @@ impl Engine {
             outputs: VecDeque::new(),
             unanswerable: VecDeque::new(),
             names: requests::Names::default(),
+            wishes: preferences::Wishes::default(),
             next_session: 1,
             next_mark: 1,
             workers: vec![orders::WorkerLoad::default(); workers],
@@ -299,6 +310,7 @@ impl Engine {
         }
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
         self.handle_far_timeout(now);
+        self.expire_waiting();
         self.expire_registrations();
         self.take_events();
     }
@@ -312,6 +324,7 @@ impl Engine {
             self.tx.poll_timeout(),
             self.proxied.poll_timeout(),
             self.registrar.poll_timeout(),
+            self.wishes.poll_timeout(),
         ];
         let all = others.into_iter().chain([session, far]);
         all.flatten().min()
@@ -351,7 +364,7 @@ impl Engine {
     /// What somebody still waits for: sessions, and proxied requests without an answer.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.sessions.len() + self.proxied.unanswered()
+        self.sessions.len() + self.proxied.unanswered() + self.wishes.waiting()
     }
 
     /// Whether nothing is left: no session, transaction, order or deadline that matters.
@@ -364,6 +377,7 @@ impl Engine {
             && self.orders.is_empty()
             && self.proxied.is_empty()
             && self.watched.is_empty()
+            && self.wishes.waiting() == 0
             && self.tx.is_empty()
     }
 

@@ -116,6 +116,10 @@ impl Engine {
             return;
         }
         let role = Role::of(&request, own_route.as_deref(), self.settings.role);
+        let is_invite = request.method() == Some(&Method::Invite);
+        if is_invite && self.waits_for_preferences(role, (key, &request, flow)) {
+            return;
+        }
         if self.begin_interworked(key, &forward, (role, None), flow) {
             return;
         }
@@ -330,6 +334,8 @@ impl Engine {
             self.with(id, |engine, session| {
                 engine.on_session_cancel(session, invite, cancel);
             });
+        } else if let Some(request) = self.take_waiting(invite) {
+            self.reply(invite, &request, 487, "Request Terminated");
         } else if let Some(at) = self
             .names
             .parked

@@ -30,8 +30,8 @@ impl Engine {
         Arc::make_mut(&mut self.settings).policies = policies;
     }
 
-    /// Takes new settings for sessions to come. Where it listens, its timers and whether there is
-    /// a store stay as they were at the start.
+    /// Takes new settings for sessions to come. Where it listens, its timers, how it learns of
+    /// registrations and whether there is a store stay as they were at the start.
     pub fn reload(&mut self, settings: Settings) {
         let before = &self.settings;
         let has_store = before.store_deadline.is_some();
@@ -39,17 +39,35 @@ impl Engine {
             listen: before.listen.clone(),
             timers: before.timers,
             store_deadline: settings.store_deadline.filter(|_| has_store),
+            registration: before.registration.clone(),
             ..settings
         });
     }
 
     /// What holds for the user who is served in a session that an INVITE begins.
     pub(super) fn policy_of(&self, role: Role, request: &Message) -> Arc<UserPolicy> {
+        let (policy, address) = self.provided(role, request);
+        self.as_preferred(policy, address)
+    }
+
+    /// What the service provider says of that user, and the user's address.
+    pub(super) fn provided<'a>(
+        &self,
+        role: Role,
+        request: &'a Message,
+    ) -> (Arc<UserPolicy>, &'a str) {
         let policies = &self.settings.policies;
-        match role {
-            Role::Originating => policies.of_any(identity::calling(request)),
-            Role::Terminating => policies.of_any(identity::called(request)),
-        }
+        let (policy, address) = match role {
+            Role::Originating => (
+                policies.of_any(identity::calling(request)),
+                identity::calling(request).next(),
+            ),
+            Role::Terminating => (
+                policies.of_any(identity::called(request)),
+                identity::called(request).next(),
+            ),
+        };
+        (policy, address.unwrap_or_default())
     }
 
     /// An INVITE that begins a session: as it came, and without the Routes that named us.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::preferences::AskPreferences;
 use crate::config::Who;
 use crate::cpm::forking::Without;
 use crate::cpm::identity::Trust;
@@ -85,6 +86,8 @@ pub struct Settings {
     pub policies: Arc<Policies>,
     /// Interworking.
     pub interworking: Arc<interworking::Settings>,
+    /// How users' preferences are asked for; `None`: not at all.
+    pub preferences: Option<AskPreferences>,
     /// How streams are anchored.
     pub media: Arc<media::Settings>,
     /// When a BYE is answered.

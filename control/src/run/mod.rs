@@ -5,10 +5,12 @@ mod identity;
 mod policies;
 mod reload;
 mod setup;
+mod xcap;
 
 pub use setup::{Ready, RunError};
 
 use reload::{Loaded, Reload};
+use xcap::{Fetched, Xdms};
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -23,7 +25,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::admin::{
     Door, Health, HistoryHealth, Metrics, Mode, Question, RegistrationMetrics, RunState,
-    SessionView, SipMetrics, WorkerHealth,
+    SessionView, SipMetrics, WorkerHealth, XcapCounts,
 };
 use crate::cdr::CdrWriter;
 use crate::config::Config;
@@ -142,6 +144,7 @@ pub(super) struct Relay {
     bell_rang: AsyncFd<Doorbell>,
     told: mpsc::Receiver<Told>,
     reload: Reload,
+    xdms: Option<Xdms>,
     names: (mpsc::Sender<Resolved>, mpsc::Receiver<Resolved>),
     /// Who waits for the sessions' counters.
     viewers: Vec<(oneshot::Sender<Vec<SessionView>>, Instant)>,
@@ -173,6 +176,7 @@ enum Woken {
     Name(Option<Resolved>),
     Told(Option<Told>),
     Settings(Option<Loaded>),
+    Preferences(Option<Fetched>),
     Time,
 }
 
@@ -271,6 +275,11 @@ impl Relay {
                     }
                 }
                 Output::Resolve(host) => self.look_up(host),
+                Output::Preferences(user) => {
+                    if let Some(xdms) = &self.xdms {
+                        xdms.fetch(user);
+                    }
+                }
             }
         }
         while let Some(transmit) = self.engine.poll_transmit() {
@@ -308,6 +317,7 @@ impl Relay {
             name = self.names.1.recv() => Woken::Name(name),
             told = self.told.recv() => Woken::Told(told),
             read = self.reload.read.1.recv() => Woken::Settings(read),
+            fetched = xcap::fetched(self.xdms.as_mut()) => Woken::Preferences(fetched),
             () = sleep_until(deadline) => Woken::Time,
         }
     }
@@ -325,9 +335,11 @@ impl Relay {
             Woken::Told(Some(Told::Reload)) => self.reload(None),
             Woken::Told(Some(Told::Stop) | None) => self.stop(now),
             Woken::Settings(Some(loaded)) => self.take_settings(loaded),
+            Woken::Preferences(Some(fetched)) => self.take_preferences(now, fetched),
             Woken::Packet(None)
             | Woken::Name(None)
             | Woken::Settings(None)
+            | Woken::Preferences(None)
             | Woken::News
             | Woken::Time => {}
         }
@@ -508,6 +520,14 @@ impl Relay {
             dialogs: census.dialogs,
             transactions: census.transactions,
             reloads: self.reload.counts,
+            xcap: XcapCounts {
+                late: counters.preferences_late,
+                unasked: counters.preferences_unasked,
+                ..self
+                    .xdms
+                    .as_ref()
+                    .map_or_else(XcapCounts::default, |xdms| xdms.counts)
+            },
             cdr: self.cdr.counts(),
             history: self.history.as_ref().map(History::metrics),
             uptime_s: now.saturating_duration_since(self.begun).as_secs(),

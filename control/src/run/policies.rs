@@ -1,6 +1,6 @@
 //! From settings to what holds for whom.
 
-use crate::config::{self, Config, Policy, StreamKind};
+use crate::config::{self, Config, Policy, StreamKind, Xcap};
 use crate::cpm::identity::{NoIdentity, Trust};
 use crate::cpm::interworking;
 use crate::cpm::participating::Stay;
@@ -8,6 +8,7 @@ use crate::cpm::policy::{
     ForkMode, Interworking, IwfClose, OnFailure, Policies, Streams, UserPolicy,
 };
 use crate::cpm::routing::Hop;
+use crate::engine::AskPreferences;
 
 /// Whose word on identities counts.
 pub(super) fn trust(config: &Config) -> Trust {
@@ -32,6 +33,15 @@ pub(super) fn policies(config: &Config) -> Policies {
         policies.set(address, own);
     }
     policies
+}
+
+/// How users' preferences are asked for.
+pub(super) fn preferences(xcap: &Xcap) -> Option<AskPreferences> {
+    xcap.root.as_ref().map(|_| AskPreferences {
+        wait: xcap.wait,
+        fresh: xcap.fresh,
+        users_max: xcap.users_max,
+    })
 }
 
 fn policy(policy: &Policy) -> UserPolicy {

@@ -134,6 +134,10 @@ fn over_running(mut new: Config, running: &Config) -> (Config, Vec<&'static str>
         "msrp.ws_origins" msrp.ws_origins;
         "msrp.certificate" msrp.certificate;
         "msrp.key" msrp.key;
+        "[xcap]" xcap;
+        "[registration]" registration;
+        "[history]" history;
+        "[history_imap]" history_imap;
         "[msrp_relay]" msrp_relay;
         "[admin]" admin;
         "[cdr]" cdr;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use super::identity::{self, IdentityError};
 use super::policies;
 use super::reload::Reload;
+use super::xcap::Xdms;
 use super::{Drain, Relay, Told, clock, wall_clock, watch};
 use crate::admin;
 use crate::cdr::CdrWriter;
@@ -170,6 +171,7 @@ pub(super) async fn open(
         bell_rang,
         told,
         drain_max: config.sip.drain_max,
+        xdms: Xdms::new(&config.xcap),
         reload: Reload::new(config, file),
         names: mpsc::channel(limits::PARKED_REQUESTS),
         viewers: Vec::new(),
@@ -300,6 +302,7 @@ pub(super) fn settings(
         interworking: Arc::new(policies::interworking(config)),
         trust: policies::trust(config),
         policies: Arc::new(policies::policies(config)),
+        preferences: policies::preferences(&config.xcap),
         media: Arc::new(media_settings(config, identity)),
         bye_ack: match sip.bye_ack {
             config::ByeAck::AfterFarEnd => ByeAck::AfterFarEnd,

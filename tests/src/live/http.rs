@@ -1,4 +1,4 @@
-//! The one HTTP request that the tests need: GET to the relay's admin door.
+//! The HTTP requests that the tests need: to the relay's admin door.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -10,11 +10,24 @@ use std::time::Duration;
 ///
 /// The connection failed, timed out (5 s) or what came is not HTTP.
 pub fn get(to: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    ask(to, "GET", path)
+}
+
+/// Asks for `path` to be done: the status code and the body.
+///
+/// # Errors
+///
+/// As [`get`].
+pub fn post(to: SocketAddr, path: &str) -> std::io::Result<(u16, String)> {
+    ask(to, "POST", path)
+}
+
+fn ask(to: SocketAddr, method: &str, path: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&to, Duration::from_secs(5))?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n\r\n"
+        "{method} {path} HTTP/1.1\r\nHost: {to}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     )?;
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw)?;

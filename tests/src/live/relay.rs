@@ -71,6 +71,9 @@ impl Settings {
     }
 }
 
+/// The settings' file, in the relay's own folder.
+const SETTINGS: &str = "midpath.toml";
+
 /// A running relay.
 #[derive(Debug)]
 pub struct Relay {
@@ -81,7 +84,7 @@ pub struct Relay {
     pub admin: SocketAddr,
     /// First and last port of its media.
     pub media: (u16, u16),
-    _folder: Folder,
+    folder: Folder,
     _ports: Ports,
 }
 
@@ -132,7 +135,7 @@ impl Relay {
                 .expect("a port is a number")
         };
         let media = (port("port_first"), port("port_last"));
-        let file = folder.path().join("midpath.toml");
+        let file = folder.path().join(SETTINGS);
         std::fs::write(&file, settings.text()).expect("the folder can be written");
         let mut command = Command::new(binary());
         command.arg("run").arg("--config").arg(&file);
@@ -142,7 +145,7 @@ impl Relay {
             sip,
             admin,
             media,
-            _folder: folder,
+            folder,
             _ports: ports,
         };
         let up = eventually(Duration::from_secs(15), || {
@@ -160,6 +163,12 @@ impl Relay {
     #[must_use]
     pub const fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// The file that its settings are from.
+    #[must_use]
+    pub fn settings(&self) -> PathBuf {
+        self.folder.path().join(SETTINGS)
     }
 
     /// The process, to signal it and wait for it.

@@ -250,6 +250,7 @@ impl Relay {
                     Output::Cdr(cdr) => self.records.push(*cdr),
                     Output::History(ask) => self.ask(now, *ask),
                     Output::Resolve(name) => panic!("nobody is called by name, but {name} was"),
+                    Output::Preferences(user) => panic!("there is no XDMS for {user}"),
                 }
             }
             if moved == 0 {
@@ -332,6 +333,7 @@ fn settings(address: IpAddr) -> Settings {
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
+        preferences: None,
         registration: None,
         late_offer: LateOffer::Refuse,
         ringing_max: Duration::from_secs(180),

@@ -78,6 +78,7 @@ fn settings(random: &mut StdRng) -> Settings {
         ),
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
+        preferences: None,
         registration: None,
         late_offer: *pick(random, &[LateOffer::Refuse, LateOffer::Relay]),
         ringing_max: Duration::from_secs(180),
@@ -163,7 +164,7 @@ impl World {
                 is_quiet = false;
                 match output {
                     Output::Order { worker, order } => self.obey(worker, order),
-                    Output::Cdr(_) | Output::History(_) => {}
+                    Output::Cdr(_) | Output::History(_) | Output::Preferences(_) => {}
                     Output::Resolve(name) => self.names.push(name),
                 }
             }

@@ -22,6 +22,7 @@ mod msrp_openssl;
 mod msrp_relays;
 mod msrp_wire;
 mod operation;
+mod policies;
 mod recorded;
 mod servers;
 mod standard;

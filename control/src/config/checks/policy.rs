@@ -1,7 +1,7 @@
 //! Whether what holds for everybody and for single users fits.
 
 use super::{Failed, USERS, fail, require};
-use crate::config::Config;
+use crate::config::{Config, Xcap};
 
 pub(super) fn check(config: &Config) -> Result<(), Failed> {
     require(!config.policy.streams.is_empty(), || {
@@ -30,5 +30,38 @@ pub(super) fn check(config: &Config) -> Result<(), Failed> {
             of_user(fail(USERS, "streams", came, expected))
         })?;
     }
-    Ok(())
+    check_xcap(&config.xcap)
+}
+
+fn check_xcap(xcap: &Xcap) -> Result<(), Failed> {
+    let bad = |key, came: String, expected: &str| fail("xcap", key, came, expected);
+    if let Some(root) = &xcap.root {
+        let rest = root.strip_prefix("http://").unwrap_or_default();
+        let is_url = rest.bytes().all(|byte| byte.is_ascii_graphic()) && !rest.contains(['?', '#']);
+        require(is_url && !rest.is_empty(), || {
+            let expected = "http://host:port/path; https isn't spoken to an XDMS";
+            bad("root", format!("{root:?}"), expected)
+        })?;
+    }
+    for (key, name) in [("auid", &xcap.auid), ("document", &xcap.document)] {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        require(!name.is_empty() && name.bytes().all(fits), || {
+            let expected = "letters, digits, '-', '.' and '_'";
+            bad(key, format!("{name:?}"), expected)
+        })?;
+    }
+    let times = [
+        ("wait_ms", xcap.wait, 1..=5_000_u128),
+        ("timeout_ms", xcap.timeout, 1..=60_000),
+        ("fresh_s", xcap.fresh / 1000, 1..=604_800),
+    ];
+    for (key, came, range) in times {
+        require(range.contains(&came.as_millis()), || {
+            let expected = format!("{} to {}", range.start(), range.end());
+            bad(key, came.as_millis().to_string(), &expected)
+        })?;
+    }
+    require(xcap.users_max > 0, || {
+        bad("users_max", "0".to_owned(), "1 or more")
+    })
 }

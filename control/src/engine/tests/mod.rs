@@ -14,6 +14,7 @@ mod invite;
 mod matrix;
 mod modify;
 mod offers;
+mod preferences;
 mod proxy;
 mod registration;
 mod scene;
@@ -59,6 +60,8 @@ struct Bench {
     subscribe: String,
     /// Host names that were asked for.
     names: Vec<String>,
+    /// Users whose preferences were asked for.
+    asked: Vec<String>,
 }
 
 impl Bench {
@@ -83,6 +86,7 @@ impl Bench {
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
             store_deadline: None,
+            preferences: None,
             registration: None,
             late_offer: LateOffer::Refuse,
             ringing_max: Duration::from_secs(180),
@@ -110,6 +114,7 @@ impl Bench {
             told: 0,
             subscribe: String::new(),
             names: Vec::new(),
+            asked: Vec::new(),
         }
     }
 
@@ -142,6 +147,7 @@ impl Bench {
                     Output::Cdr(cdr) => self.cdrs.push(*cdr),
                     Output::History(ask) => self.asks.push(*ask),
                     Output::Resolve(name) => self.names.push(name),
+                    Output::Preferences(address) => self.asked.push(address),
                 }
             }
             if is_quiet {

@@ -149,7 +149,7 @@ fn idn_04_the_non_cpm_service_identifier_passes_unchanged() {
 #[test]
 fn s11_02_a_barred_user_is_refused_and_nobody_else() {
     let mut bench = Bench::new(for_one("sip:alice@home.example", |policy| {
-        policy.barred = true
+        policy.barred = true;
     }));
     let sent = bench.give(a(), &with(&two_streams(), ALICE));
     assert!(only(&sent, a()).starts_with("SIP/2.0 403"), "{sent:?}");
