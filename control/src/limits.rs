@@ -27,8 +27,6 @@ pub const KNOWN_NAMES: usize = 4096;
 pub const IWFS: usize = 32;
 /// Dialogs with Interworking Functions that one session may begin at a time.
 pub const IWF_DIALOGS_PER_SESSION: usize = 16;
-/// Users that are known to have no registered device.
-pub const UNREGISTERED_USERS: usize = 1 << 20;
 /// Transactions that are proxied at a time.
 pub const PROXIED_TRANSACTIONS: usize = 100_000;
 /// Sessions whose streams one look at the admin door reports in full.

@@ -9,9 +9,12 @@ use serde_json::{Value, json};
 use tests::live::kamailio::Core;
 use tests::live::needs;
 use tests::live::ports::Ports;
-use tests::live::process::Process;
-use tests::live::relay::Relay;
+use tests::live::process::{Folder, Process};
+use tests::live::relay::{Relay, Settings};
 use tests::live::sipp::Plan;
+
+use crate::byes::Probe;
+use crate::users;
 
 /// How many calls, how fast, how long.
 #[derive(Debug, Clone, clap::Args)]
@@ -32,6 +35,16 @@ pub struct Options {
     /// The relay as a proxy: nothing in its data plane.
     #[arg(long)]
     pub proxy: bool,
+    /// The relay as a terminating Participating Function with all of its logic: policies and
+    /// registrations of a thousand users, each called in turn.
+    #[arg(long, conflicts_with = "proxy")]
+    pub pf: bool,
+    /// The history of each session is stored (embedded).
+    #[arg(long, requires = "pf")]
+    pub history: bool,
+    /// Beside the load, calls one after the other: the time from a BYE in to the BYE out.
+    #[arg(long)]
+    pub byes: bool,
     /// Figures as JSON.
     #[arg(long)]
     pub json: bool,
@@ -84,14 +97,20 @@ pub fn count(value: u64) -> f64 {
 
 /// The relay that a load runs through.
 pub fn relay(proxy: bool) -> Relay {
+    relay_with(|settings| {
+        if proxy {
+            settings.proxy();
+        }
+    })
+}
+
+fn relay_with(change: impl FnOnce(&mut Settings)) -> Relay {
     Relay::start_with(|settings| {
         settings
             .many_ports()
             .set("log", "level", "\"warn\"")
             .set("sip", "sessions_max", 10_000);
-        if proxy {
-            settings.proxy();
-        }
+        change(settings);
     })
 }
 
@@ -100,11 +119,28 @@ pub fn run(options: &Options) -> ExitCode {
     if !needs("load sip", &["sipp"]) {
         return ExitCode::FAILURE;
     }
-    let relay = relay(options.proxy);
+    let folder = Folder::new("load");
+    let relay = relay_with(|settings| {
+        if options.proxy {
+            settings.proxy();
+        }
+        if options.pf {
+            users::settle(settings);
+        }
+        if options.history {
+            users::keep_histories(settings, folder.path());
+        }
+    });
+    if options.pf {
+        users::register(&relay);
+    }
+    let probe = options.byes.then(|| Probe::start(&relay, options.pf));
     let figures = through_relay(&relay, options);
+    let byes = probe.map(Probe::stop);
     // Ports rest a while before they are free again.
     let empty = tests::live::eventually(Duration::from_secs(35), || relay.sessions().is_empty());
     let (left, ports) = (relay.sessions().len(), relay.open_media_ports().len());
+    let stored = relay.metric(&["midpath_history_stored_total"]);
     let resident = relay.process().resident_kib();
     let status = relay.stop();
     let drained = status.is_some_and(|status| status.success());
@@ -114,6 +150,8 @@ pub fn run(options: &Options) -> ExitCode {
         value["sessions_left"] = left.into();
         value["ports_left"] = ports.into();
         value["resident_kib_after"] = resident.into();
+        value["histories_stored"] = stored.into();
+        value["byes"] = byes.map_or(Value::Null, |byes| byes.json());
         println!("{value:#}");
     } else {
         println!(
@@ -129,6 +167,12 @@ pub fn run(options: &Options) -> ExitCode {
             figures.cpu_seconds,
             figures.calls_per_cpu_second(),
         );
+        if options.history {
+            println!("{stored} histories stored");
+        }
+        if let Some(byes) = byes {
+            println!("{byes}");
+        }
     }
     if fine {
         ExitCode::SUCCESS
@@ -143,15 +187,20 @@ pub fn through_relay(relay: &Relay, options: &Options) -> Figures {
     let server = (ports.one(), ports.row(4));
     let target = format!("127.0.0.1:{}", server.0);
     let way = if options.tcp { ";transport=tcp" } else { "" };
-    let route = format!("<sip:{}{way};lr;orig>", relay.sip);
+    let (scenario, side) = match options.pf {
+        true => ("uac_users", ""),
+        false => ("uac_call", ";orig"),
+    };
+    let route = format!("<sip:{}{way};lr{side}>", relay.sip);
+    let users = users::File::write();
     let client = |client| {
-        Plan::client(
-            "uac_call",
-            client,
-            calls(options),
-            (relay.sip, &format!("{target}{way}")),
-        )
-        .via(&[route])
+        let target = format!("{target}{way}");
+        let plan = Plan::client(scenario, client, calls(options), (relay.sip, &target));
+        let plan = plan.via(&[route]);
+        match options.pf {
+            true => plan.argument("-inf").argument(users.path().display()),
+            false => plan,
+        }
     };
     measure(relay.process(), &mut ports, server, client, options)
 }

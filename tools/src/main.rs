@@ -6,6 +6,7 @@
 )]
 #![expect(clippy::print_stdout, reason = "a task talks to a terminal")]
 
+mod byes;
 mod compare;
 mod load;
 mod msrp;
@@ -14,6 +15,7 @@ mod rtp;
 mod soak;
 mod table;
 mod test;
+mod users;
 
 use std::process::ExitCode;
 
@@ -23,7 +25,7 @@ use clap::{Parser, Subcommand};
 #[derive(Parser)]
 #[command(
     name = "cargo x",
-    after_help = "Examples:\n  cargo x test\n  cargo x test --report\n  cargo x load sip --rate 500 --seconds 60\n  \
+    after_help = "Examples:\n  cargo x test\n  cargo x test --report\n  cargo x load sip --rate 500 --seconds 60\n  cargo x load sip --pf --history --byes --rate 300\n  \
                   cargo x compare sip --rounds 3\n  \
                   cargo x load rtp --calls 500 --rate 50000\n  \
                   cargo x compare rtp --rounds 3 --json target/rtp.json\n  \

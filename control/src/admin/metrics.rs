@@ -300,12 +300,6 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
             metrics.refused_by_policy,
         ),
         single(
-            "sessions_interworked",
-            "Sessions that went to Interworking Functions",
-            Counter,
-            metrics.sessions_interworked,
-        ),
-        single(
             "offers_again",
             "Offers made anew to far sides without CEMA",
             Counter,
@@ -347,6 +341,12 @@ fn session_families(metrics: &Metrics) -> Vec<Family> {
 fn record_families(metrics: &Metrics) -> Vec<Family> {
     use Kind::Counter;
     vec![
+        single(
+            "sessions_interworked",
+            "Sessions that went to Interworking Functions",
+            Counter,
+            metrics.sessions_interworked,
+        ),
         single(
             "cdrs_written",
             "Session records written",

@@ -468,3 +468,43 @@ fn a_user_that_does_not_fit_is_named_with_its_line() {
     let complaint = complaint("[user.\"sip:a@b\"]\nstream = [\"audio\"]\n");
     assert_eq!(complaint.way_out, "did you mean streams?");
 }
+
+#[test]
+fn settings_of_histories_that_do_not_fit_are_named_with_their_line() {
+    are_named(&[
+        ("[history]\ndeadline_ms = 0", "history.deadline_ms"),
+        (
+            "[history]\nsession_octets_max = 9\noctets_max = 8",
+            "history.session_octets_max",
+        ),
+        ("[history]\nwaiting_max = 0", "history.waiting_max"),
+    ]);
+}
+
+#[test]
+fn a_store_of_histories_that_lacks_something_says_what() {
+    let imap = "[history]\nstore = \"imap\"\npath = \"/x\"\n[history_imap]\n";
+    let server = format!("{imap}server = \"mail:993\"\n");
+    let whole = format!("{server}password_file = \"/y\"\n");
+    let wrong = [
+        ("[history]\nstore = \"embedded\"".to_owned(), "history.path"),
+        (imap.to_owned(), "history_imap.server"),
+        (format!("{imap}server = \"mail\""), "history_imap.server"),
+        (server, "history_imap.password_file"),
+        (format!("{whole}login = \"one\""), "history_imap.login"),
+        (format!("{whole}root = \"a*b\""), "history_imap.root"),
+        (
+            format!("{whole}connections_max = 65"),
+            "history_imap.connections_max",
+        ),
+        (
+            format!("{whole}answer_s_max = 0"),
+            "history_imap.answer_s_max",
+        ),
+    ];
+    for (text, key) in wrong {
+        let complaint = complaint(&text);
+        assert_eq!(complaint.key.as_deref(), Some(key), "{text}\n{complaint}");
+    }
+    assert!(Config::parse(&whole).is_ok());
+}

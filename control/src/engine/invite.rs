@@ -8,7 +8,6 @@ use dataplane::api::{Act, Refusal, SessionId, Side, StreamSet};
 use super::branches::Target;
 use super::closing::Why;
 use super::failing::{cancelled, without};
-use super::forks::Fork;
 use super::history::History;
 use super::orders::After;
 use super::serving::Served;
@@ -98,7 +97,6 @@ impl Engine {
         let tag_a = self.tx.new_tag();
         let dialog = Dialog::uas(request, &tag_a, from).ok()?;
         let seq = request.cseq()?.0;
-        let fork = fork.unwrap_or_else(|| Fork::asked(to));
         let invite = Invite {
             server: key,
             request: request.clone(),

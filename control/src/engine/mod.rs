@@ -48,7 +48,7 @@ pub use settings::{ByeAck, LateOffer, Registration, Settings, SubscribeWhen};
 pub use views::Census;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -97,12 +97,12 @@ enum Purpose {
     Bye(SessionId),
     /// A proxied request.
     Proxied,
-    /// A subscription to a user's registration information.
-    Subscribe(UserId),
     /// A request to an Interworking Function, of the session's far side.
     Function(SessionId),
     /// An INVITE that nobody waits for any more: a dialog that it makes is ended at once.
     Abandoned,
+    /// A subscription to a user's registration information.
+    Subscribe(UserId),
     /// A superfluous fork's BYE: nobody waits for its answer.
     Orphan,
 }
@@ -190,8 +190,6 @@ pub struct Engine {
     far_deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
     /// Requests whose final response an interworked session waits for, and its code.
     watched: Map<ServerKey, Option<u16>>,
-    /// Users without a registered device.
-    unregistered: HashSet<String, foldhash::fast::RandomState>,
     /// Reports that were asked for and have not come.
     reports_due: usize,
     draining: bool,
@@ -231,7 +229,6 @@ impl Engine {
             counters: Counters::default(),
             far_deadlines: BinaryHeap::new(),
             watched: Map::default(),
-            unregistered: HashSet::default(),
             reports_due: 0,
             draining: false,
         }
@@ -301,8 +298,8 @@ impl Engine {
             self.on_deadline(at, SessionId(id));
         }
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
-        self.expire_registrations();
         self.handle_far_timeout(now);
+        self.expire_registrations();
         self.take_events();
     }
 
@@ -316,7 +313,8 @@ impl Engine {
             self.proxied.poll_timeout(),
             self.registrar.poll_timeout(),
         ];
-        others.into_iter().chain([session, far]).flatten().min()
+        let all = others.into_iter().chain([session, far]);
+        all.flatten().min()
     }
 
     /// The next SIP message to send.
@@ -452,8 +450,8 @@ impl Engine {
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
             Purpose::Proxied => self.on_proxied_failed(key, code),
-            Purpose::Subscribe(user) => self.on_subscribe_final(user, key, None),
             Purpose::Function(session) => self.on_function_response(session, key, Err(code)),
+            Purpose::Subscribe(user) => self.on_subscribe_final(user, key, None),
             Purpose::Orphan | Purpose::Abandoned => {}
         }
     }

@@ -18,10 +18,10 @@ use crate::sip::{Flow, Message, Name, ServerKey};
 pub(super) struct Served {
     pub role: Role,
     pub policy: Arc<UserPolicy>,
-    /// Where the INVITE goes; `None`: to where it asks to.
-    pub fork: Option<Fork>,
     /// The session leaves CPM without having been tried there.
     pub is_interworked: bool,
+    /// Where the INVITE goes.
+    pub fork: Fork,
 }
 
 impl Engine {
@@ -30,8 +30,8 @@ impl Engine {
         Arc::make_mut(&mut self.settings).policies = policies;
     }
 
-    /// Takes new settings for sessions to come. Where it listens, its timers, whether there is a
-    /// store, and how users are known stay as they were at the start.
+    /// Takes new settings for sessions to come. Where it listens, its timers and whether there is
+    /// a store stay as they were at the start.
     pub fn reload(&mut self, settings: Settings) {
         let before = &self.settings;
         let has_store = before.store_deadline.is_some();
@@ -39,23 +39,16 @@ impl Engine {
             listen: before.listen.clone(),
             timers: before.timers,
             store_deadline: settings.store_deadline.filter(|_| has_store),
-            registration: before.registration.clone(),
             ..settings
         });
     }
 
-    /// Who is served in a session that an INVITE begins, and what holds for that user.
-    pub(super) fn served(&self, role: Role, request: &Message) -> Served {
+    /// What holds for the user who is served in a session that an INVITE begins.
+    pub(super) fn policy_of(&self, role: Role, request: &Message) -> Arc<UserPolicy> {
         let policies = &self.settings.policies;
-        let policy = match role {
+        match role {
             Role::Originating => policies.of_any(identity::calling(request)),
             Role::Terminating => policies.of_any(identity::called(request)),
-        };
-        Served {
-            role,
-            policy,
-            fork: None,
-            is_interworked: false,
         }
     }
 
@@ -67,29 +60,28 @@ impl Engine {
         role: Role,
         (from, to): (Flow, Flow),
     ) {
-        let mut served = self.served(role, &request);
-        if served.policy.barred {
+        let policy = self.policy_of(role, &request);
+        if policy.barred {
             self.counters.barred += 1;
             self.reply(key, &request, 403, "Forbidden");
             return;
         }
-        let Some(fork) = self.fork(role, &forward, &served.policy, (from, to)) else {
+        let Some(fork) = self.fork(role, &forward, &policy, (from, to)) else {
             self.counters.unregistered += 1;
             self.reply(key, &request, 480, "Temporarily Unavailable");
             return;
         };
-        let policy = &served.policy;
-        // Several devices in one session are a reason to stay (S11-07); and a proxy can't begin
-        // anew elsewhere.
         let interworking = &self.settings.interworking;
-        let stays = !fork.is_plain() || interworking.may_follow_failure(role, policy.interworking);
-        let mode = if stays {
-            Mode::B2bua
-        } else {
-            policy.mode(self.settings.store_deadline.is_some())
+        let mode = match policy.mode(self.settings.store_deadline.is_some()) {
+            // Several devices in one session are a reason to stay (S11-07).
+            // A proxy can't begin anew elsewhere.
+            Mode::Proxy if interworking.may_follow_failure(role, policy.interworking) => {
+                Mode::B2bua
+            }
+            Mode::Proxy if fork.is_plain() => Mode::Proxy,
+            Mode::Proxy | Mode::B2bua => Mode::B2bua,
         };
         tracing::debug!(role = role.label(), ?mode, stay = ?policy.stay, "a session is decided on");
-        served.fork = Some(fork);
         if mode == Mode::B2bua && needs_early_offer(&request) {
             // Its offer would come in a provisional response, which isn't anchored.
             let mut response = Message::response(&request, 420, "Bad Extension");
@@ -104,7 +96,15 @@ impl Engine {
         }
         match mode {
             Mode::Proxy => self.proxy(key, request, from),
-            Mode::B2bua => self.begin(key, forward, served, (from, to)),
+            Mode::B2bua => {
+                let served = Served {
+                    role,
+                    policy,
+                    is_interworked: false,
+                    fork,
+                };
+                self.begin(key, forward, served, (from, to));
+            }
         }
     }
 }

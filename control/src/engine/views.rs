@@ -159,7 +159,7 @@ impl Engine {
 fn call_ids(session: &Session) -> Vec<String> {
     let [a, b] = &session.legs;
     let functions = session.interworked.as_ref().map(|far| &far.call_ids);
-    let far = functions.map_or(std::slice::from_ref(&b.call_id), Vec::as_slice);
+    let far = functions.map_or_else(|| std::slice::from_ref(&b.call_id), Vec::as_slice);
     let all = std::iter::once(&a.call_id).chain(far);
     all.map(ToString::to_string).collect()
 }

@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::counts::Counts;
 use super::journal::Uid;
-use super::spool::{Due, JOURNAL, remove};
+use super::spool::{Due, JOURNAL, remove, size_of};
 use super::store::{Failure, Store};
 use super::{NotYet, Told};
 use crate::limits::{HISTORY_ENDING_S, HISTORY_OUTAGE_S, HISTORY_REFUSED_S};
@@ -203,7 +203,8 @@ impl Keeper {
         waiting.failures = waiting.failures.saturating_add(1);
         let at = if matches!(failure, Failure::Out(_)) {
             self.go_out(now, failure);
-            now
+            // If it is this session that the store breaks on, others come first.
+            now + pause(waiting.failures, HISTORY_OUTAGE_S)
         } else {
             if waiting.failures == 1 {
                 tracing::warn!(session = key, %failure, "the store refuses a history");
@@ -240,10 +241,12 @@ impl Keeper {
         self.tools.counts.unreadable.fetch_add(1, Ordering::Relaxed);
         tracing::error!(session = due.key, %error, "the record of a session can't be read");
         let from = self.tools.spool.join(&due.key);
+        let octets = size_of(&from).unwrap_or(0);
         let moved = std::fs::create_dir_all(&self.tools.aside)
             .and_then(|()| std::fs::rename(from, self.tools.aside.join(&due.key)));
-        if let Err(error) = moved {
-            tracing::warn!(session = due.key, %error, "it isn't set aside either");
+        match moved {
+            Ok(()) => self.tools.counts.take_octets(octets),
+            Err(error) => tracing::warn!(session = due.key, %error, "it isn't set aside either"),
         }
     }
 

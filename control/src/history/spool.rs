@@ -286,6 +286,8 @@ impl Spool {
             return Ok(());
         };
         let has_gaps = match session.messages.remove(&message) {
+            // It had ended, and its failure was reported since: the last end counts.
+            None if !is_complete && message < self.bounds.session_messages => false,
             None | Some(Kept::Dropped) => return Ok(()),
             Some(Kept::Journal { .. }) => false,
             Some(Kept::File { octets, end }) => octets < end,
@@ -435,7 +437,8 @@ pub(super) fn private(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
 }
 
-fn size_of(folder: &Path) -> io::Result<u64> {
+/// Octets of a session's folder.
+pub(super) fn size_of(folder: &Path) -> io::Result<u64> {
     let mut octets = 0;
     for entry in std::fs::read_dir(folder)? {
         octets += entry?.metadata()?.len();

@@ -37,6 +37,22 @@ impl fmt::Display for Failure {
     }
 }
 
+impl Failure {
+    /// A session's record that is not what one is will never be; else it may be read later.
+    pub(super) fn of_record(error: io::Error) -> Self {
+        use io::ErrorKind::{InvalidData, Other, UnexpectedEof};
+        match [InvalidData, Other, UnexpectedEof].contains(&error.kind()) {
+            true => Self::Unreadable(error),
+            false => Self::Refused(error.to_string()),
+        }
+    }
+
+    /// What can't be noted might be done twice: nothing more is done.
+    pub(super) fn of_spool(error: io::Error) -> Self {
+        Self::Out(format!("the spool: {error}"))
+    }
+}
+
 impl Store {
     /// Stores a session, unless it is stored; `None`: there is nothing to store.
     ///
@@ -53,7 +69,7 @@ impl Store {
             let (folder, key) = (folder.to_owned(), key.to_owned());
             blocking(move || Job::read(&folder, &key)).await
         };
-        let Some(mut job) = read.map_err(Failure::Unreadable)? else {
+        let Some(mut job) = read.map_err(Failure::of_record)? else {
             return Ok(None);
         };
         if let Some(uid) = job.done {
@@ -69,7 +85,7 @@ impl Store {
             }
             Self::Imap(imap) => imap.keep(job).await?,
         };
-        Job::note(&folder, &Entry::Done { uid }).map_err(Failure::Unreadable)?;
+        Job::note(&folder, &Entry::Done { uid }).map_err(Failure::of_spool)?;
         Ok(Some(uid))
     }
 }

@@ -107,20 +107,27 @@ impl Dovecot {
         }
     }
 
-    fn configuration(&self, quota: Option<u32>, (user, uid, gid): &(String, u32, u32)) -> String {
+    fn configuration(&self, quota: Option<u32>, owner: &Owner) -> String {
         let folder = self.folder.path().display();
+        let Owner {
+            user,
+            group,
+            uid,
+            gid,
+        } = owner;
         let (port, tls_port) = (self.imap.port(), self.imaps.port());
         let mut text = format!(
             "base_dir = {folder}/run\nstate_dir = {folder}/state\nlog_path = {folder}/log\n\
              protocols = imap\nlisten = 127.0.0.1\nssl = yes\n\
              ssl_cert = <{folder}/certificate.pem\nssl_key = <{folder}/key.pem\n\
              default_internal_user = {user}\ndefault_login_user = {user}\n\
-             default_internal_group = {gid}\nfirst_valid_uid = {uid}\nfirst_valid_gid = {gid}\n\
+             default_internal_group = {group}\nfirst_valid_uid = {uid}\nfirst_valid_gid = {gid}\n\
              auth_master_user_separator = *\nauth_username_chars =\n\
              mail_location = sdbox:{folder}/mail/%u\nmail_uid = {uid}\nmail_gid = {gid}\n\
              passdb {{\n  driver = passwd-file\n  master = yes\n  args = {folder}/masters\n}}\n\
              passdb {{\n  driver = passwd-file\n  args = {folder}/users\n}}\n\
-             userdb {{\n  driver = static\n  args = home={folder}/mail/%u\n}}\n\
+             userdb {{\n  driver = passwd-file\n  args = {folder}/users\n  \
+             default_fields = uid={uid} gid={gid} home={folder}/mail/%u\n}}\n\
              namespace inbox {{\n  inbox = yes\n  separator = /\n}}\n\
              service imap-login {{\n  chroot =\n  inet_listener imap {{\n    port = {port}\n  }}\n\
              inet_listener imaps {{\n    port = {tls_port}\n    ssl = yes\n  }}\n}}\n\
@@ -143,25 +150,37 @@ impl Dovecot {
     }
 }
 
-/// Who owns the mail: whoever runs this, but mail can't be root's.
-fn owner(folders: &[&Path]) -> (String, u32, u32) {
-    let id = |option: &str| {
-        let output = Command::new("id").arg(option).output().expect("id runs");
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+/// Who owns the mail.
+struct Owner {
+    user: String,
+    group: String,
+    uid: String,
+    gid: String,
+}
+
+/// Whoever runs this, but mail can't be root's.
+fn owner(folders: &[&Path]) -> Owner {
+    let id = |option: &str, user: &str| {
+        let output = Command::new("id").arg(option).arg(user).output();
+        let output = output.expect("id runs").stdout;
+        String::from_utf8_lossy(&output).trim().to_owned()
     };
-    let number = |option: &str| id(option).parse::<u32>().unwrap_or(0);
-    if number("-u") != 0 {
-        return (id("-un"), number("-u"), number("-g"));
+    let me = Command::new("id").arg("-un").output().expect("id runs");
+    let mut user = String::from_utf8_lossy(&me.stdout).trim().to_owned();
+    if user == "root" {
+        "nobody".clone_into(&mut user);
+        for folder in folders {
+            let chown = Command::new("chown").arg("nobody:").arg(folder).status();
+            assert!(
+                chown.is_ok_and(|status| status.success()),
+                "chown works for root"
+            );
+        }
     }
-    for folder in folders {
-        let chown = Command::new("chown")
-            .arg("nobody:nogroup")
-            .arg(folder)
-            .status();
-        assert!(
-            chown.is_ok_and(|status| status.success()),
-            "chown works for root"
-        );
+    Owner {
+        group: id("-gn", &user),
+        uid: id("-u", &user),
+        gid: id("-g", &user),
+        user,
     }
-    ("nobody".to_owned(), 65_534, 65_534)
 }

@@ -8,7 +8,7 @@ use super::campaign::rounds;
 
 #[test]
 fn however_a_session_ends_the_procedures_hold_and_nothing_is_left() {
-    rounds("closings", 400, |random| {
+    rounds("closings", 1_500, |random| {
         let plan = Plan::random(random);
         play(plan, random.random()).assert_well();
     });

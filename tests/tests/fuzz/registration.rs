@@ -80,8 +80,7 @@ fn whatever_is_told_of_registrations_the_table_keeps_its_bounds() {
         let mut now = begun;
         for _ in 0..30 {
             now += Duration::from_secs(random.random_range(0..600));
-            let address: &&str = pick(random, &ADDRESSES);
-            let Some(mut user) = devices.find_or_add(address) else {
+            let Some(mut user) = devices.find_or_add(pick::<&str>(random, &ADDRESSES)) else {
                 continue;
             };
             if random.random() {

@@ -12,6 +12,7 @@ mod devices;
 mod failures;
 mod histories;
 mod interworking;
+mod killed;
 mod message_uids;
 mod msrp;
 mod msrp_browser;

@@ -282,7 +282,7 @@ fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         if entry.path().is_dir() {
-            found.extend(self::files(&entry.path()));
+            found.extend(files(&entry.path()));
         } else if entry.path().extension().is_some_and(|kind| kind == "eml") {
             found.push(path_text(&entry.path()));
         }

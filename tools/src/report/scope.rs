@@ -26,7 +26,7 @@ pub enum Rows {
 
 /// What is built. A group that isn't here is not yet.
 pub const BUILT: &[Group] = &[
-    group("S11", All, false),
+    group("S11", All, true),
     group("FRK", All, false),
     // The others are the Controlling Function's.
     group("MOD", Only(&["01", "05", "08", "11", "12"]), false),

@@ -255,9 +255,9 @@ fn check(config: &Config) -> Result<(), Failed> {
     check_media(config)?;
     msrp::check(config)?;
     relay::check(config)?;
+    interworking::check(config)?;
     registration::check(config)?;
     history::check(config)?;
-    interworking::check(config)?;
     check_operation(config)
 }
 

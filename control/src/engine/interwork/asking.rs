@@ -28,9 +28,9 @@ impl Engine {
         let checked = leg.map_or(Err(481), |leg| check(&mut far, leg, &request, flow));
         let is_bye = request.method() == Some(&Method::Bye);
         let passed = match (leg, checked) {
-            (Some(leg), Ok(())) if is_bye => self
-                .on_function_bye(session, &mut far, leg, (key, request))
-                .map(|(key, bye)| (key, bye)),
+            (Some(leg), Ok(())) if is_bye => {
+                self.on_function_bye(session, &mut far, leg, (key, request))
+            }
             (Some(leg), Ok(())) => self.on_function_offer(&mut far, leg, (key, request)),
             (_, Err(500)) => {
                 self.reply(key, &request, 500, "Server Internal Error");

@@ -21,7 +21,7 @@ use crate::sip::{ClientKey, Message, Method, Text};
 impl Engine {
     pub(super) fn begin_attempt(
         &mut self,
-        session: &mut Session,
+        session: &Session,
         far: &mut Far,
         client: ClientKey,
         request: Message,
@@ -167,7 +167,7 @@ impl Engine {
 
     /// Goes on once every function that was asked has answered: asks others for what was refused,
     /// or answers.
-    pub(super) fn advance_attempt(&mut self, session: &mut Session, far: &mut Far) {
+    pub(super) fn advance_attempt(&mut self, session: &Session, far: &mut Far) {
         while !far.is_offering() {
             let Some(attempt) = &far.attempt else { return };
             let may_ask = !attempt.is_over && attempt.request.method() == Some(&Method::Invite);
@@ -177,7 +177,7 @@ impl Engine {
                 BTreeMap::new()
             };
             if next.is_empty() {
-                self.finish_attempt(session, far);
+                Self::finish_attempt(far);
                 return;
             }
             for (function, lines) in next {
@@ -295,7 +295,7 @@ impl Engine {
         }
     }
 
-    fn finish_attempt(&mut self, session: &mut Session, far: &mut Far) {
+    fn finish_attempt(far: &mut Far) {
         let Some(attempt) = far.attempt.take() else {
             return;
         };
@@ -317,7 +317,7 @@ impl Engine {
                     Some(_) | None => offered.disabled(),
                 });
                 let template = far.template.as_ref().unwrap_or(&attempt.offer);
-                let mut sdp = describe::whole(template, media.collect(), session.id.0);
+                let mut sdp = describe::whole(template, media.collect(), far.session.0);
                 far.described = far.described.next(&mut sdp);
                 let mut response =
                     far.response(&attempt.request, 200, "OK", attempt.success.as_ref());
@@ -372,12 +372,7 @@ impl Engine {
     }
 
     /// A function rings: the near side of a session that begins is told, once for each code.
-    pub(super) fn on_function_rings(
-        &mut self,
-        far: &mut Far,
-        client: ClientKey,
-        response: &Message,
-    ) {
+    pub(super) fn on_function_rings(far: &mut Far, client: ClientKey, response: &Message) {
         let is_offer = offers(far).contains(&client);
         let code = response.code().unwrap_or(0);
         let Some(attempt) = far.attempt.as_mut().filter(|own| is_offer && own.is_first) else {

@@ -7,27 +7,17 @@ use dataplane::api::Side;
 use super::far::Far;
 use crate::cpm::interworking::Cause;
 use crate::cpm::participating::Role;
-use crate::cpm::policy::user_key;
 use crate::engine::Engine;
 use crate::engine::branches::Target;
+use crate::engine::forks::Fork;
+use crate::engine::serving::Served;
 use crate::engine::session::{Carrier, Invite, Session, Stage};
-use crate::limits;
 use crate::sip::{Flow, Message, Method, ServerKey};
 
 impl Engine {
-    /// Says which users have no registered device, by the spellings of [`crate::cpm::policy::user_key`].
-    /// Whom nobody has said anything of counts as registered.
-    pub fn set_registered(&mut self, address: &str, is_registered: bool) {
-        let user = user_key(address);
-        if is_registered {
-            self.unregistered.remove(&user);
-        } else if self.unregistered.len() < limits::UNREGISTERED_USERS {
-            self.unregistered.insert(user);
-        }
-    }
-
     /// Begins a session outside of CPM where an INVITE can't be or need not be tried there: its
-    /// address isn't one of SIP (IWS-10), the served user has no device (IWS-05), or there is no way
+    /// address isn't one of SIP (IWS-10), no device of the served user can have it
+    /// (IWS-05), or there is no way
     /// to the far network, for which it would be `refused` (IWS-09). Says whether that is done with.
     pub(in crate::engine) fn begin_interworked(
         &mut self,
@@ -41,23 +31,27 @@ impl Engine {
         }
         let settings = &self.settings.interworking;
         let address = request.request_uri().unwrap_or_default();
-        let user = user_key(address);
-        let mut served = self.served(role, request);
-        let is_unreachable =
-            self.unregistered.contains(&user) || self.is_unreachable(role, request, &served.policy);
+        let policy = self.policy_of(role, request);
         let cause = match (role, refused) {
             (_, Some(code)) => settings.cause_of(role, code),
             (Role::Originating, None) if settings.is_unroutable(address) => Some(Cause::Scheme),
-            (Role::Terminating, None) if is_unreachable => Some(Cause::Unregistered),
+            (Role::Terminating, None) if self.is_unreachable(role, request, &policy) => {
+                Some(Cause::Unregistered)
+            }
             (Role::Originating | Role::Terminating, None) => None,
         };
         let Some(cause) = cause else { return false };
-        let takes = settings.takes(cause, served.policy.interworking, address);
-        if served.policy.barred {
+        let takes = settings.takes(cause, policy.interworking, address);
+        if policy.barred {
             return false;
         }
         if let Some(to) = self.flow_to_functions(from).filter(|_| takes) {
-            served.is_interworked = true;
+            let served = Served {
+                role,
+                policy,
+                is_interworked: true,
+                fork: Fork::asked(to),
+            };
             self.begin(key, request.clone(), served, (from, to));
             return true;
         }

@@ -124,7 +124,7 @@ impl Engine {
 
     /// A function has answered its INVITE with a 2xx; whether that makes a dialog.
     pub(super) fn make_dialog(
-        &mut self,
+        &self,
         far: &mut Far,
         id: u32,
         client: ClientKey,

@@ -105,11 +105,11 @@ impl Engine {
             request,
             best,
         });
-        self.finish_passed(far, client);
+        Self::finish_passed(far, client);
     }
 
     /// Answers a request of the session once every function has answered its part.
-    fn finish_passed(&mut self, far: &mut Far, client: ClientKey) {
+    fn finish_passed(far: &mut Far, client: ClientKey) {
         let is_of = |sent: &Sent| matches!(sent.what, What::Passed(of) if of == client);
         if far.sent.iter().any(is_of) {
             return;
@@ -148,7 +148,7 @@ impl Engine {
             };
             if code < 200 {
                 if let Ok(response) = response {
-                    engine.on_function_rings(&mut far, client, &response);
+                    Self::on_function_rings(&mut far, client, &response);
                 }
             } else if let Some(sent) = far.take_sent(client) {
                 engine.clients.remove(&client);
@@ -163,7 +163,7 @@ impl Engine {
 
     fn on_function_final(
         &mut self,
-        session: &mut Session,
+        session: &Session,
         far: &mut Far,
         sent: Sent,
         (code, response): (u16, Option<Message>),
@@ -197,7 +197,7 @@ impl Engine {
                         passed.best = Some(response);
                     }
                 }
-                self.finish_passed(far, client);
+                Self::finish_passed(far, client);
             }
             What::Removal => {
                 if let Some(response) = response.filter(|_| is_success && is_invite) {
@@ -213,7 +213,7 @@ impl Engine {
         session: &mut Session,
         response: &Message,
     ) -> bool {
-        let Some(mut far) = session.interworked.take() else {
+        let Some(far) = session.interworked.take() else {
             return false;
         };
         let leg = far.leg_of(response.call_id(), response.from_tag().unwrap_or_default());
@@ -221,13 +221,13 @@ impl Engine {
             .and_then(|leg| far.leg(leg)?.dialog.as_ref())
             .is_some_and(|dialog| response.to_tag() == Some(dialog.remote_tag.as_str()));
         if let Some(leg) = leg.filter(|_| is_ours) {
-            self.acknowledge_function(&mut far, leg, response);
+            self.acknowledge_function(&far, leg, response);
         }
         session.interworked = Some(far);
         is_ours
     }
 
-    fn acknowledge_function(&mut self, far: &mut Far, leg: u32, response: &Message) {
+    fn acknowledge_function(&mut self, far: &Far, leg: u32, response: &Message) {
         let dialog = far.leg(leg).and_then(|leg| leg.dialog.as_ref());
         if let (Some(dialog), Some((seq, _))) = (dialog, response.cseq()) {
             let routed = !dialog.route_set.is_empty();

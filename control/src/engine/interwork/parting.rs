@@ -47,7 +47,7 @@ impl Engine {
             request,
             best: None,
         });
-        self.finish_passed(far, client);
+        Self::finish_passed(far, client);
     }
 
     /// Sends a leg its BYE; `of` is the session's own request that it belongs to.

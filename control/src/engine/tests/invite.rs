@@ -148,7 +148,7 @@ fn a_second_forks_answer_is_acknowledged_and_ended() {
 
 /// S11-03, S11-05, S11-07: each role, each reason alone; the mode is the session's for good.
 #[test]
-fn any_reason_to_stay_makes_the_relay_an_endpoint_of_both_dialogs() {
+fn s11_07_any_reason_to_stay_makes_the_relay_an_endpoint_of_both_dialogs() {
     let none = Stay::default();
     let reasons = [
         Stay {
@@ -223,7 +223,7 @@ fn the_invite_goes_on_along_its_routes_with_the_service_it_names() {
 
 /// S11-04
 #[test]
-fn a_terminating_relay_names_the_service_that_only_the_core_asserted() {
+fn s11_04_a_terminating_relay_names_the_service_that_only_the_core_asserted() {
     let mut bench = Bench::new(|settings| settings.role = Role::Terminating);
     let service = "P-Asserted-Service: urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session\r\n";
     let to_b = only(&bench.give(a(), &with(&invite("1", OFFER), service)), b());
@@ -234,7 +234,7 @@ fn a_terminating_relay_names_the_service_that_only_the_core_asserted() {
 
 /// S11-11: ten thousand failures of all kinds leave nothing.
 #[test]
-fn ten_thousand_failed_invites_leave_nothing() {
+fn s11_11_ten_thousand_failed_invites_leave_nothing() {
     let mut bench = Bench::new(|_| {});
     for round in 0..10_000 {
         let text = invite(&format!("r{round}"), OFFER).replace("call-a", &format!("call-{round}"));

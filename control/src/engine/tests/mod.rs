@@ -9,6 +9,7 @@ mod early;
 mod forks;
 mod history;
 mod interwork;
+mod invitation;
 mod invite;
 mod matrix;
 mod modify;

@@ -4,7 +4,7 @@ use super::*;
 
 /// S11-06, S11-08, BYO-01, BYT-01, OFR-01
 #[test]
-fn without_a_reason_to_stay_the_session_is_proxied_unchanged() {
+fn s11_08_without_a_reason_to_stay_the_session_is_proxied_unchanged() {
     let mut bench =
         Bench::new(|settings| for_all(settings, |policy| policy.stay = Stay::default()));
     let sent = bench.give(a(), &invite("1", OFFER));

@@ -73,6 +73,10 @@ impl Imap {
     /// [`Failure`].
     pub(super) async fn keep(&self, job: Job) -> Result<Uid, Failure> {
         let user = user_key(&job.facts.served_user);
+        if user.contains('*') {
+            // It would be read as a master user's name.
+            return Err(Failure::Refused("a user with * in the name".to_owned()));
+        }
         let login = self.login.replace("{user}", &user);
         let mut wire = self.connection(&login).await?;
         let mailbox = self.mailbox(&mut wire, &job, &user).await?;
@@ -176,7 +180,7 @@ async fn keep_objects(wire: &mut Wire, mailbox: &str, job: Job) -> Result<Uid, F
             (None, false) => {
                 let job = Arc::clone(&job);
                 let read = blocking(move || objects::of_message(&job, index)).await;
-                read.map_err(Failure::Unreadable)?
+                read.map_err(Failure::of_record)?
             }
         };
         let object = match part {
@@ -199,7 +203,7 @@ async fn keep_objects(wire: &mut Wire, mailbox: &str, job: Job) -> Result<Uid, F
             object: number,
             uid,
         };
-        Job::note(&job.folder, &entry).map_err(Failure::Unreadable)?;
+        Job::note(&job.folder, &entry).map_err(Failure::of_spool)?;
         if last {
             return Ok(uid);
         }
@@ -223,7 +227,7 @@ async fn append(wire: &mut Wire, mailbox: &str, object: Object) -> Result<Uid, F
     }
     let mut reader = ObjectReader::new(object);
     let mut left = octets;
-    while let Some(piece) = reader.next().map_err(Failure::Unreadable)? {
+    while let Some(piece) = reader.next().map_err(Failure::of_record)? {
         left = left.saturating_sub(u64::try_from(piece.len()).unwrap_or(u64::MAX));
         wire.write(&piece).await?;
     }

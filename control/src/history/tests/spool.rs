@@ -88,6 +88,33 @@ fn content_beyond_the_limit_is_dropped_and_the_session_says_so() {
 }
 
 #[test]
+fn a_message_whose_failure_is_reported_after_its_end_is_not_kept() {
+    let folder = Folder::new("failed");
+    let mut history = open(&settings(&folder.0));
+    history.ask(Ask::Begin(Box::new(facts(1))));
+    for (number, size) in [(0, 10), (1, 300_000), (2, 10)] {
+        let body = vec![b'x'; size];
+        feed(
+            &mut history,
+            message(1, number, Side::A, "text/plain", &body),
+        );
+    }
+    for message in [0, 1] {
+        let end = RecordPart::End {
+            message,
+            is_complete: false,
+        };
+        feed(&mut history, vec![record(1, end)]);
+    }
+    feed(&mut history, vec![record(1, RecordPart::Closed)]);
+    history.ask(finish(1));
+    assert_eq!(told(&mut history).uid.as_deref(), Ok("2"));
+    history.finish();
+    let info = String::from_utf8(read(&stored(&folder.0)[0], 2)).unwrap();
+    assert!(info.contains("Comments: 2 "), "{info}");
+}
+
+#[test]
 fn an_offset_that_is_far_away_makes_no_large_file() {
     let folder = Folder::new("far");
     let mut history = open(&settings(&folder.0));
@@ -141,6 +168,21 @@ fn a_folder_belongs_to_one_relay() {
     assert!(error.contains("another relay uses it"), "{error}");
     history.finish();
     open(&settings(&folder.0)).finish();
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_set_aside_and_holds_nobody_back() {
+    let folder = Folder::new("garbled");
+    let session = folder.0.join("spool").join("0-1");
+    std::fs::create_dir_all(&session).unwrap();
+    // A whole frame whose head is no JSON.
+    std::fs::write(session.join("journal"), b"\x03\0\0\0\0\0\0\0abc").unwrap();
+    let mut history = open(&settings(&folder.0));
+    play(&mut history, facts(2), "hello");
+    assert!(told(&mut history).uid.is_ok());
+    history.finish();
+    assert_eq!(waiting(&folder), 0);
+    assert!(folder.0.join("unreadable/0-1/journal").exists());
 }
 
 /// Sessions in the spool.

@@ -147,9 +147,10 @@ impl Played {
         })
     }
 
-    /// Whether its sender was sent a BYE as well.
+    /// Whether its sender was sent a BYE on the same leg.
     fn crosses(&self, bye: &Entry) -> bool {
-        self.trace.requests("BYE").any(|other| other.to == bye.from)
+        let mut byes = self.trace.requests("BYE");
+        byes.any(|other| (other.from, other.to) == (bye.to, bye.from))
     }
 
     fn all_stay(&self) -> bool {
@@ -240,15 +241,15 @@ impl Played {
     /// HST-01, HST-02: the store is asked once, and the served client alone is told of it.
     fn check_history(&self, at: usize, found: &mut Vec<String>) {
         let function = &self.functions[at];
-        let begun = function
-            .asked
-            .iter()
-            .filter(|ask| matches!(ask, Ask::Begin(_)));
-        let asked = (begun.count(), function.asked.len());
+        // It is told anew of what a modification added, and asked for the history once, at the end.
+        let is_begin = |ask: &Ask| matches!(ask, Ask::Begin(_));
         let is_due = self.plan.functions[at].store.is_some();
-        let fine = match self.answered(at) {
-            Some(_) if is_due => asked == (1, 2),
-            Some(_) | None => asked == (0, 0) || (is_due && asked == (1, 2)),
+        let fine = match function.asked.as_slice() {
+            [] => !is_due || self.answered(at).is_none(),
+            [first, more @ .., Ask::Finish { .. }] => {
+                is_due && is_begin(first) && more.iter().all(is_begin)
+            }
+            _ => false,
         };
         if !fine {
             found.push(format!(

@@ -16,18 +16,22 @@ const CHAT: &str = "v=0\r\no=a 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1
 pub(super) fn knowing(change: impl FnOnce(&mut Settings)) -> Bench {
     Bench::new(|settings| {
         settings.role = Role::Terminating;
-        settings.registration = Some(Registration {
-            trusted: Vec::new(),
-            subscribe_when: SubscribeWhen::ThirdPartyRegister,
-            users: Vec::new(),
-            expires: Duration::from_secs(3600),
-            retry: Duration::from_secs(5),
-            retry_max: Duration::from_secs(600),
-            users_max: 1000,
-            without_gruu: Without::AcceptContact,
-        });
+        settings.registration = Some(knowledge());
         change(settings);
     })
+}
+
+pub(super) fn knowledge() -> Registration {
+    Registration {
+        trusted: Vec::new(),
+        subscribe_when: SubscribeWhen::ThirdPartyRegister,
+        users: Vec::new(),
+        expires: Duration::from_secs(3600),
+        retry: Duration::from_secs(5),
+        retry_max: Duration::from_secs(600),
+        users_max: 1000,
+        without_gruu: Without::AcceptContact,
+    }
 }
 
 fn knowing_in(mode: ForkMode) -> Bench {

@@ -236,6 +236,10 @@ fn matrix_16_pf_t_the_only_function_ends_the_session() {
 
 #[test]
 fn byo_10_a_silent_function_is_waited_for_no_longer_than_the_deadline() {
+    a_silent_function();
+}
+
+fn a_silent_function() {
     let mut call = two(Role::Originating, IwfClose::Streams, false);
     let sent = call
         .bench
@@ -265,4 +269,53 @@ fn byt_11_a_session_that_ends_by_itself_leaves_no_function() {
     let bye = request(&sent, a(), "BYE");
     call.bench.give(a(), &of_a(&bye, 200, ""));
     call.bench.assert_nothing_left();
+}
+
+#[test]
+fn con_03_a_part_that_ends_releases_its_streams_alone() {
+    a_function_ends_its_part(Role::Originating);
+}
+
+#[test]
+fn con_07_the_bye_of_a_function_waits_for_the_peer_that_was_told() {
+    a_function_ends_the_session(Role::Terminating, 1, false);
+}
+
+#[test]
+fn con_08_a_function_gets_its_200_at_once_and_the_others_their_bye() {
+    a_function_ends_its_part(Role::Terminating);
+    a_function_ends_the_session(Role::Terminating, 2, true);
+}
+
+/// The end of a part may come as a re-INVITE of the Selection Function, too.
+#[test]
+fn con_20_an_end_may_come_as_a_bye_or_as_a_line_at_port_0() {
+    a_function_ends_its_part(Role::Originating);
+    let mut call = one(Role::Originating, false);
+    let lines = accept(call.invite(0), 6000, &[1]);
+    let bye = by_iwf("INVITE", 1, call.invite(0), 0, &lines);
+    let sent = call.bench.give(iwf(0), &bye);
+    let offer = request(&sent, a(), "INVITE");
+    assert_eq!(in_use(&offer), [true, false], "{offer}");
+    let keeps = sdp(2, &[CHAT, "m=message 0 TCP/MSRP *\r\n"]);
+    let sent = call.bench.give(a(), &of_a(&offer, 200, &keeps));
+    let ok = only(&sent, iwf(0));
+    assert!(ok.starts_with("SIP/2.0 200"), "{ok}");
+    assert_eq!(in_use(&ok), [true, false], "{ok}");
+    assert_eq!(call.bench.open(), 1);
+    call.bench
+        .give(iwf(0), &by_iwf("ACK", 1, call.invite(0), 0, ""));
+    let sent = call
+        .bench
+        .give(a(), &in_dialog_of_a("BYE", 2, &call.ok, "", ""));
+    let bye = request(&sent, iwf(0), "BYE");
+    call.bench.give(iwf(0), &of_iwf(&bye, 0, 200, ""));
+    call.bench.assert_nothing_left();
+}
+
+/// All functions are waited for, and none beyond the deadline.
+#[test]
+fn con_29_the_200_waits_for_every_function() {
+    the_near_side_ends(Role::Originating, 2, false);
+    a_silent_function();
 }

@@ -97,6 +97,18 @@ fn iws_10_an_address_outside_of_sip_meets_416_or_the_selection_function() {
 
 #[test]
 fn iws_10_an_external_selection_function_gets_all_in_one_dialog() {
+    an_external_function_selects();
+}
+
+#[test]
+fn con_21_the_selection_function_is_external_or_part_of_the_relay() {
+    an_external_function_selects();
+    let bench = interworked(Role::Originating, IwfClose::Streams);
+    let call = call_with(bench, &[CHAT, FILE], &[1]);
+    assert_eq!(call.invites.len(), 2);
+}
+
+fn an_external_function_selects() {
     let mut bench = Bench::new(|settings| {
         interworks(settings, ALWAYS);
         let mut own = interworking::Settings::clone(&settings.interworking);
@@ -112,48 +124,57 @@ fn iws_10_an_external_selection_function_gets_all_in_one_dialog() {
     assert_eq!(in_use(&only(&sent, a())), [true, false, true]);
 }
 
+/// A relay that knows which users have registered, of a role.
+fn knowing(role: Role, policy: Interworking) -> Bench {
+    Bench::new(|settings| {
+        settings.role = role;
+        settings.registration = Some(knowledge());
+        interworks(settings, policy);
+    })
+}
+
 #[test]
 fn iws_05_a_user_without_a_device_is_interworked_at_the_terminating_side_alone() {
     for (role, is_interworked) in [(Role::Terminating, true), (Role::Originating, false)] {
-        let mut bench = Bench::new(|settings| {
-            settings.role = role;
-            interworks(settings, ALWAYS);
-        });
-        bench.engine.set_registered("sip:b@127.0.0.1", false);
+        let mut bench = knowing(role, ALWAYS);
         let sent = bench.give(a(), &invite("1", OFFER));
         assert_eq!(has(&sent, iwf(0), "INVITE"), is_interworked, "{sent:#?}");
         assert_eq!(has(&sent, b(), "INVITE"), !is_interworked, "{sent:#?}");
     }
-    // Registered again, or a policy that wants something else.
-    let mut back = Bench::new(|settings| {
-        settings.role = Role::Terminating;
-        interworks(settings, ALWAYS);
-    });
-    back.engine.set_registered("sip:b@127.0.0.1", false);
-    back.engine.set_registered("sip:b@127.0.0.1", true);
+    // With a device it is none of interworking.
+    let mut back = knowing(Role::Terminating, ALWAYS);
+    register(&mut back, "B1", "audio", 600);
     assert!(has(&back.give(a(), &invite("1", OFFER)), b(), "INVITE"));
+    // Nor where the user prefers something else.
+    let mut other = knowing(Role::Terminating, Interworking::default());
+    let sent = other.give(a(), &invite("1", OFFER));
+    assert!(has(&sent, a(), "SIP/2.0 480"), "{sent:#?}");
 }
 
 #[test]
 fn iws_02_the_originators_preferences_are_nothing_to_the_terminating_side() {
     let mut bench = Bench::new(|settings| {
         settings.role = Role::Terminating;
+        settings.registration = Some(knowledge());
         interworks(settings, Interworking::default());
         let mut policies = Policies::clone(&settings.policies);
         // A would have everything interworked; B, who is served, wants none of it.
         let wants = UserPolicy {
             interworking: ALWAYS,
-            ..UserPolicy::default()
+            ..in_path()
         };
         policies.set("sip:a@x", wants);
         settings.policies = policies.into();
     });
-    bench.engine.set_registered("sip:b@127.0.0.1", false);
     let sent = bench.give(a(), &invite("1", OFFER));
     assert!(!has(&sent, iwf(0), ""), "{sent:#?}");
-    let to_b = only(&sent, b());
+    assert!(has(&sent, a(), "SIP/2.0 480"), "{sent:#?}");
+    register(&mut bench, "B1", "audio", 600);
+    let invited = invite("2", OFFER).replace("call-a", "call-2");
+    let to_b = request(&bench.give(a(), &invited), b(), "INVITE");
     let sent = bench.give(b(), &answer(&to_b, 488, "No", ""));
     assert!(has(&sent, a(), "SIP/2.0 488"), "{sent:#?}");
+    assert!(!has(&sent, iwf(0), ""), "{sent:#?}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod races;
 
 use std::sync::Arc;
 
+use super::forks::{knowledge, register};
 use super::*;
 use crate::cpm::interworking;
 use crate::cpm::policy::{Interworking, IwfClose, OnFailure, Policies, Streams, UserPolicy};
@@ -177,13 +178,12 @@ pub(super) fn interworked_with(
     close: IwfClose,
     change: impl FnOnce(&mut Settings),
 ) -> Bench {
-    let mut bench = Bench::new(|settings| {
+    Bench::new(|settings| {
         settings.role = role;
         interworks(settings, Interworking { close, ..ALWAYS });
+        settings.registration = Some(knowledge());
         change(settings);
-    });
-    bench.engine.set_registered("wv:bob", false);
-    bench
+    })
 }
 
 /// A session with one function, which has taken all lines.
