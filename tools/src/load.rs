@@ -19,6 +19,10 @@ use crate::users;
 /// How many calls, how fast, how long.
 #[derive(Debug, Clone, clap::Args)]
 #[group(id = "load")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub struct Options {
     /// New calls per second.
     #[arg(long, default_value_t = 500)]

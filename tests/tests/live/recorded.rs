@@ -37,7 +37,8 @@ impl Kept {
         let answer = self.scene.alice.response("BYE");
         assert_eq!(answer.code(), Some(200));
         let uid = answer.field("Message-UID").parse();
-        uid.unwrap_or_else(|_| panic!("no UID: {}", answer.text()))
+        assert!(uid.is_ok(), "no UID: {}", answer.text());
+        uid.unwrap()
     }
 
     /// The objects of the one session that is stored, the session's own at the end.

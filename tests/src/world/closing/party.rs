@@ -125,7 +125,7 @@ impl Party {
     /// Whether something of its own still waits.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.is_silent && !(self.pending.is_empty() && self.repeated.is_none())
+        !self.is_silent && (!self.pending.is_empty() || self.repeated.is_some())
     }
 
     pub(super) fn sent(&mut self) -> Option<Parcel> {
