@@ -76,8 +76,10 @@ impl Xdms {
         let folder = Folder::new("xdms");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
         let root = folder.path().display();
+        // It gives ETags to documents whose kind it knows alone.
         let text = format!(
-            "server.document-root = \"{root}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {}\n",
+            "server.document-root = \"{root}\"\nserver.bind = \"127.0.0.1\"\nserver.port = {}\n\
+             mimetype.assign = ( \"\" => \"application/xml\" )\n",
             address.port()
         );
         let file = folder.path().join("lighttpd.conf");
