@@ -89,7 +89,8 @@ impl Dovecot {
         let CertifiedKey { cert, signing_key } =
             generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).expect("a certificate");
         let (master, password) = Self::MASTER;
-        let account = |user: &str| format!("{user}:{{PLAIN}}{password}\n");
+        // Without the empty fields a line is of no use as a userdb.
+        let account = |user: &str| format!("{user}:{{PLAIN}}{password}::::::\n");
         let mail = self.path("mail");
         std::fs::create_dir_all(&mail).expect("the folder can be written");
         let owner = owner(&[self.folder.path(), &mail]);
