@@ -154,8 +154,7 @@ impl Chain {
         let text = if is_a {
             in_dialog_of_a(method, seq, &self.to_a, &lines, "")
         } else {
-            let text = in_dialog_of_b(method, seq, &self.to_b, &lines, "");
-            text
+            in_dialog_of_b(method, seq, &self.to_b, &lines, "")
         };
         let first = routes.first().map_or(target, |route| uri_of(route));
         (
