@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tests::live::eventually;
+use tests::live::dovecot::Dovecot;
+use tests::live::ports::Ports;
 use tests::live::process::Folder;
 use tests::live::relay::{Relay, Settings, run};
 use tests::live::scene::{Joined, LONG, Scene, join};
+use tests::live::{eventually, needs};
+use tests::peers::imap::{Mail, Reader};
 use tests::peers::msrp::{Listener, Outgoing, Peer};
 use tests::peers::sdp;
 use tests::peers::sip::Message;
@@ -98,6 +101,7 @@ fn chat(scene: &mut Scene) -> (Joined, [Peer; 2]) {
     let ids = [
         ("Conversation-ID", CONVERSATION),
         ("Contribution-ID", CONTRIBUTION),
+        ("P-Asserted-Identity", "<sip:alice@home.example>"),
     ];
     let mut at_a = scene.alice.invite_with(&scene.target, &offer, &ids);
     let at_b = scene.bob.incoming();
@@ -206,11 +210,7 @@ fn byo_11_a_store_that_says_nothing_holds_up_neither_end() {
             .set("history", "deadline_ms", 700)
             .set("history_imap", "server", format!("\"{address}\""))
             .set("history_imap", "tls", r#""off""#)
-            .set(
-                "history_imap",
-                "password_file",
-                format!("{:?}", path_text(&file)),
-            );
+            .set("history_imap", "password_file", quoted(&file));
     });
     let (mut joined, _peers) = chat(&mut kept.scene);
     let scene = &mut kept.scene;
@@ -225,6 +225,98 @@ fn byo_11_a_store_that_says_nothing_holds_up_neither_end() {
     let late = || scene.relay.metric(&["histories_late"]) >= 1.0;
     assert!(eventually(LONG, late));
     assert!(scene.relay.metric(&["history_queued"]) >= 1.0);
+}
+
+/// A relay that keeps histories on a real IMAP server, or nothing where there is none.
+struct Mailed {
+    scene: Scene,
+    dovecot: Dovecot,
+    _folder: Folder,
+    _ports: Ports,
+}
+
+impl Mailed {
+    const USER: &str = "alice@home.example";
+
+    fn new() -> Option<Self> {
+        if !needs("live::message_uids", &["dovecot"]) {
+            return None;
+        }
+        let mut ports = Ports::take();
+        let dovecot = Dovecot::start(&mut ports, &[Self::USER], None);
+        let folder = Folder::new("spool");
+        let scene = Scene::direct(|settings| {
+            settings
+                .set("policy", "allow_offline_storage", true)
+                .set("history", "store", r#""imap""#)
+                .set("history", "path", quoted(&folder.path().join("relay")))
+                .set("history_imap", "server", format!("\"{}\"", dovecot.imap))
+                .set("history_imap", "tls", r#""off""#)
+                .set(
+                    "history_imap",
+                    "password_file",
+                    quoted(&dovecot.password_file()),
+                );
+        });
+        Some(Self {
+            scene,
+            dovecot,
+            _folder: folder,
+            _ports: ports,
+        })
+    }
+
+    /// What the account has of the session: two messages and the session's own object, once.
+    fn assert_stored(&self, uid: Option<&str>) {
+        let mut reader = Reader::login(self.dovecot.imap, Self::USER, Dovecot::MASTER.1);
+        let mails = reader.mails(&format!("Default/{CONVERSATION}/{CONTRIBUTION}"));
+        assert_eq!(mails.len(), 3, "{mails:?}");
+        let is_own = |mail: &&Mail| mail.text.contains("application/x-cpm-session");
+        let own: Vec<&Mail> = mails.iter().filter(is_own).collect();
+        assert_eq!(own.len(), 1, "{mails:?}");
+        if let Some(uid) = uid {
+            assert_eq!(own[0].uid.to_string(), uid);
+        }
+        let said = mails.iter().filter(|mail| mail.text.ends_with("hello"));
+        assert_eq!(said.count(), 2, "{mails:?}");
+    }
+}
+
+#[test]
+fn hst_01_the_message_uid_on_the_wire_is_the_uid_in_the_users_mailbox() {
+    let Some(mut mailed) = Mailed::new() else {
+        return;
+    };
+    let (mut joined, _peers) = chat(&mut mailed.scene);
+    let scene = &mut mailed.scene;
+    joined.a.send_bye(&mut scene.alice);
+    joined.b.bye_answered(&mut scene.bob);
+    let uid = uid_of(&scene.alice.response("BYE"));
+    mailed.assert_stored(Some(&uid));
+}
+
+#[test]
+fn byo_11_a_server_that_is_down_holds_up_nobody_and_has_the_history_once_it_is_back() {
+    let Some(mut mailed) = Mailed::new() else {
+        return;
+    };
+    let (mut joined, _peers) = chat(&mut mailed.scene);
+    mailed.dovecot.stop();
+    let scene = &mut mailed.scene;
+    joined.a.send_bye(&mut scene.alice);
+    joined.b.bye_answered(&mut scene.bob);
+    let ok = scene.alice.response("BYE");
+    assert_eq!((ok.code(), uid_of(&ok)), (Some(200), String::new()));
+    scene.relay.assert_empty();
+    mailed.dovecot.go_on();
+    let relay = &mailed.scene.relay;
+    let is_stored = || relay.metric(&["history_stored"]) >= 1.0;
+    assert!(eventually(LONG, is_stored), "{}", mailed.dovecot.log());
+    mailed.assert_stored(None);
+}
+
+fn quoted(path: &Path) -> String {
+    format!("{:?}", path_text(path))
 }
 
 fn path_text(path: &Path) -> String {
@@ -247,7 +339,7 @@ fn hst_03_a_user_without_offline_storage_has_no_history_and_no_message_uid() {
 /// Two relays in a row: each keeps a copy for its own user, and tells nobody else of it.
 #[test]
 fn hst_06_each_users_relay_keeps_a_copy_of_its_own() {
-    let folders = [Folder::new("of-alice"), Folder::new("of-bob")];
+    let folders = [Folder::new("first"), Folder::new("second")];
     let relay = |at: usize| {
         let path = format!("{:?}", path_text(&folders[at].path().join("histories")));
         Relay::start_with(|settings| {
