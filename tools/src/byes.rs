@@ -52,7 +52,7 @@ impl Probe {
 }
 
 fn measure(mut alice: Agent, mut bob: Agent, stop: &AtomicBool) -> Histogram<u64> {
-    let mut times = Histogram::new(3).expect("three digits can be kept");
+    let mut times = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order");
     let target = bob.uri();
     while !stop.load(Ordering::Relaxed) {
         let sdp = |port| Writer::new(alice.address().ip()).audio(port).text();
