@@ -52,7 +52,7 @@ impl Probe {
 }
 
 fn measure(mut alice: Agent, mut bob: Agent, stop: &AtomicBool) -> Histogram<u64> {
-    let mut times = Histogram::new(3).expect("three digits can be kept");
+    let mut times = Histogram::new_with_bounds(1, 60_000_000, 3).expect("the bounds are in order");
     let target = bob.uri();
     while !stop.load(Ordering::Relaxed) {
         let sdp = |port| Writer::new(alice.address().ip()).audio(port).text();
@@ -65,10 +65,17 @@ fn measure(mut alice: Agent, mut bob: Agent, stop: &AtomicBool) -> Histogram<u64
         thread::sleep(Duration::from_millis(10));
         let begin = Instant::now();
         call.send_bye(&mut alice);
-        let bye = bob.request("BYE");
+        let bye = bob.expect("this call's BYE", |message| {
+            message.is_request("BYE") && message.field("Call-ID") == called.id()
+        });
         times.saturating_record(u64::try_from(begin.elapsed().as_micros()).unwrap_or(u64::MAX));
         bob.answer(&bye, 200, &[], "");
-        assert_eq!(alice.response("BYE").code(), Some(200));
+        let answer = alice.expect("the answer to this call's BYE", |message| {
+            message.code().is_some_and(|code| code >= 200)
+                && message.method() == "BYE"
+                && message.field("Call-ID") == call.id()
+        });
+        assert_eq!(answer.code(), Some(200), "{}", answer.text());
     }
     times
 }
