@@ -105,7 +105,9 @@ impl Imap {
             let why = "a name or a password that no LOGIN can carry".to_owned();
             return Err(Failure::Refused(why));
         };
-        let done = wire.command(&format!("LOGIN {user} {password}")).await?;
+        // Dovecot closes the connection on a master user's login for somebody whom it doesn't know.
+        let done = wire.command(&format!("LOGIN {user} {password}")).await;
+        let done = done.map_err(|failure| Failure::Refused(format!("login: {failure}")))?;
         if done.kind == StatusKind::Ok {
             return Ok(wire);
         }
