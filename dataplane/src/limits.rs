@@ -49,6 +49,9 @@ pub const PIPES: usize = 256;
 pub const PIPE_BYTES: usize = 64 * 1024;
 /// Seconds that a response to an MSRP request may take (RFC 4975 §7.1.1).
 pub const MSRP_TRANSACTION_S: u64 = 30;
+/// Milliseconds that an MSRP connection is written to after its far end has ended its half: what it
+/// has sent may be reported as unanswered by then, and that be read.
+pub const MSRP_HALF_CLOSED_MS: u64 = MSRP_TRANSACTION_S * 1000 + 2000;
 /// Paused MSRP connections looked at again in one cycle.
 pub const MSRP_RESUMES_PER_CYCLE: usize = 64;
 /// Seconds that the far side of a lost connection has to take what waits for it.

@@ -104,8 +104,16 @@ pub enum RxItem {
         /// Its mark.
         token: Token,
     },
-    /// A connection ended, or could not be made: the far side closed it or it broke. Nothing more
-    /// comes from it; the owner still has to close it.
+    /// The far side ended its half of a connection, and nothing more comes from it; ours is open and
+    /// can be written to. Told once, and before [`RxItem::Closed`].
+    Ended {
+        /// The connection.
+        socket: SocketId,
+        /// Its mark.
+        token: Token,
+    },
+    /// A connection is over, or could not be made: both halves of it ended, or it broke. Nothing
+    /// more comes from it or goes to it; the owner still has to close it.
     Closed {
         /// The connection.
         socket: SocketId,
@@ -132,6 +140,7 @@ impl RxItem {
             | Self::Passed { socket, .. }
             | Self::Accepted { socket, .. }
             | Self::Connected { socket, .. }
+            | Self::Ended { socket, .. }
             | Self::Closed { socket, .. }
             | Self::Drained { socket, .. } => Some(*socket),
         }
@@ -196,7 +205,7 @@ pub trait Backend {
 
     /// Ends a connection's writing half once what waits is written; nothing may be written to it
     /// any more. It is read from now on, paused or not. [`RxItem::Closed`] tells when the far side
-    /// ends its half as well, and tells it again if that has been told before.
+    /// has ended its half as well, and tells it again if that has been told before.
     ///
     /// Closing a connection with unread bytes in it resets it instead, and a reset destroys what
     /// the far side has not read (RFC 1122 §4.2.2.13).

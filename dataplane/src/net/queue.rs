@@ -153,6 +153,13 @@ pub(super) enum Outlet {
 }
 
 impl Outlet {
+    /// Has it end once what waits is written.
+    pub(super) fn end(&mut self) {
+        if *self == Self::Open {
+            *self = Self::Ending;
+        }
+    }
+
     /// Has it end; says whether it is to be ended now, as nothing waits.
     pub(super) fn ends_now(&mut self, nothing_waits: bool) -> bool {
         let now = *self == Self::Ending && nothing_waits;

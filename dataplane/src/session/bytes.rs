@@ -30,6 +30,8 @@ pub enum Connection {
         socket: Socket,
         /// Whether it is read.
         reading: bool,
+        /// Whether its far end has ended its half.
+        has_ended: bool,
     },
     /// The other side's is lost: it gets what waits for it and is then closed.
     Ending {

@@ -52,6 +52,7 @@ impl<B: Backend> Worker<B> {
         leg.connection = Connection::Open {
             socket: Socket(socket.0),
             reading: true,
+            has_ended: false,
         };
         leg.peer = Some(peer);
         let owner = Owner::BytesConnection(slot, side);
@@ -69,12 +70,51 @@ impl<B: Backend> Worker<B> {
         leg.connection = Connection::Open {
             socket,
             reading: true,
+            has_ended: false,
         };
         leg.peer = leg.remote.map(|(address, _)| address);
         self.join_bytes(slot, side);
     }
 
-    /// A side's connection ended or could not be made. The other one's ends when it is written.
+    /// A side's far end sends no more: nor does the relay to the other one's, once all is written.
+    /// The other direction goes on.
+    pub(super) fn bytes_ended(&mut self, now: Instant, slot: SlotRef, side: Side) {
+        self.flush();
+        let Some((leg, other)) = self.bytes_legs(slot, side) else {
+            return;
+        };
+        let holds = leg.holds();
+        let Connection::Open { has_ended, .. } = &mut leg.connection else {
+            // It ends anyway, once it is written.
+            return;
+        };
+        *has_ended = true;
+        match other.connection {
+            Connection::Open { .. } => self.end_sink(slot, side.other()),
+            // What waits goes first, once there is somebody for it.
+            Connection::Idle | Connection::Connecting { .. } if holds => {}
+            Connection::Idle | Connection::Connecting { .. } | Connection::Ending { .. } => {
+                self.bytes_lost(now, slot, side);
+            }
+        }
+    }
+
+    /// Nothing more is written to a side's connection, which is read on.
+    fn end_sink(&mut self, slot: SlotRef, side: Side) {
+        let connection = self.bytes_leg(slot, side).map(|leg| leg.connection);
+        if let Some(Connection::Open {
+            socket, reading, ..
+        }) = connection
+        {
+            let socket = SocketId(socket.0);
+            self.backend.shutdown(socket);
+            if !reading {
+                self.backend.pause(socket);
+            }
+        }
+    }
+
+    /// A side's connection is over or could not be made. The other one's ends when it is written.
     pub(super) fn bytes_lost(&mut self, now: Instant, slot: SlotRef, side: Side) {
         self.flush();
         let until = now + Duration::from_secs(LINGER_S);
@@ -84,7 +124,14 @@ impl<B: Backend> Worker<B> {
         let lost = leg.socket();
         leg.connection = Connection::Idle;
         let held = leg.take_held();
-        if let Connection::Open { socket, .. } = other.connection {
+        let mut first = side;
+        if let Connection::Open {
+            socket, has_ended, ..
+        } = other.connection
+        {
+            if has_ended {
+                first = side.other();
+            }
             other.connection = Connection::Ending { socket, until };
             self.endings.push((slot, side.other()));
         }
@@ -95,7 +142,7 @@ impl<B: Backend> Worker<B> {
             self.close_socket(SocketId(socket.0));
         }
         self.finish_ending(now, slot, side.other());
-        self.tell_lost(slot, side);
+        self.tell_lost(slot, first);
     }
 
     /// The queue to a side is short again.
@@ -198,6 +245,13 @@ impl<B: Backend> Worker<B> {
             self.set_reading(slot, side, false);
             return;
         };
+        let has_ended = matches!(
+            other.connection,
+            Connection::Open {
+                has_ended: true,
+                ..
+            }
+        );
         // What the other side sent before this one was there goes first.
         let socket = SocketId(sink.0);
         for frame in other.take_held() {
@@ -212,6 +266,10 @@ impl<B: Backend> Worker<B> {
             self.backend.pass(one, other);
             self.backend.pass(other, one);
         }
+        if has_ended {
+            self.flush();
+            self.end_sink(slot, side);
+        }
     }
 
     /// Reads a side's connection, or stops reading it.
@@ -219,7 +277,9 @@ impl<B: Backend> Worker<B> {
         let Some(leg) = self.bytes_leg(slot, side) else {
             return;
         };
-        if let Connection::Open { socket, reading } = &mut leg.connection
+        if let Connection::Open {
+            socket, reading, ..
+        } = &mut leg.connection
             && *reading != on
         {
             *reading = on;

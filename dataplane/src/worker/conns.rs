@@ -3,6 +3,7 @@
 //! Small writes are gathered in one frame per connection until it is full or the batch ends.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::api::Side;
 use crate::frame::{Class, Frame, Pool};
@@ -24,6 +25,8 @@ pub(super) struct Conn {
     pub(super) is_late: bool,
     /// Whether bytes for it were lost; it is written to no more and closed after the batch.
     pub(super) is_broken: bool,
+    /// The far end sends no more; when it is closed at the latest.
+    pub(super) half_closed_until: Option<Instant>,
     /// The frame that small writes are gathered in.
     pub(super) building: Option<Frame>,
     /// Octets written since the batch numbered `batch` began.
@@ -282,6 +285,7 @@ impl Conn {
             reading: true,
             is_late: false,
             is_broken: false,
+            half_closed_until: None,
             building: None,
             unsent: 0,
             batch: 0,

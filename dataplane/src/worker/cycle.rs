@@ -139,7 +139,7 @@ impl<B: Backend> Worker<B> {
         self.flush();
         let items = self.receive(now);
         self.flush();
-        self.hold_back();
+        self.hold_back(now);
         self.handle_timeouts(now);
         self.flush();
         orders + items
@@ -232,6 +232,7 @@ impl<B: Backend> Worker<B> {
                 peer,
             } => self.take_accepted(now, token, socket, peer),
             RxItem::Connected { token, .. } => self.take_connected(now, token),
+            RxItem::Ended { token, .. } => self.take_ended(now, token),
             RxItem::Closed { token, .. } => self.take_closed(now, token),
             RxItem::Drained { token, .. } => self.take_drained(now, token),
         }
@@ -289,6 +290,16 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    fn take_ended(&mut self, now: Instant, token: Token) {
+        match Mark(token.0).owner() {
+            Some(Owner::BytesConnection(slot, side)) => self.bytes_ended(now, slot, side),
+            Some(Owner::MsrpConnection(slot)) => self.msrp_ended(now, slot),
+            // Its own half ends, and that it has is told when both have.
+            Some(Owner::Closing(_)) => {}
+            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
+        }
+    }
+
     fn take_closed(&mut self, now: Instant, token: Token) {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
@@ -308,9 +319,9 @@ impl<B: Backend> Worker<B> {
     }
 
     /// After a batch: sources whose sink has enough are no longer read, others are read again.
-    fn hold_back(&mut self) {
+    fn hold_back(&mut self, now: Instant) {
         self.bytes_hold_back();
-        self.msrp_hold_back();
+        self.msrp_hold_back(now);
     }
 
     fn handle_timeouts(&mut self, now: Instant) {

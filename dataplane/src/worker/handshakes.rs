@@ -20,6 +20,7 @@ use crate::stats::DropReason;
 
 use super::Worker;
 use super::conns::{Conns, State};
+use super::layer::Layer;
 use super::msrp::Msrp;
 
 /// Handshakes in the order of their time; some are over by now.
@@ -180,6 +181,7 @@ impl<B: Backend> Worker<B> {
         }
         match stage {
             Ok(Stage::Open | Stage::Handshaking) => {}
+            Ok(Stage::Ended) if self.may_be_half_closed(slot) => self.msrp_ended(now, slot),
             Ok(Stage::Ended) => self.close_conn(slot, None),
             Err(_) if is_new => self.fail_handshake(slot),
             Err(_) => {
@@ -187,6 +189,13 @@ impl<B: Backend> Worker<B> {
                 self.close_conn(slot, None);
             }
         }
+    }
+
+    /// Whether a layer's end is that of one direction only: TLS's is (RFC 8446 §6.1), a
+    /// WebSocket's is not (RFC 6455 §5.5.1).
+    fn may_be_half_closed(&self, slot: SlotRef) -> bool {
+        let conn = self.msrp.conns.find(slot);
+        conn.is_some_and(|conn| matches!(conn.layer, Layer::Tls(_)))
     }
 
     /// A handshake is done; false: the connection isn't wanted.

@@ -5,6 +5,7 @@ mod closing;
 mod conns;
 mod cycle;
 mod ends;
+mod halves;
 mod handshakes;
 mod hops;
 mod layer;

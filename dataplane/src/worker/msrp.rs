@@ -39,6 +39,8 @@ pub(super) struct Msrp {
     legs: Vec<Option<(SlotRef, Side)>>,
     /// Connections that aren't read now.
     paused: VecDeque<SlotRef>,
+    /// Connections whose far ends send no more.
+    pub(super) half_closed: VecDeque<SlotRef>,
     /// What was read is copied here, as the relay writes to the pool while it reads.
     scratch: Box<[u8]>,
 }
@@ -57,6 +59,7 @@ impl Msrp {
             handshakes: Handshakes::default(),
             legs: Vec::new(),
             paused: VecDeque::new(),
+            half_closed: VecDeque::new(),
             scratch: vec![0; STREAM_FRAME_BYTES].into_boxed_slice(),
         }
     }
@@ -418,7 +421,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// After a batch: ends what lost bytes, and reads again what needn't wait any more.
-    pub(super) fn msrp_hold_back(&mut self) {
+    pub(super) fn msrp_hold_back(&mut self, now: Instant) {
         while let Some(slot) = self.msrp.conns.broken.pop() {
             self.stats.full_pool += 1;
             self.stats.drop(DropReason::PoolFull);
@@ -426,6 +429,7 @@ impl<B: Backend> Worker<B> {
         }
         self.make_next_hops();
         self.resume_some(MSRP_RESUMES_PER_CYCLE);
+        self.finish_halves(now, MSRP_RESUMES_PER_CYCLE);
     }
 
     pub(super) fn msrp_timeouts(&mut self, now: Instant) {
@@ -451,6 +455,7 @@ impl<B: Backend> Worker<B> {
             }
         }
         self.resume_some(usize::MAX);
+        self.finish_halves(now, usize::MAX);
         self.stats.stream_bytes_out += std::mem::take(&mut self.msrp.conns.bytes_out);
     }
 

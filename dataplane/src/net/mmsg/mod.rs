@@ -155,6 +155,23 @@ impl Mmsg {
         }
     }
 
+    /// The far side ended its half of a connection; it is over if ours has ended, too.
+    fn far_ended(&mut self, id: SocketId) {
+        let Some(slot) = self.slots.get_mut(id) else {
+            return;
+        };
+        let token = slot.token;
+        let Socket::Stream(stream) = &mut slot.socket else {
+            return;
+        };
+        if stream.far_ended() {
+            self.news.push_back(RxItem::Ended { socket: id, token });
+        } else if stream.is_over() {
+            return self.fail(id);
+        }
+        self.watch(id);
+    }
+
     fn take_news(&mut self, rx: &mut RxBatch, most: usize) {
         while rx.items.len() < most
             && let Some(item) = self.news.pop_front()
@@ -287,7 +304,8 @@ impl Mmsg {
                     self.starved = true;
                     rx.starved += 1;
                 }
-                stream::Read::Ended => return self.fail(id),
+                stream::Read::Ended => return self.far_ended(id),
+                stream::Read::Broken => return self.fail(id),
             }
         }
         self.watch(id);
@@ -392,10 +410,15 @@ impl Backend for Mmsg {
         let Socket::Stream(stream) = &mut slot.socket else {
             return;
         };
-        if stream.shutdown() {
-            self.watch(socket);
+        let is_there = stream.shutdown();
+        let is_over = stream.is_over();
+        if is_there && !is_over {
+            return self.watch(socket);
+        }
+        self.news.retain(|item| item.socket() != Some(socket));
+        if is_over {
+            self.fail(socket);
         } else {
-            self.news.retain(|item| item.socket() != Some(socket));
             self.news.push_back(RxItem::Closed { socket, token });
         }
     }

@@ -59,7 +59,7 @@ impl Mmsg {
         };
         stream.passage.is_held = is_held;
         match filled {
-            Ok(0) => self.fail(id),
+            Ok(0) => self.far_ended(id),
             Ok(octets) => {
                 stream.passage.note(octets);
                 let socket = id;

@@ -19,6 +19,8 @@ pub(super) enum State {
     Accepted,
     /// It is read and written.
     Open,
+    /// The far side ended its half; ours is written to still.
+    HalfClosed,
     /// It ended; its owner has been told and still has to close it.
     Ended,
 }
@@ -37,7 +39,10 @@ pub(super) enum Read {
     /// No frame was free.
     Starved,
     Bytes,
+    /// The far side ended its half.
     Ended,
+    /// The connection broke.
+    Broken,
 }
 
 pub(super) struct Stream {
@@ -109,7 +114,7 @@ impl Stream {
                 read: false,
                 write: true,
             },
-            State::Accepted => Interest {
+            State::Accepted | State::HalfClosed => Interest {
                 read: false,
                 write: !self.is_written(),
             },
@@ -139,7 +144,8 @@ impl Stream {
                 }
                 _ => Progress::Failed,
             },
-            State::Accepted | State::Open => match self.flush(pool, pipes) {
+            State::Accepted | State::Open | State::HalfClosed => match self.flush(pool, pipes) {
+                Ok(_) if self.is_over() => Progress::Failed,
                 Ok(true) => Progress::Drained,
                 Ok(false) => Progress::Nothing,
                 Err(_) => Progress::Failed,
@@ -186,13 +192,25 @@ impl Stream {
         self.adopt();
         self.paused = false;
         self.passage.end();
-        if self.outlet == Outlet::Open {
-            self.outlet = Outlet::Ending;
-        }
-        if self.state == State::Open {
+        self.outlet.end();
+        if matches!(self.state, State::Open | State::HalfClosed) {
             self.end_outlet();
         }
         self.state != State::Ended
+    }
+
+    /// The far side ended its half. Says whether ours is open, so that its owner is to be told.
+    pub(super) fn far_ended(&mut self) -> bool {
+        let first = self.state == State::Open;
+        if first {
+            self.state = State::HalfClosed;
+        }
+        first && self.outlet == Outlet::Open
+    }
+
+    /// Whether both halves have ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::HalfClosed && self.outlet == Outlet::Ended
     }
 
     fn end_outlet(&mut self) {
@@ -206,7 +224,7 @@ impl Stream {
     /// here even when it is paused, as it would be found broken in every cycle.
     pub(super) fn read(&mut self, broken: bool, pool: &mut Pool, bring: impl FnMut(Frame)) -> Read {
         if !self.is_read() {
-            return if broken { Read::Ended } else { Read::Nothing };
+            return if broken { Read::Broken } else { Read::Nothing };
         }
         let result = match self.passage.is_busy {
             true => pipe::read_frames(&mut self.socket, pool, bring),
@@ -221,7 +239,7 @@ impl Stream {
             Err(error) => match error.kind() {
                 io::ErrorKind::OutOfMemory => Read::Starved,
                 io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Read::Nothing,
-                _ => Read::Ended,
+                _ => Read::Broken,
             },
         }
     }
@@ -248,7 +266,11 @@ impl Stream {
 
     /// Whether it is to be written to now: not while the kernel takes no more.
     pub(super) fn can_write(&self) -> bool {
-        !self.watched.write && matches!(self.state, State::Accepted | State::Open)
+        let is_made = matches!(
+            self.state,
+            State::Accepted | State::Open | State::HalfClosed
+        );
+        !self.watched.write && is_made
     }
 
     /// Ends the connection; false when it had ended already.

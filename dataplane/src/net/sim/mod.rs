@@ -269,7 +269,14 @@ impl World {
                     token,
                     frame,
                 }),
-                stream::Read::Ended => self.fail(socket),
+                stream::Read::Ended => {
+                    if stream.far_ended() {
+                        self.news.push_back(RxItem::Ended { socket, token });
+                    } else if stream.is_over() {
+                        self.fail(socket);
+                    }
+                }
+                stream::Read::Broken => self.fail(socket),
             }
         }
     }

@@ -14,6 +14,8 @@ pub(super) enum State {
     Accepted,
     /// It is read and written.
     Open,
+    /// The far side ended its half; ours is written to still.
+    HalfClosed,
     /// It ended; its owner has been told and still has to close it.
     Ended,
 }
@@ -24,7 +26,10 @@ pub(super) enum Read {
     /// No frame was free.
     Starved,
     Bytes(Frame),
+    /// The world hung up.
     Ended,
+    /// The world cut the connection.
+    Broken,
 }
 
 pub(super) struct Stream {
@@ -54,7 +59,10 @@ impl Stream {
     }
 
     fn is_made(&self) -> bool {
-        matches!(self.state, State::Accepted | State::Open)
+        matches!(
+            self.state,
+            State::Accepted | State::Open | State::HalfClosed
+        )
     }
 
     /// Writes what waits as far as the world's window reaches; says whether the queue drained.
@@ -77,11 +85,23 @@ impl Stream {
     pub(super) fn shutdown(&mut self, pipe: &mut Pipe) -> bool {
         self.adopt();
         self.paused = false;
-        if self.outlet == Outlet::Open {
-            self.outlet = Outlet::Ending;
-        }
+        self.outlet.end();
         self.end_outlet(pipe);
         self.state != State::Ended
+    }
+
+    /// The world hung up. Says whether our half is open, so that its owner is to be told.
+    pub(super) fn far_ended(&mut self) -> bool {
+        let first = self.state == State::Open;
+        if first {
+            self.state = State::HalfClosed;
+        }
+        first && self.outlet == Outlet::Open
+    }
+
+    /// Whether both halves have ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.state == State::HalfClosed && self.outlet == Outlet::Ended
     }
 
     /// Its owner takes it: it is read from now on.
@@ -118,8 +138,8 @@ impl Stream {
 
     /// Reads one frame.
     pub(super) fn read(&self, pipe: &mut Pipe, pool: &mut Pool) -> Read {
-        if pipe.broken && self.state != State::Ended {
-            return Read::Ended;
+        if self.state != State::Ended && (pipe.broken || self.is_over()) {
+            return Read::Broken;
         }
         if self.state != State::Open || self.paused {
             return Read::Nothing;

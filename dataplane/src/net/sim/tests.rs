@@ -145,11 +145,17 @@ fn a_connection_is_read_and_written_and_its_end_is_told_once() {
     rig.write(near, b"answer");
     assert_eq!(rig.world.read(far, 100), b"answer");
     let items = rig.receive();
-    assert!(matches!(items[..], [RxItem::Closed { .. }]), "{items:?}");
+    assert!(matches!(items[..], [RxItem::Ended { .. }]), "{items:?}");
+    rig.write(near, b"more");
+    assert_eq!(rig.world.read(far, 100), b"more");
     assert!(rig.receive().is_empty());
     assert!(!rig.world.is_closed(far));
-    rig.sim.close(near, &mut rig.pool);
+    rig.sim.shutdown(near);
     assert!(rig.world.is_closed(far));
+    let items = rig.receive();
+    assert!(matches!(items[..], [RxItem::Closed { .. }]), "{items:?}");
+    assert!(rig.receive().is_empty());
+    rig.sim.close(near, &mut rig.pool);
 }
 
 #[test]

@@ -56,7 +56,9 @@ scenes![
     streams::many_tiny_writes_arrive_whole,
     streams::a_queue_that_is_full_ends_the_connection,
     streams::a_half_closed_connection_is_written_out_and_read_to_its_end,
-    streams::a_connection_that_ended_is_told_of_again_when_it_is_half_closed,
+    streams::a_connection_that_broke_is_told_of_again_when_it_is_half_closed,
+    streams::a_far_end_that_sends_no_more_is_told_once_and_written_to_still,
+    streams::an_end_of_a_half_closed_connection_is_told_once_all_is_written,
     streams::closing_gives_back_the_frames_that_wait,
     streams::a_connection_can_be_closed_while_it_is_made_or_before_it_is_adopted,
     passing::bytes_that_pass_arrive_whole_and_are_counted,
@@ -208,6 +210,7 @@ impl Rig {
                 RxItem::Passed { .. } => "passed",
                 RxItem::Accepted { .. } => "accepted",
                 RxItem::Connected { .. } => "connected",
+                RxItem::Ended { .. } => "ended",
                 RxItem::Closed { .. } => "closed",
                 RxItem::Drained { .. } => "drained",
             });

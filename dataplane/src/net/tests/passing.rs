@@ -19,7 +19,7 @@ struct Passage {
     /// Octets that went through frames, and that did not.
     framed: usize,
     passed: usize,
-    closed: usize,
+    ended: usize,
 }
 
 impl Passage {
@@ -39,7 +39,7 @@ impl Passage {
             sink,
             framed: 0,
             passed: 0,
-            closed: 0,
+            ended: 0,
         }
     }
 
@@ -59,9 +59,9 @@ impl Passage {
                     assert_eq!(socket, self.inward);
                     self.passed += octets;
                 }
-                RxItem::Closed { socket, .. } => {
+                RxItem::Ended { socket, .. } => {
                     assert_eq!(socket, self.inward);
-                    self.closed += 1;
+                    self.ended += 1;
                 }
                 RxItem::Drained { .. } => {}
                 other => panic!("unexpected: {other:?}"),
@@ -138,7 +138,7 @@ pub(super) fn a_source_that_ends_leaves_what_waits_to_its_sink(make: Make) {
     assert!(passage.passed > 0, "nothing passed");
     let (mut read, _) = passage.drain(0);
     passage.source.shutdown(std::net::Shutdown::Write).unwrap();
-    while passage.closed == 0 {
+    while passage.ended == 0 {
         passage.cycle();
         read += passage.drain(read).0;
     }

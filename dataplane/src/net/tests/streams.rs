@@ -1,10 +1,10 @@
 //! Scenes of connections.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::time::Duration;
 
-use super::super::{RxItem, Token, TxItem};
+use super::super::{RxItem, SocketId, Token, TxItem};
 use super::{MARK, Make, Rig, V4, panic_on};
 use crate::frame::Class;
 use crate::limits::STREAM_QUEUE_HIGH_BYTES;
@@ -83,11 +83,11 @@ pub(super) fn an_end_is_told_once_after_the_last_bytes(make: Make) {
     let mut seen = Vec::new();
     rig.until(|rig| {
         seen.extend(rig.discard());
-        seen.contains(&"closed").then_some(())
+        seen.contains(&"ended").then_some(())
     });
     rig.settle();
     seen.extend(rig.discard());
-    assert_eq!(seen, ["bytes", "closed"]);
+    assert_eq!(seen, ["bytes", "ended"]);
     rig.backend.close(near, &mut rig.pool);
 }
 
@@ -332,9 +332,12 @@ pub(super) fn a_half_closed_connection_is_written_out_and_read_to_its_end(make: 
     assert_eq!(rig.free(), before);
 }
 
-pub(super) fn a_connection_that_ended_is_told_of_again_when_it_is_half_closed(make: Make) {
+pub(super) fn a_connection_that_broke_is_told_of_again_when_it_is_half_closed(make: Make) {
     let mut rig = Rig::new(make);
     let (near, far) = rig.pair();
+    rig.write(near, b"never read");
+    rig.settle();
+    // What is not read makes it a reset (RFC 1122 §4.2.2.13).
     drop(far);
     for told in 0..2 {
         rig.until(|rig| match rig.rx.items.pop() {
@@ -350,4 +353,75 @@ pub(super) fn a_connection_that_ended_is_told_of_again_when_it_is_half_closed(ma
             rig.backend.shutdown(near);
         }
     }
+}
+
+pub(super) fn a_far_end_that_sends_no_more_is_told_once_and_written_to_still(make: Make) {
+    let mut rig = Rig::new(make);
+    let before = rig.free();
+    let (near, mut far) = rig.pair();
+    let mut said = fill(&mut rig, near);
+    far.write_all(b"last words").unwrap();
+    far.shutdown(Shutdown::Write).unwrap();
+    let mut seen = Vec::new();
+    rig.until(|rig| {
+        seen.extend(rig.discard());
+        seen.contains(&"ended").then_some(())
+    });
+    assert_eq!(seen, ["bytes", "ended"]);
+    assert!(rig.backend.queued(near) >= 50_000);
+    rig.write(near, b"and more");
+    said += 8;
+    let heard = read_to_the_end(&mut rig, &mut far, said);
+    assert_eq!(heard, (said, false), "all, and our half is open");
+    assert!(rig.discard().iter().all(|seen| *seen == "drained"));
+    rig.backend.shutdown(near);
+    assert_eq!(read_to_the_end(&mut rig, &mut far, 1), (0, true));
+    rig.until(|rig| rig.discard().contains(&"closed").then_some(()));
+    rig.settle();
+    assert_eq!(rig.discard(), [""; 0]);
+    rig.backend.close(near, &mut rig.pool);
+    assert_eq!(rig.free(), before);
+}
+
+pub(super) fn an_end_of_a_half_closed_connection_is_told_once_all_is_written(make: Make) {
+    let mut rig = Rig::new(make);
+    let (near, mut far) = rig.pair();
+    let said = fill(&mut rig, near);
+    rig.backend.shutdown(near);
+    far.shutdown(Shutdown::Write).unwrap();
+    rig.settle();
+    assert_eq!(rig.discard(), [""; 0], "not all is written");
+    let heard = read_to_the_end(&mut rig, &mut far, usize::MAX);
+    assert_eq!(heard, (said, true));
+    rig.until(|rig| rig.discard().contains(&"closed").then_some(()));
+}
+
+/// Reads until so many octets came, or the end; says how many did, and whether the end did.
+fn read_to_the_end(rig: &mut Rig, far: &mut TcpStream, most: usize) -> (usize, bool) {
+    far.set_nonblocking(true).unwrap();
+    let (mut heard, mut buffer) = (0, vec![0; 65_536]);
+    // Items stay, for whoever asks next.
+    rig.until(|_| {
+        while let Ok(count) = far.read(&mut buffer) {
+            heard += count;
+            if count == 0 {
+                return Some((heard, true));
+            }
+        }
+        (heard >= most).then_some((heard, false))
+    })
+}
+
+/// Writes until more waits than the kernels take; says how much was written.
+fn fill(rig: &mut Rig, near: SocketId) -> usize {
+    let (mut said, mut quiet) = (0, 0);
+    while quiet < 5 {
+        if rig.backend.queued(near) < 50_000 {
+            rig.write(near, &[5; 16_384]);
+            (said, quiet) = (said + 16_384, 0);
+        }
+        rig.settle();
+        quiet += 1;
+    }
+    said
 }

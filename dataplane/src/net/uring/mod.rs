@@ -262,13 +262,14 @@ impl Uring {
     fn end_outlet(&mut self, id: SocketId) {
         if let Some(slot) = self.slots.get_mut(id)
             && let Kind::Stream(stream) = &mut slot.kind
-            && stream.state == State::Open
-            && stream
-                .outlet
-                .ends_now(stream.queue.is_empty() && stream.passage.pipe.is_none())
+            && matches!(stream.state, State::Open | State::HalfClosed)
+            && stream.outlet.ends_now(stream.is_written())
         {
             // A connection that broke can't be ended; reading it says so.
             let _ = slot.socket.shutdown(Shutdown::Write);
+            if stream.state == State::HalfClosed {
+                self.fail(id);
+            }
         }
     }
 
@@ -428,11 +429,12 @@ impl Backend for Uring {
         };
         stream.paused = false;
         stream.passage.end();
-        if stream.outlet == Outlet::Open {
-            stream.outlet = Outlet::Ending;
-        }
-        if stream.state == State::Ended {
+        stream.outlet.end();
+        let state = stream.state;
+        if matches!(state, State::HalfClosed | State::Ended) {
             self.news.retain(|item| item.socket() != Some(socket));
+        }
+        if state == State::Ended {
             self.news.push_back(RxItem::Closed { socket, token });
         } else {
             self.adopt(socket, token);

@@ -22,8 +22,10 @@ enum Busy {
     Quiet,
     /// No frame was free.
     Starved,
-    /// It has ended.
+    /// The far side ended its half.
     Ended,
+    /// It broke.
+    Broken,
 }
 
 impl Uring {
@@ -64,6 +66,10 @@ impl Uring {
                     self.calm(owner.id);
                 }
                 Busy::Ended => {
+                    self.calm(owner.id);
+                    self.far_ended(owner.id);
+                }
+                Busy::Broken => {
                     self.calm(owner.id);
                     self.fail(owner.id);
                 }
@@ -195,17 +201,24 @@ impl Uring {
         waits
     }
 
-    /// A connection whose pipe holds something can be written to.
-    pub(super) fn on_writable(&mut self, completion: Completion, pool: &Pool) {
+    /// A connection can be written to whose pipe holds something, or that had no room.
+    pub(super) fn on_writable(&mut self, completion: Completion, pool: &mut Pool) {
         let id = completion.owner.id;
         if !self.is_current(completion.owner) {
             return;
         }
-        let Some(pipe) = self.stream_mut(id).and_then(|s| s.passage.pipe.take()) else {
+        let Some(stream) = self.stream_mut(id) else {
             return;
         };
-        if self.write_pipe(pipe, id) {
-            return;
+        match stream.passage.pipe.take() {
+            Some(pipe) => {
+                if self.write_pipe(pipe, id) {
+                    return;
+                }
+            }
+            None => {
+                stream.queue.written(0, pool);
+            }
         }
         self.release_feeder(id);
         self.write_on(id, pool);
@@ -255,7 +268,7 @@ fn outcome(result: &io::Result<usize>, passage: &mut Passage) -> Busy {
         Err(error) => match error.kind() {
             io::ErrorKind::OutOfMemory => Busy::Starved,
             io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Busy::Quiet,
-            _ => Busy::Ended,
+            _ => Busy::Broken,
         },
     }
 }

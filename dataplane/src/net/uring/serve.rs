@@ -10,6 +10,7 @@ use socket2::Socket;
 use crate::frame::{Frame, Pool};
 use crate::limits::{DATAGRAM_HEADROOM_BYTES, STREAM_FRAME_BYTES};
 
+use super::super::queue::Outlet;
 use super::super::sys::{self, RAW_V6_BYTES};
 use super::super::{RxBatch, RxItem, SocketId, Token};
 use super::ring::{Completion, Op};
@@ -150,9 +151,26 @@ impl Uring {
                         rx.starved += 1;
                         self.arm_later(id);
                     }
+                    0 => self.far_ended(id),
                     error if error == -libc::EAGAIN || error == -libc::EINTR => self.arm_later(id),
                     _ => self.fail(id),
                 }
+            }
+        }
+    }
+
+    /// The far side ended its half of a connection; it is over if ours has ended, too.
+    pub(super) fn far_ended(&mut self, id: SocketId) {
+        if let Some(slot) = self.slots.get_mut(id)
+            && let Kind::Stream(stream) = &mut slot.kind
+            && stream.state == State::Open
+        {
+            stream.state = State::HalfClosed;
+            let token = slot.token;
+            match stream.outlet {
+                Outlet::Open => self.news.push_back(RxItem::Ended { socket: id, token }),
+                Outlet::Ending => {}
+                Outlet::Ended => self.fail(id),
             }
         }
     }
@@ -226,7 +244,19 @@ impl Uring {
                 stream.queue.written(0, pool);
                 self.write_on(id, pool);
             }
+            Err(_) if completion.result == -libc::EAGAIN => self.await_room(id),
             Err(_) => self.fail(id),
+        }
+    }
+
+    /// The kernel takes nothing now. It waits for room by itself, but not where the far end has
+    /// ended its half (Linux 6.18). What was lent to it stays so until there is room.
+    fn await_room(&mut self, id: SocketId) {
+        let owner = self.owner(id);
+        if self.ring.watch_writable(owner).is_err() {
+            self.fail(id);
+        } else if let Some(slot) = self.slots.get_mut(id) {
+            slot.in_flight += 1;
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) enum State {
     Accepted,
     /// It is read and written.
     Open,
+    /// The far side ended its half; ours is written to still.
+    HalfClosed,
     /// It ended; its owner has been told and still has to close it.
     Ended,
 }
@@ -75,8 +77,10 @@ impl Stream {
 
     /// Whether something waits that the kernel can be given to write.
     pub(super) fn can_write(&self) -> bool {
-        matches!(self.state, State::Accepted | State::Open)
-            && !self.queue.is_lent()
+        matches!(
+            self.state,
+            State::Accepted | State::Open | State::HalfClosed
+        ) && !self.queue.is_lent()
             && self.passage.pipe.is_none()
             && !self.queue.is_empty()
     }

@@ -6,6 +6,12 @@
 //! | at most | `1-*/5000`, `2049-*/5000`, `4097-*/5000` |
 //! | at most, exact | `1-2048/5000`, `2049-4096/5000`, `4097-5000/5000` |
 //!
+//! A far end may read as many octets as a range names and look for the end line after them, so none
+//! names fewer than there are: a chunk that came with more than its range says is cut where that
+//! ends and goes on with `*`, whatever the policy. One that came with fewer is passed as it is, as
+//! its head is out by then; what counts is the octets (RFC 4975 §7.3.1). Far ends that can't bear
+//! that want exact pieces.
+//!
 //! The source gets one response, at the end of its chunk. Each piece has a transaction of its own,
 //! and a piece that fails is reported with the piece's range. Chunks are never put together.
 
@@ -292,12 +298,21 @@ impl Forward {
     /// Octets of body that still go into the piece that goes out.
     fn room(&self) -> usize {
         match &self.cut {
-            Cut::AsItComes => usize::MAX,
+            Cut::AsItComes => self.room_of_range(),
             Cut::AtMost(most) => {
                 usize::try_from(most.saturating_sub(self.sent)).unwrap_or(usize::MAX)
             }
             Cut::Exact { most, gathered } => most.saturating_sub(gathered.len()),
         }
+    }
+
+    /// Octets that still fit the range that went out.
+    fn room_of_range(&self) -> usize {
+        let Some(end) = self.range.end.filter(|_| self.is_send) else {
+            return usize::MAX;
+        };
+        let left = end.saturating_sub(self.last());
+        usize::try_from(left).unwrap_or(usize::MAX)
     }
 
     /// The number of the last octet of the piece that goes out.

@@ -24,7 +24,7 @@
 //! | `Nothing` | REPORT, NICKNAME, others, no body | whole frame to the sink | `Swallow`, silent |
 //! | `Nothing` | response | its transaction ends | `Swallow`, silent |
 //! | `Forward` | body | to the sink | `Forward` |
-//! | `Forward` | more body than the far end wants in one chunk | end line with `+`, new head | `Forward` |
+//! | `Forward` | more body than the far end wants in one chunk, or than its range says | end line with `+`, new head | `Forward` |
 //! | `Forward` | more body than the source may send | end line with `#`, 413 to the source | `Swallow` |
 //! | `Forward` | a response or report for the sink, range ends in `*` | end line with `+` | `Forward`, suspended |
 //! | `Forward` | its quantum is used up and another source waits, range ends in `*` | end line with `+` | `Forward`, suspended |
@@ -34,14 +34,14 @@
 //! | `Forward` | its own new end line occurs in the body | end line with `+`, new head | `Forward` |
 //! | `Forward` | end | end line with the same flag, 200 to the source, 30 s begin when it has left | `Nothing` |
 //! | `Forward` | 413 or another failure of it comes early | end line with `#`, code to the source | `Swallow` |
-//! | `Forward` | source or leg is gone | end line with `#`, or an empty piece with it | – |
+//! | `Forward` | source sends no more, source or leg is gone | end line with `#`, or an empty piece with it | – |
 //! | `Forward` | sink is gone | – | `Swallow`, 481 |
 //! | `Fan` | body, end | each piece to all who have not failed | `Fan`, `Nothing` |
 //! | `Swallow` | end | the answer, where one is due | `Nothing` |
 //!
 //! What belongs to one of these is told where it is done: `chunks` (how chunks are cut), `fan` (one
 //! to many), `clock` (when time begins), `bounds` (what a far end may ask for), `moves` (far ends
-//! that move), `sink` (who writes next), `trace`, `recording` (a copy for control).
+//! that move), `ending` (far ends that send no more), `sink` (who writes next), `trace`, `recording` (a copy for control).
 //!
 //! # How it is used
 //!
@@ -80,6 +80,7 @@ mod clock;
 mod compose;
 mod connection;
 mod counts;
+mod ending;
 mod fan;
 mod hop;
 mod legs;

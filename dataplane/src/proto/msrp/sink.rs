@@ -103,7 +103,7 @@ impl Connections {
     }
 
     /// Whether a sink's owner has a chunk for it, or its turn before it.
-    fn holds(&self, owner: ConnectionKey, sink: ConnectionKey) -> bool {
+    pub(super) fn holds(&self, owner: ConnectionKey, sink: ConnectionKey) -> bool {
         let forward = self.connection(owner).and_then(Connection::forward);
         forward.is_some_and(|forward| forward.sink == sink)
             || self.ready.contains(&owner)
@@ -172,6 +172,9 @@ impl Connections {
         };
         forward.range.start = forward.range.start.saturating_add(forward.sent);
         forward.range.end = None;
+        // More came than the message was to have: how much it will be, nobody knows.
+        let start = forward.range.start;
+        forward.range.total = forward.range.total.filter(|total| start <= *total);
         forward.sent = 0;
         forward.suspended = false;
         forward.ticket = ticket;

@@ -222,3 +222,68 @@ fn a_release_waits_for_the_queue_and_not_longer_than_it_may() {
         assert_eq!(world.worker.pool.free(Class::Stream), 256);
     }
 }
+
+#[test]
+fn an_end_of_one_direction_passes_and_the_other_one_goes_on() {
+    let (mut world, a, b) = joined();
+    world.net.borrow_mut().far_ends_linger = true;
+    world.net.borrow_mut().feed(a, b"the question");
+    world.cycle();
+    world.net.borrow_mut().end(a);
+    world.cycle();
+    assert!(world.net.borrow().sockets[&b.0].ended, "B is told of it");
+    assert_eq!(written(&world, b), b"the question");
+    world.pass(60_000);
+    world.net.borrow_mut().feed(b, b"the answer");
+    world.cycle();
+    assert_eq!(written(&world, a), b"the answer");
+    assert_eq!(lost(&mut world), []);
+    // Both halves of B's have ended; A's ends once it is written.
+    world.net.borrow_mut().sockets.get_mut(&a.0).unwrap().window = 0;
+    world.net.borrow_mut().feed(b, b"and that's it");
+    world.cycle();
+    world.net.borrow_mut().made(b, false);
+    world.cycle();
+    assert_eq!(lost(&mut world), [Side::A], "who ended first");
+    assert!(!world.net.borrow().sockets[&a.0].ended);
+    world.net.borrow_mut().open_window(a, 1000);
+    world.pass(200);
+    assert!(world.net.borrow().sockets[&a.0].ended);
+}
+
+#[test]
+fn an_end_before_the_other_side_is_there_passes_after_what_was_sent() {
+    let (mut world, [listen_a, listen_b]) = world();
+    world.net.borrow_mut().far_ends_linger = true;
+    let a = world.net.borrow_mut().accept(listen_a, address(A));
+    world.net.borrow_mut().feed(a, b"all of it");
+    world.cycle();
+    // One read may have been on its way when reading stopped.
+    world.net.borrow_mut().sockets.get_mut(&a.0).unwrap().paused = false;
+    world.cycle();
+    world.net.borrow_mut().end(a);
+    world.pass(1000);
+    assert_eq!(lost(&mut world), []);
+    let b = world.net.borrow_mut().accept(listen_b, address(B));
+    world.cycle();
+    world.cycle();
+    assert_eq!(written(&world, b), b"all of it");
+    assert!(world.net.borrow().sockets[&b.0].ended);
+    assert!(!world.net.borrow().sockets[&a.0].ended);
+}
+
+#[test]
+fn a_sink_whose_direction_ended_is_not_read_while_its_own_sink_is_full() {
+    let (mut world, a, b) = joined();
+    world.net.borrow_mut().far_ends_linger = true;
+    world.net.borrow_mut().sockets.get_mut(&a.0).unwrap().window = 0;
+    for _ in 0..STREAM_QUEUE_HIGH_BYTES / STREAM_FRAME_BYTES + 2 {
+        world.net.borrow_mut().feed(b, &[7; STREAM_FRAME_BYTES]);
+        world.cycle();
+    }
+    assert!(world.net.borrow().sockets[&b.0].paused);
+    world.net.borrow_mut().end(a);
+    world.cycle();
+    assert!(world.net.borrow().sockets[&b.0].ended);
+    assert!(world.net.borrow().sockets[&b.0].paused);
+}

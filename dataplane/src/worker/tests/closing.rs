@@ -145,17 +145,17 @@ fn too_many_half_closed_connections_push_out_the_oldest() {
 }
 
 /// The far ends of a session over real sockets.
-struct Ends {
-    handle: Handle,
-    a: TcpStream,
-    b: TcpStream,
+pub(super) struct Ends {
+    pub(super) handle: Handle,
+    pub(super) a: TcpStream,
+    pub(super) b: TcpStream,
     /// The relay's URI, per side.
-    path: [String; 2],
+    pub(super) path: [String; 2],
 }
 
-const A_PATH: &str = "msrp://127.0.0.1:7000/aaaa;tcp";
+pub(super) const A_PATH: &str = "msrp://127.0.0.1:7000/aaaa;tcp";
 
-fn ends(backend: BackendKind) -> Ends {
+pub(super) fn ends(backend: BackendKind) -> Ends {
     let bell = Doorbell::new().unwrap();
     let settings = Config {
         workers: 1,
@@ -193,9 +193,19 @@ fn ends(backend: BackendKind) -> Ends {
     a.write_all(send("bind0001", &path[0], A_PATH, None).as_bytes())
         .unwrap();
     let mut buffer = [0; 4096];
-    let count = a.read(&mut buffer).unwrap();
+    let count = read(&mut a, &mut buffer);
     assert!(buffer[..count].starts_with(b"MSRP bind0001 200"));
     Ends { handle, a, b, path }
+}
+
+/// Reads what is there; a read with a time is not begun again by itself after a signal (signal(7)).
+pub(super) fn read(far: &mut TcpStream, buffer: &mut [u8]) -> usize {
+    loop {
+        match far.read(buffer) {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            other => return other.unwrap(),
+        }
+    }
 }
 
 fn connect(side: Side, path: &str, at: SocketAddr) -> Act {
@@ -213,7 +223,7 @@ fn connect(side: Side, path: &str, at: SocketAddr) -> Act {
     }
 }
 
-fn send(id: &str, to: &str, from: &str, body: Option<&str>) -> String {
+pub(super) fn send(id: &str, to: &str, from: &str, body: Option<&str>) -> String {
     let head = format!("MSRP {id} SEND\r\nTo-Path: {to}\r\nFrom-Path: {from}\r\nMessage-ID: m\r\n");
     match body {
         None => format!("{head}-------{id}$\r\n"),
@@ -280,7 +290,7 @@ fn nothing_is_lost_by_a_release(backend: BackendKind) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "real sockets need real time")]
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 

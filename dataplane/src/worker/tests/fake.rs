@@ -103,6 +103,12 @@ impl Net {
         });
     }
 
+    /// The far end sends no more.
+    pub fn end(&mut self, socket: SocketId) {
+        let token = self.sockets[&socket.0].token;
+        self.news.push_back(RxItem::Ended { socket, token });
+    }
+
     /// Whether it is a connection that the worker knows.
     pub fn is_connection(&self, socket: SocketId) -> bool {
         let sock = &self.sockets[&socket.0];
@@ -179,10 +185,8 @@ impl Backend for Fake {
         let lingers = net.far_ends_linger;
         let sock = net.sockets.get_mut(&socket.0).unwrap();
         assert_eq!(sock.kind, Kind::Connection);
-        assert!(!sock.ended, "{socket:?} ended twice");
-        sock.ended = true;
         sock.paused = false;
-        if !lingers {
+        if !std::mem::replace(&mut sock.ended, true) && !lingers {
             net.made(socket, false);
         }
     }

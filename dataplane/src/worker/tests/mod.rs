@@ -3,6 +3,7 @@
 mod bytes;
 mod closing;
 mod fake;
+mod halves;
 mod layers;
 mod msrp;
 mod orders;

@@ -227,3 +227,41 @@ fn other_requests_are_never_cut() {
     );
     assert_eq!(world.read_one(b).body.as_deref(), Some(&b"abcdef"[..]));
 }
+
+#[test]
+fn a_chunk_with_more_octets_than_its_range_says_goes_on_with_an_open_range() {
+    for (range, then) in [("1-10/10", "11-*/*"), ("1-10/40", "11-*/40")] {
+        for piece in [1, 3, 500] {
+            let mut world = World::new();
+            world.legs('a', 'b');
+            let (a, b) = (world.bound('a'), world.bound('b'));
+            let head = format!("Byte-Range: {range}\r\n");
+            let frame = send_frame('a', "tid1", &head, "0123456789abcdefghijklmno");
+            for part in frame.as_bytes().chunks(piece) {
+                world.send_octets(a, part);
+            }
+            let read = world.read(b);
+            assert_eq!(ranges(&read), [range, then]);
+            assert_eq!(&*flags(&read), "+$");
+            assert_eq!(read[0].body.as_deref(), Some(&b"0123456789"[..]));
+            assert_eq!(bodies(&read), b"0123456789abcdefghijklmno");
+            assert_eq!(&*world.read_one(a).what, "200 OK");
+            assert_eq!(world.counts(), (0, 0, 2));
+        }
+    }
+}
+
+#[test]
+fn a_chunk_with_fewer_octets_than_its_range_says_is_passed_as_it_is() {
+    let mut world = World::new();
+    world.legs('a', 'b');
+    let (a, b) = (world.bound('a'), world.bound('b'));
+    let frame = send_frame('a', "tid1", "Byte-Range: 1-25/25\r\n", "01234");
+    world.send_octets(a, frame.as_bytes());
+    let read = world.read(b);
+    assert_eq!(ranges(&read), ["1-25/25"]);
+    assert_eq!((&*flags(&read), &*bodies(&read)), ("$", &b"01234"[..]));
+    assert_eq!(&*world.read_one(a).what, "200 OK");
+    world.send(b, response(&read[0], "200 OK"));
+    assert_eq!(world.counts(), (1, 0, 0));
+}
