@@ -7,6 +7,7 @@
 mod check;
 mod client;
 mod counters;
+mod keys;
 mod out;
 mod server;
 mod table;
@@ -24,6 +25,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 pub use counters::{ByCode, ByMethod, SipCounters};
+pub use keys::{ClientKey, ServerKey};
 pub use timers::Timers;
 
 use self::client::Client;
@@ -35,30 +37,6 @@ use super::parse::{self, ParseError};
 use super::via::{self, MAGIC_COOKIE, Via};
 use super::{Flow, Message, Method, Name, Text};
 use crate::limits::{SIP_RETRY_AFTER_S, SIP_TRANSACTIONS};
-
-/// A server transaction; never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ServerKey(u64);
-
-/// A client transaction; never used twice.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ClientKey(u64);
-
-impl ServerKey {
-    /// A key that no transaction has: what it names never is on the wire.
-    #[must_use]
-    pub fn inner(number: u64) -> Self {
-        Self(u64::MAX - number)
-    }
-}
-
-impl ClientKey {
-    /// A key that no transaction has: what it names never is on the wire.
-    #[must_use]
-    pub fn inner(number: u64) -> Self {
-        Self(u64::MAX - number)
-    }
-}
 
 /// Who repeats a 2xx to INVITE until its ACK comes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -28,7 +28,6 @@ use crate::frame::{Class, Frame, Pool};
 use crate::limits::{DATAGRAM_HEADROOM_BYTES, RX_BATCH, TX_BATCH};
 
 use super::pipe::Pipes;
-use super::queue::Outlet;
 use super::slots::Slots;
 use super::sys::{self, RawAddress};
 use super::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch, TxItem};

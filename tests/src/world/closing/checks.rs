@@ -228,14 +228,32 @@ impl Played {
         }
     }
 
-    /// The BYEs that came to a function after it had accepted the INVITE, and crossed none of its own.
+    /// When a function was first told that a side's dialog is gone (RFC 5057 §5.1): from then on it
+    /// ends the session by itself.
+    fn told_that_one_is_gone(&self, here: IpAddr) -> Option<Duration> {
+        let entries = self.trace.entries.iter();
+        entries
+            .filter(|entry| entry.to.ip() == here && entry.is_final_of("INVITE"))
+            .filter(|entry| matches!(entry.code(), 408 | 481))
+            .filter_map(|entry| entry.arrived)
+            .min()
+    }
+
+    /// The BYEs that came to a function after it had accepted the INVITE, and crossed none of its
+    /// own; none, if it ended the session by itself.
     fn incoming_byes(&self, here: IpAddr, answered: Duration) -> Vec<(Duration, &Entry)> {
-        self.trace
+        let gone = self.told_that_one_is_gone(here).unwrap_or(Duration::MAX);
+        let came = self
+            .trace
             .requests("BYE")
             .filter(|bye| bye.to.ip() == here && !self.crosses(bye))
             .filter_map(|bye| Some((self.trace.arrival(bye)?, bye)))
-            .filter(|(arrival, _)| *arrival >= answered)
-            .collect()
+            .filter(|(arrival, _)| *arrival >= answered);
+        let came: Vec<_> = came.collect();
+        match came.iter().any(|(arrival, _)| *arrival < gone) {
+            true => came,
+            false => Vec::new(),
+        }
     }
 
     /// HST-01, HST-02: the store is asked once, and the served client alone is told of it.
