@@ -16,6 +16,7 @@ mod plan;
 mod record;
 mod record_ring;
 mod relay;
+mod room;
 mod secure;
 mod trace;
 
@@ -30,6 +31,10 @@ pub use plan::{
 pub use record::{Record, RecordPart};
 pub use record_ring::RecordRoom;
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
+pub use room::{
+    AudioCodec, AudioFormat, FloorId, FloorRule, FloorSpec, MemberFacts, MemberId, MemberPlan,
+    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats,
+};
 pub use secure::{OriginPolicy, TlsIdentity};
 
 pub use trace::{TracedFrame, Tracing, Way};
