@@ -20,6 +20,16 @@ pub const STREAMS_PER_SESSION: usize = 8;
 pub const SESSIONS_PER_WORKER: usize = 16_384;
 /// Streams of one worker; those that are being released count until they are gone.
 pub const STREAMS_PER_WORKER: usize = 32_768;
+/// Rooms of one worker: streams of group sessions.
+pub const ROOMS_PER_WORKER: usize = 8_192;
+/// Members of one room; all of them are on one worker, whose core is full of what they get before.
+pub const MEMBERS_PER_ROOM: usize = 4_096;
+/// Members of a room that is forwarded who may send at a time.
+pub const FORWARD_TRACKS: usize = 4;
+/// Milliseconds without a packet after which a member's place among those is another one's.
+pub const FORWARD_IDLE_MS: u64 = 1_000;
+/// Members that leave in one cycle when a room ends; packets wait for them.
+pub const LEAVES_PER_CYCLE: usize = 64;
 /// Sockets of one worker: two legs with RTP and RTCP each, for every session.
 pub const SOCKETS_PER_WORKER: usize = 65_536;
 /// Orders that may wait for a worker.
@@ -207,6 +217,7 @@ pub const TLS_OVERHEAD_BYTES: usize = 256;
 pub const UPGRADE_BYTES: usize = 8 * 1024;
 const _: () = assert!(TLS_PENDING_BYTES >= TLS_CHAIN_BYTES + 2 * (STREAM_FRAME_BYTES + 2048));
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
+const _: () = assert!(ROOMS_PER_WORKER + MEMBERS_PER_ROOM <= STREAMS_PER_WORKER);
 const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
 const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
 

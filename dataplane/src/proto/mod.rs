@@ -1,5 +1,6 @@
 //! State machines without sockets or clocks: RTP, MSRP, and what is under it.
 
+pub mod forward;
 pub mod layer;
 pub mod msrp;
 pub mod rtp;

@@ -2,5 +2,6 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod msrp;
+pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;

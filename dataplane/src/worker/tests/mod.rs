@@ -10,5 +10,6 @@ mod orders;
 mod panic;
 mod random;
 mod recording;
+mod rooms;
 mod rtp;
 mod start;
