@@ -29,8 +29,6 @@ pub struct Controlling {
     pub accept_set: AcceptSet,
     /// What a participant's dropping a stream means.
     pub stream_drop: StreamDrop,
-    /// What becomes of formats that the others don't have.
-    pub incompatible: Incompatible,
     /// What becomes of a joiner whose Conversation-ID isn't the session's.
     pub join_conflict: JoinConflict,
     /// Who may add participants.
@@ -66,7 +64,6 @@ impl Default for Controlling {
             answer: GroupAnswer::FirstAccept,
             accept_set: AcceptSet::FirstAccept,
             stream_drop: StreamDrop::RemoveForAllIfAuthorised,
-            incompatible: Incompatible::RejectStream,
             join_conflict: JoinConflict::ExistingWins,
             add: Right::Participants,
             remove: Right::Owners,
@@ -203,16 +200,6 @@ pub enum StreamDrop {
     RemoveForAllIfAuthorised,
     /// It ends for the participant alone.
     SelfOnly,
-}
-
-/// What becomes of a stream whose formats the other participants don't have (OMD-14).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Incompatible {
-    /// It is refused to who offers it.
-    RejectStream,
-    /// Audio is decoded and encoded; other streams are refused.
-    Transcode,
 }
 
 /// What becomes of a joiner whose Conversation-ID isn't the session's (CNV-07).

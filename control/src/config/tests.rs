@@ -524,16 +524,28 @@ fn idn_06_a_group_is_checked_with_its_line_and_overrides_what_holds_for_all() {
         ("[group.\"sip:t@x\"]\nmembers = [\"alice\"]", "members"),
         ("[group.\"sip:t@x\"]\nowners = [\"sip:a@x\"]", "owners"),
         ("[group.\"sip:t@x\"]\nstreams = []", "streams"),
-        ("[group.\"sip:t@x\"]\nparticipants_max = 1", "participants_max"),
+        (
+            "[group.\"sip:t@x\"]\nparticipants_max = 1",
+            "participants_max",
+        ),
     ];
     for (text, key) in cases {
         let complaint = complaint(text);
-        assert!(complaint.key.as_deref().unwrap().ends_with(key), "{text}\n{complaint}");
+        assert!(
+            complaint.key.as_deref().unwrap().ends_with(key),
+            "{text}\n{complaint}"
+        );
         assert!(complaint.way_out.contains("For example"), "{complaint}");
     }
     is_named_with_its_line("[controlling]\nfactory = \"tel:+1\"", "controlling.factory");
-    is_named_with_its_line("[controlling]\nsession_expires_s = 60", "controlling.session_expires_s");
-    is_named_with_its_line("[controlling]\nparticipants_max = 100000", "controlling.participants_max");
+    is_named_with_its_line(
+        "[controlling]\nsession_expires_s = 60",
+        "controlling.session_expires_s",
+    );
+    is_named_with_its_line(
+        "[controlling]\nparticipants_max = 100000",
+        "controlling.participants_max",
+    );
     is_named_with_its_line("[controlling]\nvalidity_s = 0", "controlling.validity_s");
     is_named_with_its_line("[controlling]\nfloors = [\"other\"]", "controlling.floors");
 }

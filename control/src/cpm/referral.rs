@@ -133,13 +133,18 @@ mod tests {
         let added = of(&refer("<sip:+1@d;user=phone>")).unwrap();
         assert_eq!(added.users[0].address, "sip:+1@d;user=phone");
         assert!(!added.users[0].leaves);
-        assert_eq!(of(&refer("<sip:b@d;method=INFO>")), Err(ReferralError::Method));
+        assert_eq!(
+            of(&refer("<sip:b@d;method=INFO>")),
+            Err(ReferralError::Method)
+        );
     }
 
     #[test]
     fn a_list_may_hold_both() {
         let mut request = refer("<cid:x@d>");
-        request.headers.push(Name::Require, "multiple-refer, norefersub");
+        request
+            .headers
+            .push(Name::Require, "multiple-refer, norefersub");
         let list = "<resource-lists><list><entry uri=\"sip:b@d?method=BYE\"/><entry uri=\"sip:c@d\"/>\
                     </list></resource-lists>";
         request.set_body("application/resource-lists+xml", list.into());

@@ -61,7 +61,12 @@ fn check_bounds(rules: &Controlling) -> Result<(), Failed> {
     match rules.floors.iter().find(|kind| !kinds.contains(kind)) {
         Some(kind) => {
             let came = format!("{kind:?}").to_lowercase();
-            Err(fail(SECTION, "floors", came, "some of audio, video, message"))
+            Err(fail(
+                SECTION,
+                "floors",
+                came,
+                "some of audio, video, message",
+            ))
         }
         None => Ok(()),
     }
@@ -70,7 +75,12 @@ fn check_bounds(rules: &Controlling) -> Result<(), Failed> {
 fn check_group(address: &str, group: &Group, base: &Controlling) -> Result<(), Failed> {
     require(is_sip(address), || {
         let expected = "a SIP URI, as [group.\"sip:team@groups.example\"]";
-        fail(GROUPS, "members", format!("the group {address:?}"), expected)
+        fail(
+            GROUPS,
+            "members",
+            format!("the group {address:?}"),
+            expected,
+        )
     })?;
     require(base.factory.as_deref() != Some(address), || {
         let came = "the address of controlling.factory".to_owned();
@@ -101,7 +111,12 @@ fn check_group(address: &str, group: &Group, base: &Controlling) -> Result<(), F
     }
     require(!group.over(base).streams.is_empty(), || {
         let came = "none of controlling.streams".to_owned();
-        fail(GROUPS, "streams", came, "at least one of controlling.streams")
+        fail(
+            GROUPS,
+            "streams",
+            came,
+            "at least one of controlling.streams",
+        )
     })
 }
 
@@ -114,6 +129,9 @@ fn is_sip(address: &str) -> bool {
 fn is_user(address: &str) -> bool {
     let scheme = address.split_once(':');
     scheme.is_some_and(|(scheme, rest)| {
-        !rest.is_empty() && ["sip", "tel"].iter().any(|s| s.eq_ignore_ascii_case(scheme))
+        !rest.is_empty()
+            && ["sip", "tel"]
+                .iter()
+                .any(|s| s.eq_ignore_ascii_case(scheme))
     })
 }

@@ -7,9 +7,7 @@ use std::time::Duration;
 use dataplane::api::{Act, MemberId, Refusal, SessionId, StreamSet};
 
 use super::orders::After;
-use super::state::{
-    Facts, Focus, Member, Origin, Parting, Pending, Stage, State, both, without,
-};
+use super::state::{Facts, Focus, Member, Origin, Parting, Pending, Stage, State, both, without};
 use super::{IDENTITY_PREFIX, Seat};
 use crate::config::{AcceptSet, GroupAnswer};
 use crate::cpm::groups::Group;
@@ -392,9 +390,8 @@ fn open_rooms(
     member: &Member,
     request: &Message,
 ) -> Result<crate::media::group::Draft, Refused> {
-    let sdp = body::sdp(request).ok_or_else(|| {
-        Refused::not_acceptable(399, "an SDP offer is needed in the INVITE")
-    })?;
+    let sdp = body::sdp(request)
+        .ok_or_else(|| Refused::not_acceptable(399, "an SDP offer is needed in the INVITE"))?;
     let offer = member.media.read(&sdp)?;
     let mut fates = Vec::with_capacity(offer.lines().len());
     for index in 0..offer.lines().len() {

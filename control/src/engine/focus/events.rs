@@ -73,7 +73,14 @@ impl Watcher {
                 not_before,
                 waits,
                 ..
-            } => Some(if *waits { *not_before.min(until) } else { *until }),
+            } => {
+                let waits = *waits && self.client.is_none();
+                Some(if waits {
+                    *not_before.min(until)
+                } else {
+                    *until
+                })
+            }
             Watched::Referral { .. } => None,
         }
     }
@@ -399,9 +406,7 @@ impl Engine {
     /// Ends subscriptions whose time is up.
     pub(super) fn expire_watchers(&mut self, focus: &mut Focus) {
         let now = self.now;
-        let is_up = |watcher: &&Watcher| {
-            matches!(&watcher.watched, Watched::Conference { until, .. } if *until <= now)
-        };
+        let is_up = |watcher: &&Watcher| matches!(&watcher.watched, Watched::Conference { until, .. } if *until <= now);
         let ids: Vec<u32> = focus
             .watchers
             .iter()

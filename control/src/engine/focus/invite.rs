@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use dataplane::api::{Act, MemberId, Refusal, StreamSet};
 
+use super::Seat;
 use super::begin::{INVITER, SESSION_EXPIRES_MIN_S, dialog_key, identity_of};
 use super::orders::After;
 use super::state::{Focus, Member, Parting, Stage, State};
-use super::Seat;
 use crate::cpm::{body, passing};
 use crate::engine::requests::{ALLOW, Next};
 use crate::engine::{Engine, Output, Purpose};
@@ -185,7 +185,13 @@ impl Engine {
     }
 
     /// An invited user has accepted (SGN-09).
-    fn on_accepted(&mut self, focus: &mut Focus, id: MemberId, client: ClientKey, response: &Message) {
+    fn on_accepted(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        client: ClientKey,
+        response: &Message,
+    ) {
         let sent = self.tx.invite_of(client).zip(self.tx.flow_of(client));
         let dialog = sent.and_then(|(sent, flow)| Dialog::uac(sent, response, flow).ok());
         let Some(dialog) = dialog else {

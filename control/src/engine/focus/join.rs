@@ -9,6 +9,7 @@ use super::Seat;
 use super::begin::{INVITER, allows, dialog_key};
 use super::state::{Focus, Member, Parting, Pending, Stage, State};
 use crate::config::JoinConflict;
+use crate::cpm::participating::Role;
 use crate::cpm::policy::user_key;
 use crate::cpm::{body, identity};
 use crate::engine::Engine;
@@ -20,10 +21,28 @@ use crate::sip::{Flow, Message, Name, ServerKey};
 
 impl Engine {
     /// An INVITE to a session that there is.
-    pub(super) fn on_join(&mut self, id: SessionId, key: ServerKey, request: &Message, flow: Flow) {
+    ///
+    /// A user of this server is under the Participating Function's control first (SGN-03).
+    pub(super) fn on_join(
+        &mut self,
+        id: SessionId,
+        key: ServerKey,
+        request: &Message,
+        (flow, own_route): (Flow, Option<&str>),
+    ) {
+        if self.is_barred(request, own_route) {
+            self.counters.barred += 1;
+            self.reply(key, request, 403, "Forbidden");
+            return;
+        }
         self.with_focus(id, |engine, focus| {
             engine.join(focus, key, request, flow);
         });
+    }
+
+    fn is_barred(&self, request: &Message, own_route: Option<&str>) -> bool {
+        let role = Role::of(request, own_route, self.settings.role);
+        role == Role::Originating && self.policy_of(role, request).barred
     }
 
     fn join(&mut self, focus: &mut Focus, key: ServerKey, request: &Message, flow: Flow) {
@@ -242,9 +261,8 @@ fn refusal(focus: &Focus, caller: &str, request: &Message) -> Option<(u16, &'sta
 
 /// The rooms that a joiner's offer leads to: those that the session has.
 fn joiners_draft(focus: &Focus, member: &Member, request: &Message) -> Result<Draft, Refused> {
-    let sdp = body::sdp(request).ok_or_else(|| {
-        Refused::not_acceptable(399, "an SDP offer is needed in the INVITE")
-    })?;
+    let sdp = body::sdp(request)
+        .ok_or_else(|| Refused::not_acceptable(399, "an SDP offer is needed in the INVITE"))?;
     let offer = member.media.read(&sdp)?;
     let mut taken = StreamSet::default();
     let lines = 0..offer.lines().len();

@@ -218,12 +218,15 @@ impl Engine {
             return;
         };
         self.focus.dialogs.remove(&dialog_key(&member));
-        self.focus.invites.retain(|_, seat| *seat != super::Seat::Member(focus.id, id));
+        self.focus
+            .invites
+            .retain(|_, seat| *seat != super::Seat::Member(focus.id, id));
         if let Some(asked) = member.asked.take() {
             self.reply(asked.server, &asked.request, 487, "Request Terminated");
         }
         if let Some(client) = member.exchange.take().and_then(|exchange| exchange.client) {
-            self.clients.insert(client, crate::engine::Purpose::Abandoned);
+            self.clients
+                .insert(client, crate::engine::Purpose::Abandoned);
         }
         focus.change += 1;
         if focus.departed.len() >= DEPARTED_REMEMBERED {
@@ -245,7 +248,8 @@ impl Engine {
         if focus.stage != Stage::Running || end == Parting::Replaced {
             return;
         }
-        let is_originator = id == INVITER || *key == crate::cpm::policy::user_key(&focus.origin.inviter);
+        let is_originator =
+            id == INVITER || *key == crate::cpm::policy::user_key(&focus.origin.inviter);
         if is_originator && focus.group.rules.originator_leaves_ends {
             self.end_group(focus, Parting::TooFew);
         }

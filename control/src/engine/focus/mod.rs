@@ -130,7 +130,9 @@ impl Engine {
             (Target::Factory, Method::Invite) => {
                 self.begin_ad_hoc(key, request, (flow, own_route));
             }
-            (Target::Session(id), Method::Invite) => self.on_join(id, key, request, flow),
+            (Target::Session(id), Method::Invite) => {
+                self.on_join(id, key, request, (flow, own_route));
+            }
             (Target::Session(id), Method::Refer) => self.on_refer(id, key, request, flow),
             (Target::Session(id), Method::Subscribe) => {
                 self.on_group_subscribe(id, key, request, flow);
@@ -213,7 +215,7 @@ impl Engine {
         way: (Flow, Option<&str>),
     ) {
         match self.running(&group) {
-            Some(id) => self.on_join(id, key, request, way.0),
+            Some(id) => self.on_join(id, key, request, way),
             None => self.begin_group(key, request, group, way),
         }
     }
@@ -374,7 +376,11 @@ impl Engine {
     }
 
     /// A 2xx that came again: its ACK was lost. Whether it is a participant's.
-    pub(super) fn acknowledge_member_again(&mut self, client: ClientKey, response: &Message) -> bool {
+    pub(super) fn acknowledge_member_again(
+        &mut self,
+        client: ClientKey,
+        response: &Message,
+    ) -> bool {
         let dialog = DialogKey {
             call_id: response.call_id().to_owned().into(),
             local_tag: response.from_tag().unwrap_or_default().to_owned().into(),
@@ -459,9 +465,10 @@ impl Engine {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let ids: Vec<MemberId> = focus.members.keys().copied().collect();
         for id in ids {
-            let Some(member) = focus.members.get(&id) else {
+            let Some(member) = focus.members.get_mut(&id) else {
                 continue;
             };
+            member.quiet_until.take_if(|until| *until <= now);
             match &member.state {
                 State::Inviting { until, .. } if *until <= now => {
                     self.give_up_inviting(focus, id, 408);

@@ -48,7 +48,10 @@ impl Engine {
             return;
         }
         // RFC 3261 §14.2, RFC 3311 §5.2.
-        let is_waiting = member.exchange.as_ref().is_some_and(|one| one.client.is_some());
+        let is_waiting = member
+            .exchange
+            .as_ref()
+            .is_some_and(|one| one.client.is_some());
         if is_waiting || member.late.is_some() {
             self.reply(key, &request, 491, "Request Pending");
             return;

@@ -9,8 +9,8 @@ use super::begin::identity_of;
 use super::orders::After;
 use super::state::{Exchange, Focus, Parting, without};
 use crate::cpm::body;
-use crate::engine::requests::ALLOW;
 use crate::engine::Engine;
+use crate::engine::requests::ALLOW;
 use crate::media::group::{Draft, Rights};
 use crate::sip::{ClientKey, Message, Method, Name};
 

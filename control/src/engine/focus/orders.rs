@@ -37,7 +37,12 @@ impl Engine {
     }
 
     /// The act by which a participant leaves some rooms.
-    pub(super) fn leave_act(&self, drain: Duration, id: MemberId, streams: StreamSet) -> Option<Act> {
+    pub(super) fn leave_act(
+        &self,
+        drain: Duration,
+        id: MemberId,
+        streams: StreamSet,
+    ) -> Option<Act> {
         (!streams.is_empty()).then(|| Act::Leave {
             member: Some(id),
             streams,

@@ -6,15 +6,21 @@ use dataplane::api::{MemberId, SessionId};
 
 use super::events::{Usage, Watched};
 use super::state::{Focus, Parting, Stage, State};
+use crate::cpm::identity;
 use crate::cpm::policy::user_key;
 use crate::cpm::referral::{self, Referral, Referred};
-use crate::cpm::identity;
 use crate::engine::Engine;
 use crate::sip::{Dialog, Flow, Message, Name, ServerKey};
 
 impl Engine {
     /// A REFER by the session's identity.
-    pub(super) fn on_refer(&mut self, id: SessionId, key: ServerKey, request: &Message, flow: Flow) {
+    pub(super) fn on_refer(
+        &mut self,
+        id: SessionId,
+        key: ServerKey,
+        request: &Message,
+        flow: Flow,
+    ) {
         self.with_focus(id, |engine, focus| {
             let tag = engine.tx.new_tag();
             let dialog = Dialog::uas(request, &tag, flow).ok();
@@ -77,7 +83,11 @@ impl Engine {
         watcher: Option<u32>,
         is_silent: bool,
     ) {
-        let (code, reason) = if is_silent { (200, "OK") } else { (202, "Accepted") };
+        let (code, reason) = if is_silent {
+            (200, "OK")
+        } else {
+            (202, "Accepted")
+        };
         let mut response = Message::response(request, code, reason);
         let tag = watcher.and_then(|id| focus.watcher_tag(id));
         if let Some(tag) = tag.filter(|_| response.to_tag().is_none()) {

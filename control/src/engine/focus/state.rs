@@ -142,7 +142,9 @@ pub(in crate::engine) struct Facts {
 /// ```
 pub(in crate::engine) enum State {
     /// The worker binds its ports.
-    Opening { draft: Box<Draft> },
+    Opening {
+        draft: Box<Draft>,
+    },
     /// Its INVITE isn't answered.
     Inviting {
         client: ClientKey,
@@ -155,11 +157,17 @@ pub(in crate::engine) enum State {
     Answering(Box<Pending>),
     Connected,
     /// Its media are being released; then its BYE is answered, or it gets one.
-    Leaving { bye: Option<(ServerKey, Message)> },
+    Leaving {
+        bye: Option<(ServerKey, Message)>,
+    },
     /// It was sent a BYE.
-    Parting { client: ClientKey },
+    Parting {
+        client: ClientKey,
+    },
     /// Its INVITE was cancelled.
-    Cancelled { client: ClientKey },
+    Cancelled {
+        client: ClientKey,
+    },
 }
 
 /// An INVITE that waits.
@@ -360,22 +368,24 @@ impl Focus {
 
     /// The rooms that somebody uses, or was offered, or is to be offered.
     pub fn wanted(&self) -> StreamSet {
-        self.members.values().fold(StreamSet::default(), |set, member| {
-            let own = match &member.state {
-                State::Opening { draft } | State::Inviting { draft, .. } => draft.streams(),
-                State::Asking(pending) | State::Answering(pending) => pending.draft.streams(),
-                State::Connected
-                | State::Leaving { .. }
-                | State::Parting { .. }
-                | State::Cancelled { .. } => StreamSet::default(),
-            };
-            let asked = member.asked.as_ref().map(|asked| asked.draft.streams());
-            let offered = member.exchange.as_ref().map(|one| one.draft.streams());
-            let late = member.late.as_ref().map(Draft::streams);
-            let sets = [asked, offered, late, Some(own), Some(member.goal)];
-            let sets = sets.into_iter().flatten().chain([member.media.all()]);
-            sets.fold(set, union)
-        })
+        self.members
+            .values()
+            .fold(StreamSet::default(), |set, member| {
+                let own = match &member.state {
+                    State::Opening { draft } | State::Inviting { draft, .. } => draft.streams(),
+                    State::Asking(pending) | State::Answering(pending) => pending.draft.streams(),
+                    State::Connected
+                    | State::Leaving { .. }
+                    | State::Parting { .. }
+                    | State::Cancelled { .. } => StreamSet::default(),
+                };
+                let asked = member.asked.as_ref().map(|asked| asked.draft.streams());
+                let offered = member.exchange.as_ref().map(|one| one.draft.streams());
+                let late = member.late.as_ref().map(Draft::streams);
+                let sets = [asked, offered, late, Some(own), Some(member.goal)];
+                let sets = sets.into_iter().flatten().chain([member.media.all()]);
+                sets.fold(set, union)
+            })
     }
 
     /// What a participant may do in each room: what the group lets it (OFR-11), and what the room
@@ -427,9 +437,9 @@ impl Focus {
 
     /// Whether invitations, of whoever sent them, are still out.
     pub fn is_inviting(&self) -> bool {
-        self.members.values().any(|member| {
-            matches!(member.state, State::Opening { .. } | State::Inviting { .. })
-        })
+        self.members
+            .values()
+            .any(|member| matches!(member.state, State::Opening { .. } | State::Inviting { .. }))
     }
 
     /// The text of the last description that a participant was sent.

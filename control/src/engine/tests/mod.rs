@@ -221,7 +221,8 @@ impl Bench {
                 | Act::GiveFloor { .. }
                 | Act::Leave { .. } => {
                     self.ports += 4;
-                    self.acts.extend(self.rooms.obey(order.session.0, act, self.ports));
+                    self.acts
+                        .extend(self.rooms.obey(order.session.0, act, self.ports));
                 }
             }
         }

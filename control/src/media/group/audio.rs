@@ -69,7 +69,9 @@ fn opus(line: &MediaDescription, payload_type: u8) -> AudioCodec {
     let value = |name: &str| {
         parameters.split(';').find_map(|parameter| {
             let (key, value) = parameter.split_once('=')?;
-            key.trim().eq_ignore_ascii_case(name).then_some(value.trim())
+            key.trim()
+                .eq_ignore_ascii_case(name)
+                .then_some(value.trim())
         })
     };
     let most = value("maxaveragebitrate").and_then(|value| value.parse::<u32>().ok());

@@ -150,7 +150,13 @@ impl Leg {
     }
 
     /// Takes what a description of its participant says: an offer, or the answer to the relay's.
-    pub(super) fn hear(&mut self, room: &Room, (sdp, line): (&Sdp, &MediaDescription), terms: &Terms, is_offer: bool) -> Result<(), Why> {
+    pub(super) fn hear(
+        &mut self,
+        room: &Room,
+        (sdp, line): (&Sdp, &MediaDescription),
+        terms: &Terms,
+        is_offer: bool,
+    ) -> Result<(), Why> {
         self.wants = far::flow(sdp, line, offer::is_held(sdp, line));
         let mut said = Said {
             mux: line.has("rtcp-mux"),
@@ -202,7 +208,12 @@ impl Leg {
         }
     }
 
-    fn msrp(&self, (sdp, line): (&Sdp, &MediaDescription), setup: MsrpSetup, terms: &Terms) -> Result<FarEnd, Why> {
+    fn msrp(
+        &self,
+        (sdp, line): (&Sdp, &MediaDescription),
+        setup: MsrpSetup,
+        terms: &Terms,
+    ) -> Result<FarEnd, Why> {
         let (path, hop) = msrp::path(line)?;
         let is_v6 = self.local_ip.is_ipv6();
         let address = match (msrp::address(sdp, line, &hop, is_v6), setup) {
@@ -261,7 +272,9 @@ impl Leg {
         let payloads = agreed.iter().map(|(payload_type, format)| PayloadFormat {
             payload_type: *payload_type,
             format: *format,
-            clock_rate: room.payload(*format).map_or(90_000, payloads::Payload::clock_rate),
+            clock_rate: room
+                .payload(*format)
+                .map_or(90_000, payloads::Payload::clock_rate),
         });
         RtpFormats {
             audio: self.said.codecs.clone(),

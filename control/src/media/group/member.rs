@@ -146,7 +146,13 @@ impl MemberMedia {
         }
     }
 
-    fn answered_leg(&self, room: &Room, known: Option<Leg>, (sdp, line): (&Sdp, &MediaDescription), is_v6: bool) -> Option<Leg> {
+    fn answered_leg(
+        &self,
+        room: &Room,
+        known: Option<Leg>,
+        (sdp, line): (&Sdp, &MediaDescription),
+        is_v6: bool,
+    ) -> Option<Leg> {
         let make = Leg::made_for(line, &self.terms).ok()?;
         let local_ip = self.terms.settings.address(is_v6)?;
         let is_held = super::offer::is_held(sdp, line);
@@ -178,7 +184,7 @@ impl MemberMedia {
             let made = Leg::made_by(room, &self.terms).ok();
             if let Some((make, ip)) = made.zip(address) {
                 let leg = Leg::new(room.id, make, ip);
-                slots.push(Slot::offered(room, leg));
+                put(&mut slots, Slot::offered(room, leg));
             }
         }
         Draft {
@@ -216,7 +222,13 @@ impl MemberMedia {
     /// # Errors
     ///
     /// 488 where it can't be read or doesn't fit the offer; nothing has changed then.
-    pub fn settle(&mut self, rooms: &Rooms, mut draft: Draft, sdp: &[u8], whose: (MemberId, Rights)) -> Result<Settled, Refused> {
+    pub fn settle(
+        &mut self,
+        rooms: &Rooms,
+        mut draft: Draft,
+        sdp: &[u8],
+        whose: (MemberId, Rights),
+    ) -> Result<Settled, Refused> {
         let answer = Sdp::parse(sdp).map_err(|error| Refused::not_acceptable(399, error))?;
         let before = self.all();
         let opened = draft.opened_streams();
@@ -250,7 +262,12 @@ impl MemberMedia {
     }
 
     /// Stops forwarding in some rooms; what the worker is to be told (OMD-12).
-    pub fn stop(&mut self, rooms: &Rooms, streams: StreamSet, (member, rights): (MemberId, Rights)) -> Vec<Act> {
+    pub fn stop(
+        &mut self,
+        rooms: &Rooms,
+        streams: StreamSet,
+        (member, rights): (MemberId, Rights),
+    ) -> Vec<Act> {
         let legs = self.slots.iter_mut().filter_map(|slot| slot.leg.as_mut());
         let stopped = legs.filter(|leg| streams.contains(leg.stream));
         let acts = stopped.filter_map(|leg| {
@@ -298,6 +315,18 @@ impl MemberMedia {
     }
 }
 
+/// Adds a line: in the place of one that isn't used and is of its kind (RFC 3264 §8.1), else last.
+fn put(slots: &mut Vec<Slot>, new: Slot) {
+    let is_free = |slot: &&mut Slot| {
+        let is_same = slot.media.eq_ignore_ascii_case(&new.media) && slot.proto == new.proto;
+        slot.leg.is_none() && is_same
+    };
+    match slots.iter_mut().find(is_free) {
+        Some(slot) => slot.leg = new.leg,
+        None => slots.push(new),
+    }
+}
+
 impl Slot {
     /// A line that its participant has written.
     fn of(line: &MediaDescription, leg: Option<Leg>) -> Self {
@@ -317,7 +346,11 @@ impl Slot {
             Make::Msrp(transport) if transport.is_secure() => ("TCP/TLS/MSRP", "*"),
             Make::Msrp(_) => ("TCP/MSRP", "*"),
         };
-        let proto = if room.wants_feedback() { "RTP/AVPF" } else { proto };
+        let proto = if room.wants_feedback() {
+            "RTP/AVPF"
+        } else {
+            proto
+        };
         Self {
             media: room.kind.name().to_owned(),
             proto: proto.to_owned(),
@@ -365,7 +398,8 @@ impl Draft {
             let Act::Join(plan) = act else { continue };
             let mut legs = self.legs_mut();
             if plan.member == member
-                && let Some(leg) = legs.find(|leg| leg.stream == plan.stream && leg.local == LegLocal::Unbound)
+                && let Some(leg) =
+                    legs.find(|leg| leg.stream == plan.stream && leg.local == LegLocal::Unbound)
             {
                 leg.local = plan.local.clone();
             }

@@ -17,9 +17,7 @@ mod text;
 
 use std::sync::Arc;
 
-use dataplane::api::{
-    Act, FloorId, MemberId, MixSpec, RoomKind, RoomPlan, StreamId, StreamSet,
-};
+use dataplane::api::{Act, FloorId, MemberId, MixSpec, RoomKind, RoomPlan, StreamId, StreamSet};
 
 use super::Settings;
 use crate::limits::GROUP_STREAMS;
@@ -74,7 +72,12 @@ pub struct Rights {
 
 /// What becomes of a stream that is new in the session (UPL-13); `None`: it can't be had.
 #[must_use]
-pub fn room_kind(kind: Kind, proto: Proto, flow: Flow, speaker: Option<StreamId>) -> Option<RoomKind> {
+pub fn room_kind(
+    kind: Kind,
+    proto: Proto,
+    flow: Flow,
+    speaker: Option<StreamId>,
+) -> Option<RoomKind> {
     // One that is held as it begins may go both ways later.
     let is_duplex = flow.sends == flow.receives;
     match (proto, kind) {
@@ -120,7 +123,13 @@ impl Rooms {
     }
 
     /// Makes a room of what a participant offers on a line; `None` where there can be none.
-    pub fn open(&mut self, offer: &Offer, index: usize, sender: MemberId, floor: bool) -> Option<StreamId> {
+    pub fn open(
+        &mut self,
+        offer: &Offer,
+        index: usize,
+        sender: MemberId,
+        floor: bool,
+    ) -> Option<StreamId> {
         let line = offer.line(index)?;
         let source = offer.source(index)?;
         let is_full = self.rooms.len() >= GROUP_STREAMS || self.opened >= STREAMS_EVER;
@@ -131,7 +140,9 @@ impl Rooms {
         let plan = room_kind(line.kind, source.proto(), line.flow, speaker)?;
         let content = match &plan {
             RoomKind::Mix(_) => Content::Mixed,
-            RoomKind::Switch { .. } | RoomKind::Forward => Content::Payloads(payloads::read(source)),
+            RoomKind::Switch { .. } | RoomKind::Forward => {
+                Content::Payloads(payloads::read(source))
+            }
             RoomKind::FanOut => Content::Messages(common_lines(source)),
             RoomKind::Floors(_) => return None,
         };

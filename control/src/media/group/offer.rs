@@ -1,10 +1,10 @@
 //! A participant's offer, line by line.
 
 use super::{audio, payloads};
+use crate::media::Refused;
 use crate::media::far;
 use crate::media::msrp;
 use crate::media::trunk::Terms;
-use crate::media::Refused;
 use crate::sdp::{Flow, Kind, MediaDescription, Proto, Sdp};
 
 /// An offer that came from a participant.

@@ -44,7 +44,11 @@ impl Payload {
             let profile = value("profile-level-id");
             let profile = profile.get(..2).unwrap_or_default().to_owned();
             let mode = value("packetization-mode");
-            let mode = if mode.is_empty() { "0".to_owned() } else { mode };
+            let mode = if mode.is_empty() {
+                "0".to_owned()
+            } else {
+                mode
+            };
             (profile, mode, value("profile-id"))
         };
         form(self.fmtp.as_deref()) == form(fmtp)
@@ -97,7 +101,14 @@ fn feedback(line: &MediaDescription, payload_type: u8) -> Vec<String> {
     values.take(FEEDBACK.len()).collect()
 }
 
-const REPAIR: [&str; 6] = ["rtx", "red", "ulpfec", "flexfec", "flexfec-03", "telephone-event"];
+const REPAIR: [&str; 6] = [
+    "rtx",
+    "red",
+    "ulpfec",
+    "flexfec",
+    "flexfec-03",
+    "telephone-event",
+];
 /// What travels between members (RFC 4585, RFC 5104).
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
 /// Formats of one room.

@@ -112,7 +112,10 @@ fn an_answer_has_the_offerers_numbers_and_only_what_is_understood() {
         "a=setup:passive",
         "a=accept-types:message/cpim",
     ] {
-        assert!(answer.contains(&format!("{line}\r\n")), "{line} in {answer}");
+        assert!(
+            answer.contains(&format!("{line}\r\n")),
+            "{line} in {answer}"
+        );
     }
     assert!(!answer.contains("18"), "{answer}");
     assert_eq!(media.used().0, 0b111);
@@ -128,12 +131,19 @@ fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker
     bind(&mut draft, b);
     let offer = media.offer(&rooms, &draft, ALL).unwrap();
     let offer = String::from_utf8(offer.to_vec()).unwrap();
-    assert!(offer.contains("m=audio 30000 RTP/AVP 96 9 8 0 101\r\n"), "{offer}");
+    assert!(
+        offer.contains("m=audio 30000 RTP/AVP 96 9 8 0 101\r\n"),
+        "{offer}"
+    );
     assert!(offer.contains("a=setup:actpass"), "{offer}");
-    let answer = sdp("m=audio 5000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\na=sendonly\r\n\
+    let answer = sdp(
+        "m=audio 5000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\na=sendonly\r\n\
         m=video 5010 RTP/AVP 100\r\na=rtpmap:100 VP8/90000\r\n\
-        m=message 0 TCP/MSRP *\r\n");
-    let settled = media.settle(&rooms, draft, answer.as_bytes(), (b, ALL)).unwrap();
+        m=message 0 TCP/MSRP *\r\n",
+    );
+    let settled = media
+        .settle(&rooms, draft, answer.as_bytes(), (b, ALL))
+        .unwrap();
     assert_eq!(settled.leaves.0, 0b100);
     assert_eq!(settled.connects.len(), 2);
     let Act::ConnectMember { direction, .. } = &settled.connects[0] else {
@@ -143,7 +153,10 @@ fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker
     let Act::ConnectMember { formats, .. } = &settled.connects[1] else {
         panic!("{settled:?}");
     };
-    assert_eq!((formats.payloads[0].payload_type, formats.payloads[0].format), (100, 1));
+    assert_eq!(
+        (formats.payloads[0].payload_type, formats.payloads[0].format),
+        (100, 1)
+    );
     rooms.narrow(&media);
     let c = MemberMedia::new(&rooms, Trunk::default(), 3);
     let h264 = sdp("m=video 6000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n");
@@ -161,8 +174,16 @@ fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly(
     bind(&mut draft, MemberId(2));
     let flow = room.flow_of(MemberId(2));
     let rights = Rights {
-        sends: if flow.sends { rooms.all() } else { StreamSet::default() },
-        receives: if flow.receives { rooms.all() } else { StreamSet::default() },
+        sends: if flow.sends {
+            rooms.all()
+        } else {
+            StreamSet::default()
+        },
+        receives: if flow.receives {
+            rooms.all()
+        } else {
+            StreamSet::default()
+        },
     };
     let offer = media.offer(&rooms, &draft, rights).unwrap();
     assert!(String::from_utf8_lossy(&offer).contains("a=sendonly"));
@@ -172,7 +193,8 @@ fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly(
 fn omd_07_a_stream_with_no_codec_that_is_known_is_not_supported() {
     let rooms = Rooms::new(settings());
     let media = MemberMedia::new(&rooms, Trunk::default(), 1);
-    let unknown = sdp("m=audio 4000 RTP/AVP 18\r\nm=audio 4000 RTP/SAVP 0\r\nm=application 9 UDP/X y\r\n");
+    let unknown =
+        sdp("m=audio 4000 RTP/AVP 18\r\nm=audio 4000 RTP/SAVP 0\r\nm=application 9 UDP/X y\r\n");
     let offer = media.read(unknown.as_bytes()).unwrap();
     assert!(offer.lines().iter().all(|line| !line.is_supported));
     let nonsense: Result<Offer, Refused> = media.read(b"nonsense");

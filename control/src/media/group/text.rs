@@ -37,7 +37,13 @@ pub(super) fn off(slot: &Slot) -> String {
 }
 
 /// A line in use; `None` while its port isn't bound.
-pub(super) fn on(slot: &Slot, leg: &Leg, room: &Room, role: Role, (rights, terms): (Rights, &Terms)) -> Option<String> {
+pub(super) fn on(
+    slot: &Slot,
+    leg: &Leg,
+    room: &Room,
+    role: Role,
+    (rights, terms): (Rights, &Terms),
+) -> Option<String> {
     let mut attributes = Vec::new();
     let (port, formats) = match (&leg.local, leg.make) {
         (LegLocal::Rtp { rtp, rtcp }, Make::Rtp { mux }) => {

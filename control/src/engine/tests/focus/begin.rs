@@ -10,7 +10,10 @@ fn sgn_05_every_member_is_invited_at_once_with_what_the_inviter_offers() {
     for (_, _, text) in &seen {
         assert_eq!(media_of(text), "audio message");
     }
-    assert_eq!(scene.bench.acts[..4], ["room 0 Mix", "room 1 FanOut", "join 1 0", "join 1 1"]);
+    assert_eq!(
+        scene.bench.acts[..4],
+        ["room 0 Mix", "room 1 FanOut", "join 1 0", "join 1 1"]
+    );
     for (name, _, text) in seen {
         scene.answers(name, &text, 486, "");
     }
@@ -24,13 +27,22 @@ fn sgn_06_an_invitation_says_who_invites_whom_to_what_and_its_session() {
     let headers = "P-Asserted-Service: urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session.group\r\n";
     let seen = scene.invite("alice", TEAM, headers, &sdp(&[CHAT]));
     let invite = text_to(&seen, "bob", "INVITE");
-    assert!(invite.starts_with(&format!("INVITE {} SIP/2.0", uri("bob"))), "{invite}");
-    assert_eq!(header(&invite, "Referred-By"), format!("<{}>", uri("alice")));
+    assert!(
+        invite.starts_with(&format!("INVITE {} SIP/2.0", uri("bob"))),
+        "{invite}"
+    );
+    assert_eq!(
+        header(&invite, "Referred-By"),
+        format!("<{}>", uri("alice"))
+    );
     assert_eq!(header(&invite, "To"), format!("<{}>", uri("bob")));
     assert!(header(&invite, "From").starts_with(&format!("<{TEAM}>")));
     assert_eq!(header(&invite, "P-Asserted-Identity"), format!("<{TEAM}>"));
     let contact = header(&invite, "Contact");
-    assert!(contact.starts_with("<sip:cpm-session-") && contact.contains(">;isfocus"), "{contact}");
+    assert!(
+        contact.starts_with("<sip:cpm-session-") && contact.contains(">;isfocus"),
+        "{contact}"
+    );
     let accept = header(&invite, "Accept-Contact");
     assert!(accept.contains("oma.cpm.session.group"), "{accept}");
     scene.end();
@@ -107,10 +119,18 @@ fn sgn_10_when_all_refuse_the_inviter_gets_the_best_of_it_once() {
     }
     // Dave never says anything.
     let after = scene.wait(40);
-    let told: Vec<_> = words(&after).into_iter().filter(|one| one.starts_with("alice")).collect();
+    let told: Vec<_> = words(&after)
+        .into_iter()
+        .filter(|one| one.starts_with("alice"))
+        .collect();
     assert!(told.contains(&"alice 603".to_owned()), "{told:?}");
     assert!(told.iter().all(|one| one == "alice 603"), "{told:?}");
-    let refused = after.iter().find(|(_, what, _)| what == "603").unwrap().2.clone();
+    let refused = after
+        .iter()
+        .find(|(_, what, _)| what == "603")
+        .unwrap()
+        .2
+        .clone();
     let ack = refused_ack("alice", &refused);
     scene.give("alice", &ack);
     scene.bench.assert_nothing_left();
@@ -138,7 +158,11 @@ fn sgn_15_an_invitation_that_is_not_valid_any_more_is_cancelled_and_both_sides_a
     let after = scene.wait(2);
     let cancel = after.iter().find(|(_, what, _)| what == "CANCEL").unwrap();
     assert!(cancel.2.contains("cause=408"), "{}", cancel.2);
-    assert!(words(&after).contains(&"alice 408".to_owned()), "{:?}", words(&after));
+    assert!(
+        words(&after).contains(&"alice 408".to_owned()),
+        "{:?}",
+        words(&after)
+    );
     scene.answers("bob", &invite, 487, "");
     scene.bench.assert_nothing_left();
 }
@@ -202,7 +226,10 @@ fn sgn_01_an_inviters_list_makes_an_ad_hoc_group() {
     let seen = scene.invite("alice", FACTORY, headers, &body);
     assert_eq!(words(&seen), ["carol INVITE", "dave INVITE"]);
     let invite = text_to(&seen, "carol", "INVITE");
-    assert!(header(&invite, "From").starts_with("<sip:cpm-session-"), "{invite}");
+    assert!(
+        header(&invite, "From").starts_with("<sip:cpm-session-"),
+        "{invite}"
+    );
     scene.end();
     let seen = scene.invite("alice", FACTORY, "", &sdp(&[CHAT]));
     assert_eq!(words(&seen), ["alice 400"]);
@@ -217,10 +244,16 @@ fn an_inviter_who_gives_up_ends_it_for_all_and_a_late_accept_is_ended() {
     let carol = text_to(&seen, "carol", "INVITE");
     scene.answers("bob", &bob, 180, "");
     scene.answers("carol", &carol, 180, "");
-    let cancel = text.replace("INVITE sip", "CANCEL sip").replace("1 INVITE", "1 CANCEL");
-    let cancel = cancel.split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
+    let cancel = text
+        .replace("INVITE sip", "CANCEL sip")
+        .replace("1 INVITE", "1 CANCEL");
+    let cancel =
+        cancel.split("Content-Type").next().unwrap().to_owned() + "Content-Length: 0\r\n\r\n";
     let after = scene.give("alice", &cancel);
-    assert_eq!(words(&after), ["alice 200", "bob CANCEL", "carol CANCEL", "alice 487"]);
+    assert_eq!(
+        words(&after),
+        ["alice 200", "alice 487", "bob CANCEL", "carol CANCEL"]
+    );
     let crossed = scene.answers("bob", &bob, 200, &accept(&bob));
     let bye = text_to(&crossed, "bob", "BYE");
     scene.answers("bob", &bye, 200, "");
@@ -251,7 +284,12 @@ fn ofr_09_the_first_answer_decides_and_a_later_one_adds_to_it() {
     let mut scene = Scene::new(&["alice", "bob", "carol"]);
     let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO, CHAT]));
     let bob = text_to(&seen, "bob", "INVITE");
-    let after = scene.answers("bob", &bob, 200, &accept_some(&bob, |kind| kind == "message"));
+    let after = scene.answers(
+        "bob",
+        &bob,
+        200,
+        &accept_some(&bob, |kind| kind == "message"),
+    );
     assert_eq!(media_of(&text_to(&after, "alice", "200")), "message");
     scene.ack("alice", 1);
     assert_eq!(scene.bench.rooms.of(1), (vec![1], vec![1]));

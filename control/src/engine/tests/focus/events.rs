@@ -5,10 +5,14 @@ use super::*;
 /// A SUBSCRIBE, and the NOTIFY that follows its 200.
 fn subscribe(scene: &mut Scene, from: &str) -> (String, String) {
     let identity = scene.dialogs[from].contact.clone();
-    let headers = "Event: conference\r\nAccept: application/conference-info+xml\r\nExpires: 600\r\n";
+    let headers =
+        "Event: conference\r\nAccept: application/conference-info+xml\r\nExpires: 600\r\n";
     let text = scene.request_text("SUBSCRIBE", (from, &identity), headers, "");
     let seen = scene.give(from, &text);
-    assert_eq!(words(&seen), [format!("{from} 200"), format!("{from} NOTIFY")]);
+    assert_eq!(
+        words(&seen),
+        [format!("{from} 200"), format!("{from} NOTIFY")]
+    );
     let ok = text_to(&seen, from, "200");
     assert_eq!(header(&ok, "Expires"), "600");
     (ok, text_to(&seen, from, "NOTIFY"))
@@ -21,7 +25,10 @@ fn pin_06_the_first_notification_says_everything() {
     assert_eq!(tag_of(&ok, "To"), tag_of(&notify, "From"));
     assert_eq!(header(&notify, "Event"), "conference");
     assert_eq!(header(&notify, "Subscription-State"), "active;expires=600");
-    assert_eq!(header(&notify, "Content-Type"), "application/conference-info+xml");
+    assert_eq!(
+        header(&notify, "Content-Type"),
+        "application/conference-info+xml"
+    );
     for piece in [
         "state=\"full\" version=\"1\"",
         "<user-count>2</user-count>",
@@ -44,9 +51,18 @@ fn pin_07_changes_are_told_with_the_next_version_and_the_end_as_the_last_word() 
     scene.wait(1);
     let seen = scene.inside("carol", "BYE", "", "");
     let notify = text_to(&seen, "bob", "NOTIFY");
-    assert!(notify.contains("state=\"partial\" version=\"2\""), "{notify}");
-    assert!(notify.contains(&uri("carol")) && !notify.contains(&uri("alice")), "{notify}");
-    assert!(notify.contains("disconnected</status><disconnection-method>departed"), "{notify}");
+    assert!(
+        notify.contains("state=\"partial\" version=\"2\""),
+        "{notify}"
+    );
+    assert!(
+        notify.contains(&uri("carol")) && !notify.contains(&uri("alice")),
+        "{notify}"
+    );
+    assert!(
+        notify.contains("disconnected</status><disconnection-method>departed"),
+        "{notify}"
+    );
     scene.answers("bob", &notify, 200, "");
     scene.wait(1);
     let now = scene.bench.now;
@@ -62,8 +78,16 @@ fn pin_07_changes_are_told_with_the_next_version_and_the_end_as_the_last_word() 
             waiting.extend(more);
         }
     }
-    let notify = last.iter().filter(|(what, _)| what == "NOTIFY").next_back().unwrap();
-    assert!(notify.1.contains("terminated;reason=noresource"), "{}", notify.1);
+    let notify = last
+        .iter()
+        .filter(|(what, _)| what == "NOTIFY")
+        .next_back()
+        .unwrap();
+    assert!(
+        notify.1.contains("terminated;reason=noresource"),
+        "{}",
+        notify.1
+    );
     scene.bench.assert_nothing_left();
 }
 
@@ -108,8 +132,16 @@ fn what_changes_in_a_short_time_is_told_in_one() {
         assert_eq!(words(&seen), [format!("{name} 200")]);
     }
     let seen = scene.wait(1);
-    let notify = seen.iter().find(|(_, what, _)| what == "NOTIFY").unwrap().2.clone();
-    assert!(notify.contains(&uri("bob")) && notify.contains(&uri("carol")), "{notify}");
+    let notify = seen
+        .iter()
+        .find(|(_, what, _)| what == "NOTIFY")
+        .unwrap()
+        .2
+        .clone();
+    assert!(
+        notify.contains(&uri("bob")) && notify.contains(&uri("carol")),
+        "{notify}"
+    );
     assert!(notify.contains("version=\"2\""), "{notify}");
     scene.end();
 }
@@ -123,7 +155,12 @@ fn pin_05_strangers_and_other_packages_are_refused() {
     assert_eq!(words(&scene.give("erin", &text)), ["erin 403"]);
     let text = scene.request_text("SUBSCRIBE", ("bob", &identity), "Event: presence\r\n", "");
     assert_eq!(words(&scene.give("bob", &text)), ["bob 489"]);
-    let text = scene.request_text("SUBSCRIBE", ("bob", &identity), "Event: conference\r\nExpires: 5\r\n", "");
+    let text = scene.request_text(
+        "SUBSCRIBE",
+        ("bob", &identity),
+        "Event: conference\r\nExpires: 5\r\n",
+        "",
+    );
     assert_eq!(words(&scene.give("bob", &text)), ["bob 423"]);
     scene.end();
     let text = scene.request_text("SUBSCRIBE", ("bob", &identity), conference, "");

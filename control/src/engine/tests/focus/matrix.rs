@@ -22,7 +22,13 @@ impl Outcome {
 
 /// The scene of the matrix: line 0 is the message stream, line 1 audio.
 fn scene(may_add: bool, may_remove: bool) -> Scene {
-    let right = |may| Some(if may { config::Right::Participants } else { config::Right::Nobody });
+    let right = |may| {
+        Some(if may {
+            config::Right::Participants
+        } else {
+            config::Right::Nobody
+        })
+    };
     let mut scene = Scene::with(&["alice", "bob", "carol"], |_, group| {
         group.add_streams = right(may_add);
         group.remove_streams = right(may_remove);
@@ -32,7 +38,12 @@ fn scene(may_add: bool, may_remove: bool) -> Scene {
     scene.answers("bob", &bob, 200, &accept(&bob));
     scene.ack("alice", 1);
     let carol = text_to(&seen, "carol", "INVITE");
-    scene.answers("carol", &carol, 200, &accept_some(&carol, |kind| kind == "message"));
+    scene.answers(
+        "carol",
+        &carol,
+        200,
+        &accept_some(&carol, |kind| kind == "message"),
+    );
     scene
 }
 

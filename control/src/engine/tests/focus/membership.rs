@@ -127,9 +127,12 @@ fn add_05_the_outcome_is_told_inside_and_outside_of_the_dialog() {
     let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
     let refer = format!("Refer-To: <{}>\r\n", uri("carol"));
     let seen = scene.inside("bob", "REFER", &refer, "");
-    assert_eq!(words(&seen), ["bob 202", "carol INVITE", "bob NOTIFY"]);
+    assert_eq!(words(&seen), ["bob 202", "bob NOTIFY", "carol INVITE"]);
     let notify = text_to(&seen, "bob", "NOTIFY");
-    assert!(header(&notify, "Event").starts_with("refer;id="), "{notify}");
+    assert!(
+        header(&notify, "Event").starts_with("refer;id="),
+        "{notify}"
+    );
     assert!(notify.ends_with("SIP/2.0 100 Trying\r\n"), "{notify}");
     scene.answers("bob", &notify, 200, "");
     let carol = text_to(&seen, "carol", "INVITE");
@@ -143,7 +146,7 @@ fn add_05_the_outcome_is_told_inside_and_outside_of_the_dialog() {
     let refer = format!("Refer-To: <{}>\r\n", uri("dave"));
     let text = scene.request_text("REFER", ("bob", &identity), &refer, "");
     let seen = scene.give("bob", &text);
-    assert_eq!(words(&seen), ["bob 202", "dave INVITE", "bob NOTIFY"]);
+    assert_eq!(words(&seen), ["bob 202", "bob NOTIFY", "dave INVITE"]);
     let accepted = text_to(&seen, "bob", "202");
     let notify = text_to(&seen, "bob", "NOTIFY");
     assert_eq!(tag_of(&accepted, "To"), tag_of(&notify, "From"));
@@ -166,19 +169,31 @@ fn add_03_who_may_not_add_or_be_added_and_whoever_is_too_many_is_refused() {
     });
     scene.begin(&["alice", "bob"], &[CHAT]);
     let refer = |name: &str| format!("Refer-To: <{}>\r\nRefer-Sub: false\r\n", uri(name));
-    assert_eq!(words(&scene.inside("bob", "REFER", &refer("carol"), "")), ["bob 403"]);
-    assert_eq!(words(&scene.inside("alice", "REFER", &refer("erin"), "")), ["alice 403"]);
+    assert_eq!(
+        words(&scene.inside("bob", "REFER", &refer("carol"), "")),
+        ["bob 403"]
+    );
+    assert_eq!(
+        words(&scene.inside("alice", "REFER", &refer("erin"), "")),
+        ["alice 403"]
+    );
     let seen = scene.inside("alice", "REFER", &refer("carol"), "");
     let carol = text_to(&seen, "carol", "INVITE");
     scene.answers("carol", &carol, 200, &accept(&carol));
-    assert_eq!(words(&scene.inside("alice", "REFER", &refer("dave"), "")), ["alice 486"]);
+    assert_eq!(
+        words(&scene.inside("alice", "REFER", &refer("dave"), "")),
+        ["alice 486"]
+    );
     scene.end();
 }
 
 #[test]
 fn add_06_participants_of_an_ad_hoc_group_may_add_others() {
     let mut scene = Scene::new(&["alice", "bob"]);
-    let list = format!("<resource-lists><list><entry uri=\"{}\"/></list></resource-lists>", uri("bob"));
+    let list = format!(
+        "<resource-lists><list><entry uri=\"{}\"/></list></resource-lists>",
+        uri("bob")
+    );
     let body = format!(
         "--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b\r\nContent-Type: application/resource-lists+xml\r\n\r\n\
          {list}\r\n--b--\r\n",
@@ -198,9 +213,17 @@ fn add_06_participants_of_an_ad_hoc_group_may_add_others() {
 #[test]
 fn rem_03_who_is_removed_is_released_and_who_may_not_remove_changes_nothing() {
     let mut scene = Scene::talking(&["alice", "bob", "carol", "dave"], &[AUDIO]);
-    let remove = |name: &str| format!("Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n", uri(name));
+    let remove = |name: &str| {
+        format!(
+            "Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n",
+            uri(name)
+        )
+    };
     let before = scene.bench.acts.len();
-    assert_eq!(words(&scene.inside("bob", "REFER", &remove("carol"), "")), ["bob 403"]);
+    assert_eq!(
+        words(&scene.inside("bob", "REFER", &remove("carol"), "")),
+        ["bob 403"]
+    );
     assert_eq!(scene.bench.acts.len(), before);
     let seen = scene.inside("alice", "REFER", &remove("carol"), "");
     assert_eq!(words(&seen), ["alice 200", "carol BYE"]);
@@ -216,7 +239,7 @@ fn rem_03_who_is_removed_is_released_and_who_may_not_remove_changes_nothing() {
     );
     let headers = "Refer-To: <cid:x@y>\r\nContent-Type: application/resource-lists+xml\r\n";
     let seen = inside_with(&mut scene, "alice", headers, &list);
-    assert_eq!(words(&seen), ["alice 202", "dave BYE", "alice NOTIFY"]);
+    assert_eq!(words(&seen), ["alice 202", "alice NOTIFY", "dave BYE"]);
     let mut told = Vec::new();
     let mut notify = text_to(&seen, "alice", "NOTIFY");
     for _ in 0..3 {
@@ -234,7 +257,10 @@ fn rem_03_who_is_removed_is_released_and_who_may_not_remove_changes_nothing() {
 fn rel_02_the_media_are_detached_before_the_bye_leaves() {
     let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
     scene.bench.holds_orders = true;
-    let remove = format!("Refer-To: <{}>;method=BYE\r\nRefer-Sub: false\r\n", uri("bob"));
+    let remove = format!(
+        "Refer-To: <{}>;method=BYE\r\nRefer-Sub: false\r\n",
+        uri("bob")
+    );
     let seen = scene.inside("alice", "REFER", &remove, "");
     assert_eq!(words(&seen), ["alice 200"]);
     let sent = scene.bench.do_orders();
@@ -247,7 +273,10 @@ fn rel_02_the_media_are_detached_before_the_bye_leaves() {
 #[test]
 fn rel_03_one_who_never_answers_its_bye_is_gone_all_the_same() {
     let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
-    let remove = format!("Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n", uri("bob"));
+    let remove = format!(
+        "Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n",
+        uri("bob")
+    );
     scene.inside("alice", "REFER", &remove, "");
     scene.wait(40);
     assert_eq!(scene.bench.cdrs.len(), 1);
@@ -261,11 +290,19 @@ fn rel_01_every_trigger_leads_to_the_same_release() {
         let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
         let seen = match trigger {
             "removed" => {
-                let remove = format!("Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n", uri("bob"));
+                let remove = format!(
+                    "Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n",
+                    uri("bob")
+                );
                 scene.inside("alice", "REFER", &remove, "")
             }
             "expired" => {
-                let refresh = scene.inside("bob", "UPDATE", "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n", "");
+                let refresh = scene.inside(
+                    "bob",
+                    "UPDATE",
+                    "Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n",
+                    "",
+                );
                 assert_eq!(words(&refresh), ["bob 200"]);
                 scene.wait(91)
             }
@@ -281,7 +318,9 @@ fn rel_01_every_trigger_leads_to_the_same_release() {
                 scene.seen(sent)
             }
         };
-        let bye = seen.iter().find(|(name, what, _)| *name == "bob" && what == "BYE");
+        let bye = seen
+            .iter()
+            .find(|(name, what, _)| *name == "bob" && what == "BYE");
         assert!(bye.is_some(), "{trigger}: {seen:?}");
         assert_eq!(scene.bench.rooms.of(2), (vec![], vec![]), "{trigger}");
     }

@@ -10,7 +10,7 @@ mod timers;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use dataplane::api::{Direction, MemberFacts, LegFacts};
+use dataplane::api::{Direction, LegFacts, MemberFacts};
 
 use super::*;
 use crate::config;
@@ -33,7 +33,10 @@ impl Rooms {
     pub(super) fn obey(&mut self, session: u64, act: &mut Act, port: u16) -> Option<String> {
         match act {
             Act::OpenRoom(plan) => {
-                assert!(self.rooms.insert((session, plan.stream.0)), "twice: {plan:?}");
+                assert!(
+                    self.rooms.insert((session, plan.stream.0)),
+                    "twice: {plan:?}"
+                );
                 let kind = format!("{:?}", plan.kind);
                 let kind = kind.split(['(', ' ']).next().unwrap_or_default();
                 Some(format!("room {} {kind}", plan.stream.0))
@@ -118,7 +121,10 @@ const NAMES: [&str; 5] = ["alice", "bob", "carol", "dave", "erin"];
 
 fn address(name: &str) -> SocketAddr {
     let at = NAMES.iter().position(|known| *known == name).unwrap();
-    SocketAddr::new("127.0.0.1".parse().unwrap(), 5001 + u16::try_from(at).unwrap())
+    SocketAddr::new(
+        "127.0.0.1".parse().unwrap(),
+        5001 + u16::try_from(at).unwrap(),
+    )
 }
 
 fn uri(name: &str) -> String {
@@ -199,7 +205,11 @@ impl Scene {
         let mut seen = Seen::new();
         for (to, text) in sent {
             let words: Vec<&str> = text.splitn(3, ' ').collect();
-            let what = if words[0] == "SIP/2.0" { words[1] } else { words[0] };
+            let what = if words[0] == "SIP/2.0" {
+                words[1]
+            } else {
+                words[0]
+            };
             if what == "100" {
                 continue;
             }
@@ -243,7 +253,13 @@ impl Scene {
     }
 
     /// A request outside of a dialog.
-    fn request_text(&mut self, method: &str, (from, to): (&str, &str), headers: &str, body: &str) -> String {
+    fn request_text(
+        &mut self,
+        method: &str,
+        (from, to): (&str, &str),
+        headers: &str,
+        body: &str,
+    ) -> String {
         self.seq += 1;
         let (at, seq) = (address(from), self.seq);
         let kind = if body.is_empty() || headers.contains("Content-Type") {
@@ -393,7 +409,9 @@ fn text_to(seen: &Seen, name: &str, what: &str) -> String {
         .iter()
         .filter(|(to, is, _)| *to == name && is == what)
         .map(|(_, _, text)| text.clone());
-    let first = found.next().unwrap_or_else(|| panic!("no {what} for {name} in {seen:#?}"));
+    let first = found
+        .next()
+        .unwrap_or_else(|| panic!("no {what} for {name} in {seen:#?}"));
     assert!(found.next().is_none(), "two {what} for {name} in {seen:#?}");
     first
 }

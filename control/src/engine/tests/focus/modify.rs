@@ -62,7 +62,9 @@ fn mod_12_offers_that_cross_are_refused_with_491_and_made_again() {
     let after = scene.answers("bob", &ours, 491, "");
     assert_eq!(words(&after), ["bob ACK"]);
     let after = scene.wait(5);
-    let again = after.iter().find(|(to, what, _)| *to == "bob" && what == "INVITE");
+    let again = after
+        .iter()
+        .find(|(to, what, _)| *to == "bob" && what == "INVITE");
     let again = again.unwrap().2.clone();
     assert_eq!(media_of(&again), "message audio");
     scene.answers("bob", &again, 200, &accept(&again));
@@ -75,7 +77,12 @@ fn mod_12_a_refused_offer_and_a_refresh_leave_the_media_as_they_are() {
     let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
     let before = scene.bench.acts.len();
     let unknown = "m=message 0 TCP/MSRP *\r\n";
-    let seen = scene.inside("alice", "INVITE", "", &sdp(&[unknown, "m=audio 4000 RTP/AVP 18\r\n"]));
+    let seen = scene.inside(
+        "alice",
+        "INVITE",
+        "",
+        &sdp(&[unknown, "m=audio 4000 RTP/AVP 18\r\n"]),
+    );
     assert_eq!(words(&seen), ["alice 488"]);
     let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT]));
     assert_eq!(words(&seen), ["alice 200"]);
@@ -96,7 +103,10 @@ fn a_re_invite_without_an_offer_gets_one_and_its_ack_has_the_answer() {
     let ack = text.replace("INVITE", "ACK");
     let body = sdp(&[&held]);
     let head = ack.split("Content-Length").next().unwrap();
-    let ack = format!("{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let ack = format!(
+        "{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     scene.give("bob", &ack.replace("z9hG4bK-ACK", "z9hG4bK-late"));
     assert_eq!(scene.bench.rooms.of(2), (vec![], vec![]));
     scene.end();
@@ -114,7 +124,10 @@ fn who_joins_later_gets_the_streams_that_were_added() {
     assert_eq!(words(&added), ["alice 200", "bob INVITE"]);
     let after = scene.answers("carol", &carol, 200, &accept(&carol));
     assert_eq!(words(&after), ["carol ACK", "carol INVITE"]);
-    assert_eq!(media_of(&text_to(&after, "carol", "INVITE")), "message audio");
+    assert_eq!(
+        media_of(&text_to(&after, "carol", "INVITE")),
+        "message audio"
+    );
     scene.end();
 }
 
@@ -126,7 +139,12 @@ fn one_who_sends_alone_is_heard_by_all_and_hears_nobody() {
     assert_eq!(scene.bench.acts[0], "room 0 Forward");
     let bob = text_to(&seen, "bob", "INVITE");
     assert!(bob.contains("a=sendonly"), "{bob}");
-    let after = scene.answers("bob", &bob, 200, &accept(&bob).replace("m=audio", "m=audio").to_string());
+    let after = scene.answers(
+        "bob",
+        &bob,
+        200,
+        &accept(&bob).replace("m=audio", "m=audio").to_string(),
+    );
     assert!(text_to(&after, "alice", "200").contains("a=recvonly"));
     assert_eq!(scene.bench.rooms.of(1), (vec![0], vec![]));
     assert_eq!(scene.bench.rooms.of(2), (vec![], vec![0]));

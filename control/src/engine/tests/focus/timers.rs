@@ -17,7 +17,10 @@ fn a_participant_who_refreshes_is_answered_and_one_who_does_not_is_released() {
     let carol = text_to(&seen, "carol", "INVITE");
     scene.answers("carol", &carol, 200, &accept(&carol));
     scene.wait(100);
-    assert_eq!(words(&scene.inside("alice", "UPDATE", timer, "")), ["alice 200"]);
+    assert_eq!(
+        words(&scene.inside("alice", "UPDATE", timer, "")),
+        ["alice 200"]
+    );
     assert!(words(&scene.wait(100)).is_empty());
     let after = scene.wait(30);
     assert!(words(&after).contains(&"alice BYE".to_owned()), "{after:?}");
@@ -35,7 +38,9 @@ fn where_the_participant_wants_it_the_relay_refreshes_with_what_was_agreed() {
     scene.ack("alice", 1);
     let before = scene.bench.acts.len();
     let after = scene.wait(51);
-    let refresh = after.iter().find(|(to, what, _)| *to == "alice" && what == "INVITE");
+    let refresh = after
+        .iter()
+        .find(|(to, what, _)| *to == "alice" && what == "INVITE");
     let refresh = refresh.unwrap().2.clone();
     assert_eq!(media_of(&refresh), "audio");
     scene.answers("alice", &refresh, 200, &sdp(&[AUDIO]));
@@ -60,7 +65,11 @@ fn an_answer_that_is_never_acknowledged_releases_who_should_have() {
         scene.answers(name, &invite, 200, &accept(&invite));
     }
     let after = scene.wait(40);
-    assert!(words(&after).contains(&"alice BYE".to_owned()), "{:?}", words(&after));
+    assert!(
+        words(&after).contains(&"alice BYE".to_owned()),
+        "{:?}",
+        words(&after)
+    );
     assert_eq!(scene.bench.engine.participants(), 2);
     scene.end();
 }
@@ -68,7 +77,10 @@ fn an_answer_that_is_never_acknowledged_releases_who_should_have() {
 #[test]
 fn sgn_17_many_sessions_of_one_user_last_side_by_side() {
     let mut scene = Scene::new(&["alice", "bob"]);
-    let list = format!("<resource-lists><list><entry uri=\"{}\"/></list></resource-lists>", uri("bob"));
+    let list = format!(
+        "<resource-lists><list><entry uri=\"{}\"/></list></resource-lists>",
+        uri("bob")
+    );
     let body = format!(
         "--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b\r\nContent-Type: application/resource-lists+xml\r\n\r\n\
          {list}\r\n--b--\r\n",
