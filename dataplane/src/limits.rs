@@ -112,6 +112,10 @@ pub const MSRP_RECORDED_MESSAGES: usize = 16;
 pub const MSRP_RECORDED_ENDED: usize = 64;
 /// Pieces of one recorded message that came before what belongs in front of them.
 pub const MSRP_RECORDED_PIECES: usize = 16;
+/// Samples of the longest packet that is decoded: 120 ms at 48 kHz (RFC 6716 §3.2.5, R5).
+pub const CODEC_SAMPLES: usize = 5_760;
+/// Octets of the longest payload that is encoded: it fits a datagram of an Ethernet.
+pub const CODEC_PAYLOAD_BYTES: usize = 1_400;
 
 const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(RECORDS_WAITING < RECORDS_WAITING_MAX);
