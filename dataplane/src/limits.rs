@@ -218,3 +218,17 @@ const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_P
 const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);
 const _: () = assert!(MSRP_QUANTUM_BYTES >= 2048);
 const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);
+/// Members of one mixed room.
+pub const MIX_MEMBERS: usize = 256;
+/// Talkers that are heard at a time at most: as many as an RTP header names (RFC 3550 §5.1).
+pub const MIX_TALKERS: usize = 15;
+/// Packets of one talker that wait at most: 320 ms of the shortest there are.
+pub const MIX_PACKETS: usize = 32;
+/// Octets of one payload that is mixed: what an Ethernet frame holds.
+pub const MIX_PAYLOAD_BYTES: usize = 1500;
+/// The longest that packets may wait in a jitter buffer, in milliseconds.
+pub const MIX_JITTER_MS_MAX: u16 = 500;
+/// The shortest that this may be set to: a packet of 60 ms and what it waits for.
+pub const MIX_JITTER_MS_MIN: u16 = 80;
+/// Audio formats that one member may send.
+pub const MIX_FORMATS: usize = 16;

@@ -1,6 +1,7 @@
-//! State machines without sockets or clocks: RTP, MSRP, and what is under it.
+//! State machines without sockets or clocks: RTP, mixed audio, MSRP, and what is under it.
 
 pub mod layer;
+pub mod mix;
 pub mod msrp;
 pub mod rtp;
 pub mod tls;
