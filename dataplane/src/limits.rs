@@ -116,6 +116,8 @@ pub const MSRP_RECORDED_PIECES: usize = 16;
 pub const CODEC_SAMPLES: usize = 5_760;
 /// Octets of the longest payload that is encoded: it fits a datagram of an Ethernet.
 pub const CODEC_PAYLOAD_BYTES: usize = 1_400;
+/// libopus's complexity, 0 to 10: beyond it speech gets hardly better, and costs half as much again.
+pub const OPUS_COMPLEXITY: i32 = 5;
 
 const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(RECORDS_WAITING < RECORDS_WAITING_MAX);

@@ -1,9 +1,9 @@
 //! G.711 µ-law and A-law (ITU-T G.711, RFC 3551 §4.5.14): one octet a sample, no state.
 
 /// Adds to a magnitude so that each µ-law segment begins at a power of two.
-const MU_BIAS: i32 = 132;
+const MU_BIAS: u32 = 132;
 /// The largest magnitude that µ-law has a code for, before the bias.
-const MU_CLIP: i32 = 32_635;
+const MU_CLIP: u32 = 32_635;
 /// Even bits of an A-law octet are sent inverted.
 const A_INVERT: u8 = 0x55;
 
@@ -53,20 +53,20 @@ const fn a_sample(code: u8) -> i16 {
 }
 
 fn mu_code(sample: i16) -> u8 {
-    let magnitude = i32::from(sample).abs().min(MU_CLIP) + MU_BIAS;
+    let magnitude = u32::from(sample.unsigned_abs()).min(MU_CLIP) + MU_BIAS;
     let segment = 24 - magnitude.leading_zeros();
     let step = (magnitude >> (segment + 3)) & 0x0f;
     let sign = if sample < 0 { 0x80 } else { 0 };
-    !(((step as u8) & 0x0f) | ((segment as u8) << 4) | sign)
+    !((step as u8) | (((segment & 7) as u8) << 4) | sign)
 }
 
 fn a_code(sample: i16) -> u8 {
     // −1 is as far from zero as 0: the two codes of the smallest step share the origin.
-    let magnitude = i32::from(sample ^ (sample >> 15)) >> 4;
+    let magnitude = u32::from((sample ^ (sample >> 15)).unsigned_abs()) >> 4;
     let segment = 28_u32.saturating_sub((magnitude | 1).leading_zeros());
     let step = (magnitude >> segment.saturating_sub(1)) & 0x0f;
     let sign = if sample < 0 { 0 } else { 0x80 };
-    (((step & 0x0f) as u8) | (((segment & 7) as u8) << 4) | sign) ^ A_INVERT
+    ((step as u8) | (((segment & 7) as u8) << 4) | sign) ^ A_INVERT
 }
 
 /// Writes what the octets stand for; the two are as long as each other.
