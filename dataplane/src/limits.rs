@@ -122,6 +122,12 @@ pub const MSRP_RECORDED_MESSAGES: usize = 16;
 pub const MSRP_RECORDED_ENDED: usize = 64;
 /// Pieces of one recorded message that came before what belongs in front of them.
 pub const MSRP_RECORDED_PIECES: usize = 16;
+/// Samples of the longest packet that is decoded: 120 ms at 48 kHz (RFC 6716 §3.2.5, R5).
+pub const CODEC_SAMPLES: usize = 5_760;
+/// Octets of the longest payload that is encoded: it fits a datagram of an Ethernet.
+pub const CODEC_PAYLOAD_BYTES: usize = 1_400;
+/// libopus's complexity, 0 to 10: beyond it speech gets hardly better, and costs half as much again.
+pub const OPUS_COMPLEXITY: i32 = 5;
 
 const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(RECORDS_WAITING < RECORDS_WAITING_MAX);
@@ -225,3 +231,17 @@ const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_P
 const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);
 const _: () = assert!(MSRP_QUANTUM_BYTES >= 2048);
 const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);
+/// Members of one mixed room.
+pub const MIX_MEMBERS: usize = 256;
+/// Talkers that are heard at a time at most: as many as an RTP header names (RFC 3550 §5.1).
+pub const MIX_TALKERS: usize = 15;
+/// Packets of one talker that wait at most: 320 ms of the shortest there are.
+pub const MIX_PACKETS: usize = 32;
+/// Octets of one payload that is mixed: what an Ethernet frame holds.
+pub const MIX_PAYLOAD_BYTES: usize = 1500;
+/// The longest that packets may wait in a jitter buffer, in milliseconds.
+pub const MIX_JITTER_MS_MAX: u16 = 500;
+/// The shortest that this may be set to: a packet of 60 ms and what it waits for.
+pub const MIX_JITTER_MS_MIN: u16 = 80;
+/// Audio formats that one member may send.
+pub const MIX_FORMATS: usize = 16;

@@ -188,6 +188,15 @@ impl AudioCodec {
         }
     }
 
+    /// Whether this build has it: AMR needs the feature `amr`.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::Opus { .. } => true,
+            Self::AmrNb { .. } | Self::AmrWb { .. } => cfg!(feature = "amr"),
+        }
+    }
+
     /// The rate of its samples, in hertz.
     #[must_use]
     pub fn sample_rate(self) -> u32 {

@@ -1,7 +1,8 @@
-//! State machines without sockets or clocks: RTP, MSRP, and what is under it.
+//! State machines without sockets or clocks: RTP, mixed audio, MSRP, and what is under it.
 
 pub mod forward;
 pub mod layer;
+pub mod mix;
 pub mod msrp;
 pub mod rtp;
 pub mod tls;
