@@ -1,7 +1,8 @@
-//! State machines without sockets or clocks: RTP, MSRP, and what is under it.
+//! State machines without sockets or clocks: RTP, switched video, MSRP, and what is under it.
 
 pub mod layer;
 pub mod msrp;
 pub mod rtp;
+pub mod switch;
 pub mod tls;
 pub mod websocket;
