@@ -221,6 +221,43 @@ pub const TLS_SPARE_BUFFERS: usize = 64;
 pub const TLS_OVERHEAD_BYTES: usize = 256;
 /// Octets of the request that opens a WebSocket; browsers send their cookies with it.
 pub const UPGRADE_BYTES: usize = 8 * 1024;
+/// Members of a room of switched video.
+pub const SWITCH_SEATS: usize = 4096;
+/// Sources of such a room whose last packets are kept, for those who lost some: the one shown, the
+/// one before, and those that they are about to replace.
+pub const SWITCH_HISTORIES: usize = 4;
+/// Packets that are kept of one source.
+pub const SWITCH_HISTORY_PACKETS: usize = 256;
+/// Octets of those: half a second at 2 Mbit/s.
+pub const SWITCH_HISTORY_BYTES: usize = 128 * 1024;
+/// Sequence numbers below the highest one within which a packet that comes late is taken.
+pub const SWITCH_LATE_PACKETS: usize = 1024;
+/// Packets sent again to one receiver in [`SWITCH_RESEND_MS`] at most: a NACK of a few octets must
+/// not make the relay send thousands of packets.
+pub const SWITCH_RESENDS: u16 = 64;
+/// Milliseconds in which those are counted.
+pub const SWITCH_RESEND_MS: u64 = 100;
+/// Missing packets that one packet of RTCP asks a source for.
+pub const SWITCH_NACKS: usize = 32;
+/// Milliseconds between two requests for the same missing packet.
+pub const SWITCH_NACK_MS: u64 = 50;
+/// Milliseconds between two requests for a key frame of a source that receivers wait for.
+pub const SWITCH_KEY_WAIT_MS: u64 = 500;
+/// Milliseconds between two that receivers asked for who lost something: each costs all the others
+/// quality, as a key frame takes the bits of many others.
+pub const SWITCH_KEY_ASKED_MS: u64 = 1000;
+/// Milliseconds after which a source is shown whose key frames can't be told from others.
+pub const SWITCH_UNKNOWN_MS: u64 = 500;
+/// Milliseconds without a packet after which another source is shown.
+pub const SWITCH_SILENT_MS: u64 = 3000;
+/// Milliseconds without a packet after which a source's new SSRC is believed.
+pub const SWITCH_SSRC_MS: u64 = 200;
+/// Milliseconds between two reports to one member, on average (RFC 3550 §6.2).
+pub const SWITCH_REPORT_MS: u64 = 5000;
+/// Milliseconds after which a receiver's bound on the bit rate is forgotten.
+pub const SWITCH_RATE_MS: u64 = 5000;
+const _: () = assert!(SWITCH_HISTORY_PACKETS <= SWITCH_LATE_PACKETS);
+const _: () = assert!(SWITCH_HISTORY_BYTES >= 16 * DATAGRAM_FRAME_BYTES);
 const _: () = assert!(TLS_PENDING_BYTES >= TLS_CHAIN_BYTES + 2 * (STREAM_FRAME_BYTES + 2048));
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
 const _: () = assert!(ROOMS_PER_WORKER + MEMBERS_PER_ROOM <= STREAMS_PER_WORKER);

@@ -33,7 +33,7 @@ pub use record_ring::RecordRoom;
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use room::{
     AudioCodec, AudioFormat, FloorId, FloorRule, FloorSpec, MemberFacts, MemberId, MemberPlan,
-    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats,
+    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats, VideoCodec, VideoFeedback, VideoFormat,
 };
 pub use secure::{OriginPolicy, TlsIdentity};
 
