@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::floor::{BfcpRemote, BfcpSpec};
 use super::msrp::{MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec};
 use super::trace::{TracedFrame, Tracing};
 use super::{SessionId, Side, StreamId, StreamSet};
@@ -131,6 +132,8 @@ pub enum LegSpec {
         /// The local address to bind.
         local_ip: IpAddr,
     },
+    /// Floor control with a member of a group session.
+    Bfcp(BfcpSpec),
 }
 
 /// Whether a leg's far address may be learnt from what arrives.
@@ -170,6 +173,11 @@ pub enum LegLocal {
         /// Where.
         listen: SocketAddr,
     },
+    /// Where a BFCP leg takes datagrams or connections.
+    Bfcp {
+        /// Where.
+        listen: SocketAddr,
+    },
 }
 
 /// Who is at the far end of a leg.
@@ -186,6 +194,8 @@ pub enum Remote {
         /// Who connects.
         setup: MsrpSetup,
     },
+    /// A BFCP client, for an [`LegSpec::Bfcp`] leg.
+    Bfcp(BfcpRemote),
 }
 
 /// The far end of an RTP leg.
