@@ -10,6 +10,7 @@
 //! control ◀──Record───── ring ◀── worker         content of sessions that are recorded
 //! ```
 
+mod floor;
 mod link;
 mod msrp;
 mod plan;
@@ -20,6 +21,7 @@ mod room;
 mod secure;
 mod trace;
 
+pub use floor::{BfcpRemote, BfcpSpec, BfcpTransport};
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair, ring_pair_with};
 pub use msrp::{
     Chunking, Fingerprint, MsrpBounds, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport,
@@ -33,7 +35,7 @@ pub use record_ring::RecordRoom;
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use room::{
     AudioCodec, AudioFormat, FloorId, FloorRule, FloorSpec, MemberFacts, MemberId, MemberPlan,
-    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats,
+    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats, VideoCodec, VideoFeedback, VideoFormat,
 };
 pub use secure::{OriginPolicy, TlsIdentity};
 

@@ -24,7 +24,7 @@ const SENDS: Direction = Direction {
     may_receive: false,
 };
 
-fn room(stream: u8, floor: Option<u16>) -> Act {
+pub fn room(stream: u8, floor: Option<u16>) -> Act {
     Act::OpenRoom(RoomPlan {
         stream: StreamId(stream),
         kind: RoomKind::Forward,
@@ -43,17 +43,17 @@ fn join_with(member: u32, stream: u8, learn: Learn) -> Act {
     })
 }
 
-fn join(member: u32, stream: u8) -> Act {
+pub fn join(member: u32, stream: u8) -> Act {
     join_with(member, stream, Learn::Never)
 }
 
 /// Where a member's client is.
-fn client(member: u32) -> SocketAddr {
+pub fn client(member: u32) -> SocketAddr {
     let [_, b, c, d] = member.to_be_bytes();
     (std::net::Ipv4Addr::new(192, b, c, d), 4000).into()
 }
 
-fn connect(member: u32, stream: u8, direction: Direction) -> Act {
+pub fn connect(member: u32, stream: u8, direction: Direction) -> Act {
     let at = client(member);
     Act::ConnectMember {
         member: MemberId(member),
@@ -71,7 +71,7 @@ fn connect(member: u32, stream: u8, direction: Direction) -> Act {
     }
 }
 
-fn leave(member: Option<u32>, streams: StreamSet) -> Act {
+pub fn leave(member: Option<u32>, streams: StreamSet) -> Act {
     Act::Leave {
         member: member.map(MemberId),
         streams,
@@ -80,11 +80,11 @@ fn leave(member: Option<u32>, streams: StreamSet) -> Act {
     }
 }
 
-fn only(stream: u8) -> StreamSet {
+pub fn only(stream: u8) -> StreamSet {
     StreamSet::default().with(StreamId(stream))
 }
 
-fn local(act: &Act) -> SocketAddr {
+pub fn local(act: &Act) -> SocketAddr {
     match act {
         Act::Join(MemberPlan {
             local: LegLocal::Rtp { rtp, .. },
