@@ -25,8 +25,8 @@ pub(super) struct Conn {
     pub(super) is_late: bool,
     /// Whether bytes for it were lost; it is written to no more and closed after the batch.
     pub(super) is_broken: bool,
-    /// The far end sends no more; when it is closed at the latest.
-    pub(super) half_closed_until: Option<Instant>,
+    /// Whether the far end sends no more.
+    pub(super) is_half_closed: bool,
     /// The frame that small writes are gathered in.
     pub(super) building: Option<Frame>,
     /// Octets written since the batch numbered `batch` began.
@@ -285,7 +285,7 @@ impl Conn {
             reading: true,
             is_late: false,
             is_broken: false,
-            half_closed_until: None,
+            is_half_closed: false,
             building: None,
             unsent: 0,
             batch: 0,
