@@ -7,10 +7,12 @@
 //! | `path` | a packet from its frame to its way out; a cycle over sockets in memory |
 //! | `recording` | a message that is relayed, and recorded or not |
 //! | `order` | an order to a worker and back |
+//! | `codec`, `samples` | 20 ms of audio: codecs, other rates, levels |
 //! | `live` | a started worker over real sockets on loopback, per backend |
 //!
 //! The live ones pin the worker to core 1 and the far ends to core 0 where there are two.
 
+mod codec;
 mod live;
 mod order;
 mod path;
@@ -37,6 +39,8 @@ criterion_group! {
         path::cycle,
         recording::message,
         order::round_trip,
+        codec::codecs_20_ms,
+        codec::samples_20_ms,
         live::rtp,
         live::msrp,
 }
