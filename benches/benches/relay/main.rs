@@ -5,6 +5,7 @@
 //! | `wire` | reading heads; cutting a connection into frames |
 //! | `table` | finding a leg among many |
 //! | `path` | a packet from its frame to its way out; a cycle over sockets in memory |
+//! | `mix` | a tick of a mixed room; its sums, and the same written plainly |
 //! | `recording` | a message that is relayed, and recorded or not |
 //! | `order` | an order to a worker and back |
 //! | `live` | a started worker over real sockets on loopback, per backend |
@@ -12,6 +13,7 @@
 //! The live ones pin the worker to core 1 and the far ends to core 0 where there are two.
 
 mod live;
+mod mixing;
 mod order;
 mod path;
 mod recording;
@@ -35,6 +37,8 @@ criterion_group! {
         table::legs,
         path::packet,
         path::cycle,
+        mixing::ticks,
+        mixing::sums,
         recording::message,
         order::round_trip,
         live::rtp,
