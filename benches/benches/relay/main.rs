@@ -5,6 +5,7 @@
 //! | `wire` | reading heads; cutting a connection into frames |
 //! | `table` | finding a leg among many |
 //! | `path` | a packet from its frame to its way out; a cycle over sockets in memory |
+//! | `mix` | a tick of a mixed room; its sums, and the same written plainly |
 //! | `recording` | a message that is relayed, and recorded or not |
 //! | `order` | an order to a worker and back |
 //! | `codec`, `samples` | 20 ms of audio: codecs, other rates, levels |
@@ -14,6 +15,7 @@
 
 mod codec;
 mod live;
+mod mixing;
 mod order;
 mod path;
 mod recording;
@@ -37,6 +39,8 @@ criterion_group! {
         table::legs,
         path::packet,
         path::cycle,
+        mixing::ticks,
+        mixing::sums,
         recording::message,
         order::round_trip,
         codec::codecs_20_ms,
