@@ -20,6 +20,16 @@ pub const STREAMS_PER_SESSION: usize = 8;
 pub const SESSIONS_PER_WORKER: usize = 16_384;
 /// Streams of one worker; those that are being released count until they are gone.
 pub const STREAMS_PER_WORKER: usize = 32_768;
+/// Rooms of one worker: streams of group sessions.
+pub const ROOMS_PER_WORKER: usize = 8_192;
+/// Members of one room; all of them are on one worker, whose core is full of what they get before.
+pub const MEMBERS_PER_ROOM: usize = 4_096;
+/// Members of a room that is forwarded who may send at a time.
+pub const FORWARD_TRACKS: usize = 4;
+/// Milliseconds without a packet after which a member's place among those is another one's.
+pub const FORWARD_IDLE_MS: u64 = 1_000;
+/// Members that leave in one cycle when a room ends; packets wait for them.
+pub const LEAVES_PER_CYCLE: usize = 64;
 /// Sockets of one worker: two legs with RTP and RTCP each, for every session.
 pub const SOCKETS_PER_WORKER: usize = 65_536;
 /// Orders that may wait for a worker.
@@ -112,6 +122,12 @@ pub const MSRP_RECORDED_MESSAGES: usize = 16;
 pub const MSRP_RECORDED_ENDED: usize = 64;
 /// Pieces of one recorded message that came before what belongs in front of them.
 pub const MSRP_RECORDED_PIECES: usize = 16;
+/// Samples of the longest packet that is decoded: 120 ms at 48 kHz (RFC 6716 §3.2.5, R5).
+pub const CODEC_SAMPLES: usize = 5_760;
+/// Octets of the longest payload that is encoded: it fits a datagram of an Ethernet.
+pub const CODEC_PAYLOAD_BYTES: usize = 1_400;
+/// libopus's complexity, 0 to 10: beyond it speech gets hardly better, and costs half as much again.
+pub const OPUS_COMPLEXITY: i32 = 5;
 
 const _: () = assert!(STREAM_QUEUE_LOW_BYTES < STREAM_QUEUE_HIGH_BYTES);
 const _: () = assert!(RECORDS_WAITING < RECORDS_WAITING_MAX);
@@ -244,6 +260,7 @@ const _: () = assert!(SWITCH_HISTORY_PACKETS <= SWITCH_LATE_PACKETS);
 const _: () = assert!(SWITCH_HISTORY_BYTES >= 16 * DATAGRAM_FRAME_BYTES);
 const _: () = assert!(TLS_PENDING_BYTES >= TLS_CHAIN_BYTES + 2 * (STREAM_FRAME_BYTES + 2048));
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
+const _: () = assert!(ROOMS_PER_WORKER + MEMBERS_PER_ROOM <= STREAMS_PER_WORKER);
 const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
 const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
 
@@ -251,3 +268,17 @@ const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_P
 const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);
 const _: () = assert!(MSRP_QUANTUM_BYTES >= 2048);
 const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);
+/// Members of one mixed room.
+pub const MIX_MEMBERS: usize = 256;
+/// Talkers that are heard at a time at most: as many as an RTP header names (RFC 3550 §5.1).
+pub const MIX_TALKERS: usize = 15;
+/// Packets of one talker that wait at most: 320 ms of the shortest there are.
+pub const MIX_PACKETS: usize = 32;
+/// Octets of one payload that is mixed: what an Ethernet frame holds.
+pub const MIX_PAYLOAD_BYTES: usize = 1500;
+/// The longest that packets may wait in a jitter buffer, in milliseconds.
+pub const MIX_JITTER_MS_MAX: u16 = 500;
+/// The shortest that this may be set to: a packet of 60 ms and what it waits for.
+pub const MIX_JITTER_MS_MIN: u16 = 80;
+/// Audio formats that one member may send.
+pub const MIX_FORMATS: usize = 16;

@@ -3,6 +3,11 @@
 //!
 //! A group session is a session whose streams are *rooms*. Each participant is a *member* of the
 //! rooms that it uses, with one leg in each; who isn't a member of a room gets nothing of it.
+//!
+//! ```text
+//! Act::OpenRoom ──▶ Act::Join ──▶ Act::ConnectMember ──▶ Act::Leave      any number of members
+//!                                  └── again: hold, another address, other formats ──┘
+//! ```
 
 use super::{LegFacts, LegLocal, LegSpec, StreamId};
 
@@ -177,6 +182,8 @@ pub struct PayloadFormat {
     pub payload_type: u8,
     /// Equal for formats that are the same for all members of the room.
     pub format: u16,
+    /// RTP's clock rate, in hertz: by it timestamps go on when another member sends.
+    pub clock_rate: u32,
 }
 
 /// The codecs that are decoded and encoded.
@@ -221,6 +228,15 @@ impl AudioCodec {
             Self::Pcmu | Self::Pcma | Self::G722 | Self::AmrNb { .. } => 8_000,
             Self::AmrWb { .. } => 16_000,
             Self::Opus { .. } => 48_000,
+        }
+    }
+
+    /// Whether this build has it: AMR needs the feature `amr`.
+    #[must_use]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Pcmu | Self::Pcma | Self::G722 | Self::Opus { .. } => true,
+            Self::AmrNb { .. } | Self::AmrWb { .. } => cfg!(feature = "amr"),
         }
     }
 

@@ -1,6 +1,8 @@
-//! State machines without sockets or clocks: RTP, switched video, MSRP, and what is under it.
+//! State machines without sockets or clocks: RTP, rooms of group sessions, MSRP, and what is under it.
 
+pub mod forward;
 pub mod layer;
+pub mod mix;
 pub mod msrp;
 pub mod rtp;
 pub mod switch;

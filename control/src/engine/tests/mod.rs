@@ -207,6 +207,13 @@ impl Bench {
                 }
                 Act::Report { .. } => self.acts.push("report".into()),
                 Act::Trace { .. } => self.acts.push("trace".into()),
+                Act::OpenRoom(_)
+                | Act::Join(_)
+                | Act::ConnectMember { .. }
+                | Act::GiveFloor { .. }
+                | Act::Leave { .. } => {
+                    self.acts.push("room".into());
+                }
             }
         }
         self.engine.handle_news(self.now, 0, Event::Done(order));
