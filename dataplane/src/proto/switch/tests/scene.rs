@@ -54,6 +54,7 @@ pub(super) fn payload(payload_type: u8, format: u16) -> PayloadFormat {
     PayloadFormat {
         payload_type,
         format,
+        clock_rate: 90_000,
     }
 }
 
@@ -104,7 +105,9 @@ impl Room {
     }
 
     pub(super) fn join(&mut self, formats: &RtpFormats) -> Seat {
-        let seat = self.switch.add(self.now).unwrap();
+        let mut places = 0..;
+        let seat = places.find_map(|place| self.switch.add(place, self.now));
+        let seat = seat.unwrap();
         self.seats.push(seat);
         self.switch
             .set_formats(seat, formats, self.now, &mut self.sent);
