@@ -258,6 +258,34 @@ pub const SWITCH_REPORT_MS: u64 = 5000;
 pub const SWITCH_RATE_MS: u64 = 5000;
 const _: () = assert!(SWITCH_HISTORY_PACKETS <= SWITCH_LATE_PACKETS);
 const _: () = assert!(SWITCH_HISTORY_BYTES >= 16 * DATAGRAM_FRAME_BYTES);
+/// Octets of a BFCP message that is taken; the longest that a client has reason to send is a request
+/// for all floors with a text.
+pub const BFCP_MESSAGE_BYTES: usize = 2048;
+/// Octets of a BFCP datagram that is sent; longer messages are sent in fragments (RFC 8855 §6.2.3).
+/// 1280 octets pass every path of IPv6, less its header and UDP's.
+pub const BFCP_DATAGRAM_BYTES: usize = 1200;
+/// Fragments of a BFCP message that is joined.
+pub const BFCP_FRAGMENTS: usize = 16;
+/// Milliseconds after which a BFCP message of the relay's over UDP is sent again; twice as long for
+/// each further time (T1, RFC 8855 §8.3.3).
+pub const BFCP_T1_MS: u64 = 500;
+/// Times that it is sent again before its far end is taken for gone (RFC 8855 §8.3.1).
+pub const BFCP_RESENDS: u8 = 3;
+/// Milliseconds that an answer over UDP is kept for a request that comes again (T2, RFC 8855 §8.3.3).
+pub const BFCP_T2_MS: u64 = 10_000;
+/// Answers of one member that are kept so; the oldest makes way.
+pub const BFCP_ANSWERS: usize = 4;
+/// Floors of a group session.
+pub const FLOORS: usize = 8;
+/// Members of a group session's floor control.
+pub const FLOOR_MEMBERS: usize = 256;
+/// Octets of what a participant says of its request, or a chair of its decision, that are passed on:
+/// with a status for each floor it fits into one attribute, which has 255 at most.
+pub const FLOOR_INFO_BYTES: usize = 64;
+/// Requests that one member is to be told of at a time; the state of any further one isn't told.
+pub const FLOOR_NOTICES: usize = 64;
+/// Octets of floor control that may wait for a member's connection before it is closed.
+pub const FLOOR_QUEUE_BYTES: usize = 256 * 1024;
 const _: () = assert!(TLS_PENDING_BYTES >= TLS_CHAIN_BYTES + 2 * (STREAM_FRAME_BYTES + 2048));
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
 const _: () = assert!(ROOMS_PER_WORKER + MEMBERS_PER_ROOM <= STREAMS_PER_WORKER);

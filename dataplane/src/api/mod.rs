@@ -10,6 +10,7 @@
 //! control ◀──Record───── ring ◀── worker         content of sessions that are recorded
 //! ```
 
+mod floor;
 mod link;
 mod msrp;
 mod plan;
@@ -20,6 +21,7 @@ mod room;
 mod secure;
 mod trace;
 
+pub use floor::{BfcpRemote, BfcpSpec, BfcpTransport};
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair, ring_pair_with};
 pub use msrp::{
     Chunking, Fingerprint, MsrpBounds, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport,

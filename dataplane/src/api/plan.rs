@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::floor::{BfcpRemote, BfcpSpec};
 use super::msrp::{MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec};
 use super::room::{FloorId, MemberFacts, MemberId, MemberPlan, RoomPlan, RtpFormats};
 use super::trace::{TracedFrame, Tracing};
@@ -176,6 +177,8 @@ pub enum LegSpec {
         /// The local address to bind.
         local_ip: IpAddr,
     },
+    /// Floor control with a member of a group session.
+    Bfcp(BfcpSpec),
 }
 
 /// Whether a leg's far address may be learnt from what arrives.
@@ -215,6 +218,11 @@ pub enum LegLocal {
         /// Where.
         listen: SocketAddr,
     },
+    /// Where a BFCP leg takes datagrams or connections.
+    Bfcp {
+        /// Where.
+        listen: SocketAddr,
+    },
 }
 
 /// Who is at the far end of a leg.
@@ -231,6 +239,8 @@ pub enum Remote {
         /// Who connects.
         setup: MsrpSetup,
     },
+    /// A BFCP client, for an [`LegSpec::Bfcp`] leg.
+    Bfcp(BfcpRemote),
 }
 
 /// The far end of an RTP leg.

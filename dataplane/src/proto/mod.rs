@@ -1,5 +1,6 @@
 //! State machines without sockets or clocks: RTP, rooms of group sessions, MSRP, and what is under it.
 
+pub mod floor;
 pub mod forward;
 pub mod layer;
 pub mod mix;

@@ -36,7 +36,7 @@ impl Kind {
             [LegSpec::Bytes { .. }, LegSpec::Bytes { .. }] => Some(Self::Bytes),
             [LegSpec::Msrp(_), LegSpec::Msrp(_)] => Some(Self::Msrp),
             [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_),
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_),
                 _,
             ] => None,
         }
@@ -58,6 +58,7 @@ impl Kind {
             Remote::Rtp(_) => self == Self::Rtp,
             Remote::Bytes { .. } => self == Self::Bytes,
             Remote::Msrp(_) => self == Self::Msrp,
+            Remote::Bfcp(_) => false,
         }
     }
 

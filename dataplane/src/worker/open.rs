@@ -65,7 +65,7 @@ impl<B: Backend> Worker<B> {
                 .open_both(opening, plan, Self::open_msrp, Self::undo_msrp)
                 .map(|legs| self.join_msrp(legs)),
             [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_),
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_),
                 _,
             ] => Err(Refusal::Unknown),
         }

@@ -296,6 +296,8 @@ impl<B: Backend> Worker<B> {
                 self.connect_bytes(now, leg, (*address, *setup));
             }
             Remote::Msrp(remote) => self.connect_msrp(leg, remote, direction),
+            // Legs of BFCP are members' alone; `Expected::check` has refused it.
+            Remote::Bfcp(_) => {}
         }
     }
 

@@ -281,6 +281,9 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
         LegSpec::Bytes { local_ip } => LegLocal::Bytes {
             listen: SocketAddr::new(*local_ip, port),
         },
+        LegSpec::Bfcp(spec) => LegLocal::Bfcp {
+            listen: SocketAddr::new(spec.local_ip, port),
+        },
     }
 }
 

@@ -66,7 +66,7 @@ impl<B: Backend> Worker<B> {
             LegSpec::Rtp { .. } => self
                 .open_rtp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Rtp(leg), local)),
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) => Err(Refusal::Unknown),
+            LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_) => Err(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
