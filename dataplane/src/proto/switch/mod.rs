@@ -39,7 +39,7 @@ use payload::Descriptor;
 use receiver::Receiver;
 use source::{Source, Taken};
 
-/// A member's place in a room of switched video.
+/// A member's place in a room of switched video; free again once the member is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seat(u32);
 
@@ -100,6 +100,7 @@ pub struct Switch {
     random: u64,
     sources: Vec<Source>,
     receivers: Vec<Receiver>,
+    free: Vec<u32>,
     /// Who is shown to all others, and who to that one.
     shown: [Option<u32>; 2],
     /// When `shown` was decided, and when the choice is looked at again that came too early.
@@ -126,6 +127,7 @@ impl Switch {
             spec,
             sources: Vec::new(),
             receivers: Vec::new(),
+            free: Vec::new(),
             shown: [None; 2],
             chosen_at: None,
             choose_at: None,
@@ -139,23 +141,25 @@ impl Switch {
         }
     }
 
-    /// Adds a member at a place that is free, of the caller's choice; it sends and gets nothing until
-    /// [`Self::set_formats`] and [`Self::set_direction`]. `None`: the place is taken, or not one of
-    /// the first `limits::SWITCH_SEATS`.
-    pub fn add(&mut self, place: u32, now: Instant) -> Option<Seat> {
-        let at = place as usize;
-        if at >= SWITCH_SEATS || self.sources.get(at).is_some_and(|source| source.is_taken) {
-            return None;
-        }
-        while self.receivers.len() <= at {
-            let receiver = self.receiver(now);
-            self.receivers.push(receiver);
-            self.sources.push(Source::default());
-        }
-        self.receivers[at] = self.receiver(now);
-        self.sources[at].is_taken = true;
+    /// Adds a member, who sends and gets nothing until [`Self::set_formats`] and
+    /// [`Self::set_direction`]; `None` when the room is full.
+    pub fn add(&mut self, now: Instant) -> Option<Seat> {
+        let receiver = self.receiver(now);
+        let seat = match self.free.pop() {
+            Some(seat) => {
+                self.receivers[seat as usize] = receiver;
+                seat
+            }
+            None if self.receivers.len() < SWITCH_SEATS => {
+                self.receivers.push(receiver);
+                self.sources.push(Source::default());
+                u32::try_from(self.receivers.len() - 1).ok()?
+            }
+            None => return None,
+        };
+        self.sources[seat as usize].is_taken = true;
         self.due.reserve(self.receivers.len());
-        Some(Seat(place))
+        Some(Seat(seat))
     }
 
     fn receiver(&mut self, now: Instant) -> Receiver {
@@ -221,12 +225,11 @@ impl Switch {
         self.receivers[seat.index()].payloads = Box::default();
         self.choose(now);
         self.ask_all(now, out);
-        while self.sources.pop_if(|source| !source.is_taken).is_some() {
-            self.receivers.pop();
-        }
-        if self.sources.is_empty() {
+        self.free.push(seat.0);
+        if self.free.len() == self.sources.len() {
             // A room that was large once is small again.
-            (self.sources, self.receivers, self.due) = Default::default();
+            (self.sources, self.receivers) = Default::default();
+            (self.free, self.due) = Default::default();
         }
     }
 

@@ -176,8 +176,6 @@ fn a_room_takes_thousands_of_members_and_no_more_than_its_limit() {
     let got: BTreeSet<Seat> = room.sent.rtp.iter().map(|(to, _)| *to).collect();
     assert_eq!(got.len(), 2999);
     assert_eq!(room.sent.rtp.len(), 3 * 2999);
-    let last = u32::try_from(crate::limits::SWITCH_SEATS).unwrap() - 1;
-    assert_eq!(room.switch.add(2999, room.now), None, "taken");
-    assert!(room.switch.add(last, room.now).is_some());
-    assert_eq!(room.switch.add(last + 1, room.now), None);
+    while room.switch.add(room.now).is_some() {}
+    assert_eq!(room.switch.receivers.len(), crate::limits::SWITCH_SEATS);
 }

@@ -105,9 +105,7 @@ impl Room {
     }
 
     pub(super) fn join(&mut self, formats: &RtpFormats) -> Seat {
-        let mut places = 0..;
-        let seat = places.find_map(|place| self.switch.add(place, self.now));
-        let seat = seat.unwrap();
+        let seat = self.switch.add(self.now).unwrap();
         self.seats.push(seat);
         self.switch
             .set_formats(seat, formats, self.now, &mut self.sent);
