@@ -45,11 +45,19 @@ pub enum DropReason {
     Fingerprint,
     /// Its connection took nothing of what waited for it for too long.
     Stalled,
+    /// Its sender doesn't have the floor.
+    Floor,
+    /// Its payload type is none that was agreed on.
+    Format,
+    /// Too many members of its room send at a time.
+    Crowded,
+    /// It is older than what its source began with, since another one sent.
+    Stale,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -67,6 +75,10 @@ impl DropReason {
         Self::BrokenLayer,
         Self::Fingerprint,
         Self::Stalled,
+        Self::Floor,
+        Self::Format,
+        Self::Crowded,
+        Self::Stale,
     ];
 
     /// Its name as a metric's label.
@@ -90,6 +102,10 @@ impl DropReason {
             Self::BrokenLayer => "broken_layer",
             Self::Fingerprint => "fingerprint",
             Self::Stalled => "stalled",
+            Self::Floor => "floor",
+            Self::Format => "format",
+            Self::Crowded => "crowded",
+            Self::Stale => "stale",
         }
     }
 }
@@ -212,6 +228,10 @@ counters! {
     msrp_idle,
     /// Sessions now.
     sessions,
+    /// Rooms of group sessions now.
+    rooms,
+    /// Members' legs in them now.
+    members,
     /// Sockets now.
     sockets,
     /// Ports of the pool that are free now.
@@ -222,6 +242,8 @@ counters! {
     full_ports,
     /// Orders refused as no session could be added.
     full_sessions,
+    /// Orders refused as no room or no member could be added.
+    full_rooms,
     /// Times that no frame was free.
     full_pool,
     /// MSRP transactions that found no place in the table.

@@ -277,6 +277,12 @@ impl Engine {
                 stream,
                 side,
             } => self.on_heard(session, stream, side),
+            // No session of this function has members.
+            Event::MemberSilent { .. }
+            | Event::MemberHeard { .. }
+            | Event::MemberLost { .. }
+            | Event::Speaking { .. }
+            | Event::FloorChanged { .. } => {}
         }
         let _ = worker;
         self.take_events();

@@ -188,6 +188,6 @@ pub(super) fn bound(local: &LegLocal) -> Option<SocketAddr> {
         LegLocal::Unbound => None,
         LegLocal::Rtp { rtp, .. } => Some(*rtp),
         LegLocal::Msrp(local) => Some(local.listen),
-        LegLocal::Bytes { listen } => Some(*listen),
+        LegLocal::Bytes { listen } | LegLocal::Bfcp { listen } => Some(*listen),
     }
 }

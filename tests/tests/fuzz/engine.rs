@@ -207,7 +207,15 @@ impl World {
                     };
                     self.open.retain(|open| !is_released(open));
                 }
-                Act::Open(_) | Act::Connect { .. } | Act::Report { .. } | Act::Trace { .. } => {}
+                Act::Open(_)
+                | Act::OpenRoom(_)
+                | Act::Join(_)
+                | Act::ConnectMember { .. }
+                | Act::GiveFloor { .. }
+                | Act::Leave { .. }
+                | Act::Connect { .. }
+                | Act::Report { .. }
+                | Act::Trace { .. } => {}
             }
         }
         self.orders.push((worker, order));

@@ -207,6 +207,13 @@ impl Bench {
                 }
                 Act::Report { .. } => self.acts.push("report".into()),
                 Act::Trace { .. } => self.acts.push("trace".into()),
+                Act::OpenRoom(_)
+                | Act::Join(_)
+                | Act::ConnectMember { .. }
+                | Act::GiveFloor { .. }
+                | Act::Leave { .. } => {
+                    self.acts.push("room".into());
+                }
             }
         }
         self.engine.handle_news(self.now, 0, Event::Done(order));
@@ -273,6 +280,9 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
         }),
         LegSpec::Bytes { local_ip } => LegLocal::Bytes {
             listen: SocketAddr::new(*local_ip, port),
+        },
+        LegSpec::Bfcp(spec) => LegLocal::Bfcp {
+            listen: SocketAddr::new(spec.local_ip, port),
         },
     }
 }

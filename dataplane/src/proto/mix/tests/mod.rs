@@ -1,0 +1,4 @@
+//! The mixer as its members hear it. The phones write and read RTP by RFC 3550's drawing.
+
+mod mixing;
+mod rig;
