@@ -8,6 +8,7 @@
 //! ```
 
 pub mod api;
+pub mod codec;
 pub mod frame;
 pub mod limits;
 pub mod net;

@@ -14,7 +14,10 @@ const DATAPLANE: &[(&str, &[&str])] = &[
     ("api", &["limits", "stats", "frame", "net"]),
     ("wire", &["limits"]),
     ("net", &["limits", "stats", "frame"]),
-    ("proto", &["limits", "api", "wire", "stats", "frame"]),
+    (
+        "proto",
+        &["limits", "api", "wire", "codec", "stats", "frame"],
+    ),
     ("codec", &["limits", "api", "wire"]),
     (
         "session",

@@ -11,8 +11,10 @@ use tests::live::{find, workspace};
 use crate::report::{self, Row};
 use crate::table::lay_out;
 
-/// Programs of the live tests and the Debian packages that have them.
+/// Programs of the build and of the live tests, and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
+    ("cmake", "cmake"),
+    ("ffmpeg", "ffmpeg"),
     ("sipp", "sip-tester"),
     ("dovecot", "dovecot-imapd"),
     ("kamailio", "kamailio"),
@@ -24,6 +26,21 @@ const PACKAGES: &[(&str, &str)] = &[
     ("chromium", "chromium"),
     ("lighttpd", "lighttpd"),
 ];
+
+/// Headers of the libraries behind the feature `amr`, and the Debian packages that have them.
+const LIBRARIES: &[(&str, &str)] = &[
+    (
+        "/usr/include/opencore-amrnb/interf_dec.h",
+        "libopencore-amrnb-dev",
+    ),
+    (
+        "/usr/include/opencore-amrwb/dec_if.h",
+        "libopencore-amrwb-dev",
+    ),
+    ("/usr/include/vo-amrwbenc/enc_if.h", "libvo-amrwbenc-dev"),
+];
+/// Builds the codecs that are left out otherwise.
+const WITH_AMR: [&str; 2] = ["--features", "dataplane/amr"];
 
 /// What to do beside the tests.
 #[derive(Debug, Default, clap::Args)]
@@ -71,7 +88,8 @@ pub fn run(options: &Options) -> ExitCode {
         steps.push(step);
         rows = run.and_then(|run| requirements(&run));
     }
-    let skipped = skipped(&skipped_file);
+    let mut skipped = skipped(&skipped_file);
+    skipped.extend(has_no_amr().map(|missing| format!("AMR codecs: not installed: {missing}")));
     let mut fine = summary(&steps, &skipped);
     match &rows {
         Ok(rows) => fine &= tell(rows, options.report) || !built,
@@ -92,15 +110,7 @@ pub fn run(options: &Options) -> ExitCode {
 
 /// Everything but the tests; whether the relay was built.
 fn checks(folder: &Path, skipped_file: &Path) -> (Vec<Step>, bool) {
-    let lints = [
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let lints = ["clippy", "--quiet", "--workspace", "--all-targets"];
     let benches = [
         "bench",
         "--quiet",
@@ -108,22 +118,22 @@ fn checks(folder: &Path, skipped_file: &Path) -> (Vec<Step>, bool) {
         "dev",
         "--package",
         "benches",
-        "--",
-        "--test",
     ];
     let relay = ["build", "--package", "control", "--bin", "midpath"];
-    let all: [(&str, &[&str]); 4] = [
-        ("form", &["fmt", "--all", "--check"]),
-        ("lints", &lints),
-        ("relay", &relay),
-        ("benches", &benches),
+    let all: [(&str, &[&str], &[&str]); 3] = [
+        ("lints", &lints, &["--", "-D", "warnings"]),
+        ("relay", &relay, &[]),
+        ("benches", &benches, &["--", "--test"]),
     ];
-    let mut steps = Vec::new();
-    for (name, arguments) in all {
-        steps.push(Step::take(name, arguments, || {
+    let take = |name, arguments: &[&str]| {
+        Step::take(name, arguments, || {
             let status = cargo(folder, skipped_file).args(arguments).status();
             status.is_ok_and(|status| status.success())
-        }));
+        })
+    };
+    let mut steps = vec![take("form", &["fmt", "--all", "--check"])];
+    for (name, before, behind) in all {
+        steps.push(take(name, &[before, features(), behind].concat()));
     }
     let built = steps.iter().any(|step| step.name == "relay" && step.passed);
     (steps, built)
@@ -147,18 +157,18 @@ fn run_tests(folder: &Path, skipped_file: &Path) -> (Step, Result<Vec<report::Ou
     if find("cargo-nextest").is_some() || has_nextest() {
         let file = folder.join("target/nextest/default/junit.xml");
         let _gone = std::fs::remove_file(&file);
-        let arguments = ["nextest", "run", "--workspace"];
+        let arguments = [&["nextest", "run", "--workspace"], features()].concat();
         let step = Step::take("tests", &arguments, || {
-            let status = cargo(folder, skipped_file).args(arguments).status();
+            let status = cargo(folder, skipped_file).args(&arguments).status();
             status.is_ok_and(|status| status.success())
         });
         return (step, read_run(&file));
     }
-    let arguments = ["test", "--workspace", "--no-fail-fast"];
+    let arguments = [&["test", "--workspace", "--no-fail-fast"], features()].concat();
     let mut run = Vec::new();
     let step = Step::take("tests", &arguments, || {
         let mut command = cargo(folder, skipped_file);
-        let Ok(mut child) = command.args(arguments).stdout(Stdio::piped()).spawn() else {
+        let Ok(mut child) = command.args(&arguments).stdout(Stdio::piped()).spawn() else {
             return false;
         };
         for line in child
@@ -240,13 +250,35 @@ fn has_nextest() -> bool {
     quiet.status().is_ok_and(|status| status.success())
 }
 
-/// Installs what the live tests need and this machine hasn't.
+/// The packages of the AMR libraries that this machine hasn't, if there are any.
+fn has_no_amr() -> Option<String> {
+    let missing = LIBRARIES
+        .iter()
+        .filter(|(header, _)| !Path::new(header).exists());
+    let names: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+/// The features that everything is checked with: the same for all, so that it is built once.
+fn features() -> &'static [&'static str] {
+    if has_no_amr().is_none() {
+        &WITH_AMR
+    } else {
+        &[]
+    }
+}
+
+/// Installs what the build and the live tests need and this machine hasn't.
 fn install_packages() {
     let mut missing: Vec<&str> = PACKAGES
         .iter()
         .filter(|(program, _)| find(program).is_none())
         .map(|(_, package)| *package)
         .collect();
+    let libraries = LIBRARIES
+        .iter()
+        .filter(|(header, _)| !Path::new(header).exists());
+    missing.extend(libraries.map(|(_, package)| *package));
     missing.dedup();
     install(&missing);
 }

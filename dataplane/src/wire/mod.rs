@@ -2,6 +2,8 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 pub mod bfcp;
+pub mod media;
 pub mod msrp;
+pub mod rewrite;
 pub mod rtcp;
 pub mod rtp;
