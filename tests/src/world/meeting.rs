@@ -23,6 +23,8 @@ pub struct Meeting {
     /// What each client heard, in order.
     pub heard: Vec<Vec<Message>>,
     wires: Vec<Wire>,
+    /// All that was sent, by the server and by the clients.
+    pub sent: Vec<Vec<u8>>,
     weather: Option<StdRng>,
 }
 
@@ -83,6 +85,7 @@ impl Meeting {
             clients: Vec::new(),
             heard: Vec::new(),
             wires: Vec::new(),
+            sent: Vec::new(),
             weather: None,
         };
         for _ in 0..clients {
@@ -220,6 +223,7 @@ impl Meeting {
     }
 
     fn put(&mut self, is_to_server: bool, who: usize, octets: Vec<u8>) {
+        self.sent.push(octets.clone());
         let mut wire = Wire {
             at: self.now,
             is_to_server,
@@ -230,7 +234,7 @@ impl Meeting {
             self.wires.push(wire);
             return;
         };
-        while random.random_ratio(4, 5) {
+        while random.random_ratio(19, 20) {
             wire.at = self.now + Duration::from_millis(random.random_range(1..400));
             let is_last = random.random_ratio(4, 5);
             self.wires.push(Wire {
