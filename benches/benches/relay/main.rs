@@ -6,6 +6,7 @@
 //! | `table` | finding a leg among many |
 //! | `path` | a packet from its frame to its way out; a cycle over sockets in memory |
 //! | `recording` | a message that is relayed, and recorded or not |
+//! | `switch` | a talker's packet of video to all who watch it |
 //! | `order` | an order to a worker and back |
 //! | `live` | a started worker over real sockets on loopback, per backend |
 //!
@@ -15,6 +16,7 @@ mod live;
 mod order;
 mod path;
 mod recording;
+mod switching;
 mod table;
 mod wire;
 
@@ -36,6 +38,7 @@ criterion_group! {
         path::packet,
         path::cycle,
         recording::message,
+        switching::talker,
         order::round_trip,
         live::rtp,
         live::msrp,

@@ -28,3 +28,4 @@ mod servers;
 mod standard;
 mod streams;
 mod torture;
+mod video;
