@@ -30,3 +30,4 @@ mod servers;
 mod standard;
 mod streams;
 mod torture;
+mod video;
