@@ -28,6 +28,14 @@ pub const MEMBERS_PER_ROOM: usize = 4_096;
 pub const FORWARD_TRACKS: usize = 4;
 /// Milliseconds without a packet after which a member's place among those is another one's.
 pub const FORWARD_IDLE_MS: u64 = 1_000;
+/// Milliseconds between two requests for a picture to who sends there, however many miss it.
+pub const FORWARD_KEY_MS: u64 = 500;
+/// Milliseconds between two reports to one member of a room, on average (RFC 3550 §6.2).
+pub const ROOM_REPORT_MS: u64 = 5_000;
+/// Milliseconds after which a room's clock is served late: a quarter of a packet of voice.
+pub const LATE_TICK_MS: u64 = 5;
+/// Milliseconds that who is shown stays for at least.
+pub const SWITCH_DWELL_MS: u32 = 1_500;
 /// Members that leave in one cycle when a room ends; packets wait for them.
 pub const LEAVES_PER_CYCLE: usize = 64;
 /// Sockets of one worker: two legs with RTP and RTCP each, for every session.
@@ -166,13 +174,31 @@ pub const MSRP_SHARED_BYTES: u64 = 256 * 1024;
 pub const MSRP_TRACE_FRAMES: usize = 256;
 /// Octets of each body that are kept of a traced MSRP leg at most.
 pub const MSRP_TRACE_BODY_BYTES: usize = 4096;
-/// Legs that one leg's MSRP messages may go to.
-pub const MSRP_MEMBERS: usize = 256;
+/// Members of one MSRP room: whom a message may go to.
+pub const MSRP_MEMBERS: usize = 512;
+/// MSRP rooms of one worker.
+pub const MSRP_ROOMS: usize = SESSIONS_PER_WORKER;
 /// Octets of a body that are gathered before they are written to many; RFC 4975 §7.1 has 2048 as
 /// the least for a chunk that isn't the last.
 pub const MSRP_FAN_BYTES: usize = 8 * 1024;
-/// Octets that may wait for one of many, before its messages fail.
-pub const MSRP_MEMBER_BYTES: u64 = 256 * 1024;
+/// Octets that may wait to be written to a member of a room, before what else is for it waits in the
+/// room's log, where all members share it.
+pub const MSRP_MEMBER_BYTES: u64 = 32 * 1024;
+/// Octets of one room's log; the member that is behind by more fails.
+pub const MSRP_ROOM_BYTES: usize = 16 * 1024 * 1024;
+/// Octets of the logs of all of a worker's rooms. A room takes half of what is left at most, so
+/// that something is always left for others.
+pub const MSRP_ROOMS_BYTES: usize = 64 * 1024 * 1024;
+/// Octets of a room's log from which on its sources aren't read while all members are behind.
+pub const MSRP_ROOM_HIGH_BYTES: usize = 256 * 1024;
+/// Messages of one member of a room that have begun and not ended; a new one ends the oldest.
+pub const MSRP_ROOM_MESSAGES: usize = 8;
+/// Octets of the head of a CPIM message in a room (RFC 3862).
+pub const CPIM_HEAD_BYTES: usize = 4 * 1024;
+/// Private messages of one room whose reports of success may still come.
+pub const MSRP_ROOM_PRIVATE: usize = 64;
+/// Octets of a nickname (RFC 7701).
+pub const MSRP_NICKNAME_BYTES: usize = 64;
 /// MSRP legs with a bound on their silence that are looked at in one housekeeping.
 pub const MSRP_SWEPT: usize = 8192;
 /// Octets that a source may send before it makes way for another one that waits for the same
@@ -222,7 +248,7 @@ pub const TLS_OVERHEAD_BYTES: usize = 256;
 /// Octets of the request that opens a WebSocket; browsers send their cookies with it.
 pub const UPGRADE_BYTES: usize = 8 * 1024;
 /// Members of a room of switched video.
-pub const SWITCH_SEATS: usize = 4096;
+pub const SWITCH_SEATS: usize = MEMBERS_PER_ROOM;
 /// Sources of such a room whose last packets are kept, for those who lost some: the one shown, the
 /// one before, and those that they are about to replace.
 pub const SWITCH_HISTORIES: usize = 4;
@@ -295,6 +321,9 @@ const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
 const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_PENDING_BYTES);
 const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);
 const _: () = assert!(MSRP_QUANTUM_BYTES >= 2048);
+const _: () = assert!(CPIM_HEAD_BYTES <= MSRP_FAN_BYTES);
+const _: () = assert!(MSRP_MEMBERS.is_multiple_of(64));
+const _: () = assert!(MSRP_ROOM_HIGH_BYTES < MSRP_ROOM_BYTES && MSRP_ROOM_BYTES < MSRP_ROOMS_BYTES);
 const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);
 /// Members of one mixed room.
 pub const MIX_MEMBERS: usize = 256;

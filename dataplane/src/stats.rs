@@ -51,7 +51,7 @@ pub enum DropReason {
     Format,
     /// Too many members of its room send at a time.
     Crowded,
-    /// It is older than what its source began with, since another one sent.
+    /// It came too late or twice, or is from before its source began, since another one sent.
     Stale,
 }
 
@@ -112,8 +112,8 @@ impl DropReason {
 
 /// The codes of MSRP responses that are counted one by one (RFC 4975 §10, RFC 4976, RFC 7701); all
 /// others together, as 0.
-pub const MSRP_CODES: [u16; 15] = [
-    200, 400, 401, 403, 404, 408, 413, 415, 423, 425, 428, 481, 501, 506, 0,
+pub const MSRP_CODES: [u16; 16] = [
+    200, 400, 401, 403, 404, 408, 413, 415, 423, 424, 425, 428, 481, 501, 506, 0,
 ];
 
 /// Where a code is counted in [`MSRP_CODES`].
@@ -208,6 +208,10 @@ counters! {
     msrp_reported,
     /// MSRP transactions open now.
     msrp_open,
+    /// Of those reported: copies for a member of a group, whose failure isn't its sender's business.
+    msrp_copies_failed,
+    /// Notices that somebody is composing which were left out for a member that is slow.
+    msrp_composing_shed,
     /// MSRP clients' AUTHs that were granted.
     msrp_auths,
     /// MSRP clients' AUTHs that were not, those that only ask for a challenge among them.
@@ -228,6 +232,8 @@ counters! {
     rooms,
     /// Members' legs in them now.
     members,
+    /// Times that a room's clock was served late, by `limits::LATE_TICK_MS` or more.
+    late_ticks,
     /// Sockets now.
     sockets,
     /// Ports of the pool that are free now.
@@ -244,6 +250,8 @@ counters! {
     full_pool,
     /// MSRP transactions that found no place in the table.
     full_transactions,
+    /// Times that a member of a group was so far behind that its messages failed.
+    full_msrp_member,
     /// Use-Paths, pairs of paths and next hops that found no place.
     full_msrp_relay,
     /// Octets of MSRP content that were recorded.

@@ -12,7 +12,7 @@ use crate::net::Backend;
 use crate::session::SlotRef;
 
 use super::Worker;
-use super::conns::State;
+use super::conns::{Input, State};
 
 impl<B: Backend> Worker<B> {
     /// The far end of a connection has ended its half. Where nothing is owed to it, it is closed.
@@ -23,10 +23,10 @@ impl<B: Backend> Worker<B> {
         if !matches!(conn.state, State::Open(_)) {
             return self.msrp_lost(slot);
         }
-        if conn.is_half_closed {
+        if conn.input == Input::Ended {
             return;
         }
-        conn.is_half_closed = true;
+        conn.input = Input::Ended;
         let half = (slot, now + Duration::from_millis(MSRP_HALF_CLOSED_MS));
         if !self.finish_half(now, half) {
             self.msrp.half_closed.push_back(half);

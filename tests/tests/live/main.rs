@@ -8,8 +8,10 @@
 
 mod calls;
 mod closing;
+mod codecs;
 mod devices;
 mod failures;
+mod floors_wire;
 mod histories;
 mod interworking;
 mod killed;
@@ -28,3 +30,4 @@ mod servers;
 mod standard;
 mod streams;
 mod torture;
+mod video;

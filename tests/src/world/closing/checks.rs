@@ -160,16 +160,16 @@ impl Played {
 
     /// Whether its sender was sent a BYE on the same leg.
     fn crosses(&self, bye: &Entry) -> bool {
-        self.from_the_other_end(bye).next().is_some()
+        self.of_the_other_end(bye).next().is_some()
     }
 
     /// The same, by a BYE that ended the session and not only a stray answer.
     fn crosses_an_end(&self, bye: &Entry) -> bool {
-        self.from_the_other_end(bye)
+        self.of_the_other_end(bye)
             .any(|other| !self.is_of_stray_answer(other))
     }
 
-    fn from_the_other_end<'a>(&'a self, bye: &Entry) -> impl Iterator<Item = &'a Entry> {
+    fn of_the_other_end<'a>(&'a self, bye: &Entry) -> impl Iterator<Item = &'a Entry> {
         let way = (bye.to, bye.from);
         let byes = self.trace.requests("BYE");
         byes.filter(move |other| (other.from, other.to) == way)
