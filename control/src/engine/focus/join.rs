@@ -138,7 +138,7 @@ impl Engine {
     }
 
     /// Others may have accepted while the inviter's answer was on its way.
-    fn catch_up(&mut self, focus: &mut Focus) {
+    fn catch_up(&self, focus: &mut Focus) {
         let present = focus.members.values().filter(|member| member.is_in());
         let present: Vec<MemberId> = present.map(|member| member.id).collect();
         for id in present {
