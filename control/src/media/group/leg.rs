@@ -283,6 +283,7 @@ impl Leg {
             client_level: self.said.levels[0],
             mixer_level: self.said.levels[1],
             feedback: self.said.feedback,
+            ..RtpFormats::default()
         }
     }
 
