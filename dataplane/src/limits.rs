@@ -20,6 +20,16 @@ pub const STREAMS_PER_SESSION: usize = 8;
 pub const SESSIONS_PER_WORKER: usize = 16_384;
 /// Streams of one worker; those that are being released count until they are gone.
 pub const STREAMS_PER_WORKER: usize = 32_768;
+/// Rooms of one worker: streams of group sessions.
+pub const ROOMS_PER_WORKER: usize = 8_192;
+/// Members of one room; all of them are on one worker, whose core is full of what they get before.
+pub const MEMBERS_PER_ROOM: usize = 4_096;
+/// Members of a room that is forwarded who may send at a time.
+pub const FORWARD_TRACKS: usize = 4;
+/// Milliseconds without a packet after which a member's place among those is another one's.
+pub const FORWARD_IDLE_MS: u64 = 1_000;
+/// Members that leave in one cycle when a room ends; packets wait for them.
+pub const LEAVES_PER_CYCLE: usize = 64;
 /// Sockets of one worker: two legs with RTP and RTCP each, for every session.
 pub const SOCKETS_PER_WORKER: usize = 65_536;
 /// Orders that may wait for a worker.
@@ -156,13 +166,31 @@ pub const MSRP_SHARED_BYTES: u64 = 256 * 1024;
 pub const MSRP_TRACE_FRAMES: usize = 256;
 /// Octets of each body that are kept of a traced MSRP leg at most.
 pub const MSRP_TRACE_BODY_BYTES: usize = 4096;
-/// Legs that one leg's MSRP messages may go to.
-pub const MSRP_MEMBERS: usize = 256;
+/// Members of one MSRP room: whom a message may go to.
+pub const MSRP_MEMBERS: usize = 512;
+/// MSRP rooms of one worker.
+pub const MSRP_ROOMS: usize = SESSIONS_PER_WORKER;
 /// Octets of a body that are gathered before they are written to many; RFC 4975 §7.1 has 2048 as
 /// the least for a chunk that isn't the last.
 pub const MSRP_FAN_BYTES: usize = 8 * 1024;
-/// Octets that may wait for one of many, before its messages fail.
-pub const MSRP_MEMBER_BYTES: u64 = 256 * 1024;
+/// Octets that may wait to be written to a member of a room, before what else is for it waits in the
+/// room's log, where all members share it.
+pub const MSRP_MEMBER_BYTES: u64 = 32 * 1024;
+/// Octets of one room's log; the member that is behind by more fails.
+pub const MSRP_ROOM_BYTES: usize = 16 * 1024 * 1024;
+/// Octets of the logs of all of a worker's rooms. A room takes half of what is left at most, so
+/// that something is always left for others.
+pub const MSRP_ROOMS_BYTES: usize = 64 * 1024 * 1024;
+/// Octets of a room's log from which on its sources aren't read while all members are behind.
+pub const MSRP_ROOM_HIGH_BYTES: usize = 256 * 1024;
+/// Messages of one member of a room that have begun and not ended; a new one ends the oldest.
+pub const MSRP_ROOM_MESSAGES: usize = 8;
+/// Octets of the head of a CPIM message in a room (RFC 3862).
+pub const CPIM_HEAD_BYTES: usize = 4 * 1024;
+/// Private messages of one room whose reports of success may still come.
+pub const MSRP_ROOM_PRIVATE: usize = 64;
+/// Octets of a nickname (RFC 7701).
+pub const MSRP_NICKNAME_BYTES: usize = 64;
 /// MSRP legs with a bound on their silence that are looked at in one housekeeping.
 pub const MSRP_SWEPT: usize = 8192;
 /// Octets that a source may send before it makes way for another one that waits for the same
@@ -211,14 +239,83 @@ pub const TLS_SPARE_BUFFERS: usize = 64;
 pub const TLS_OVERHEAD_BYTES: usize = 256;
 /// Octets of the request that opens a WebSocket; browsers send their cookies with it.
 pub const UPGRADE_BYTES: usize = 8 * 1024;
+/// Members of a room of switched video.
+pub const SWITCH_SEATS: usize = MEMBERS_PER_ROOM;
+/// Sources of such a room whose last packets are kept, for those who lost some: the one shown, the
+/// one before, and those that they are about to replace.
+pub const SWITCH_HISTORIES: usize = 4;
+/// Packets that are kept of one source.
+pub const SWITCH_HISTORY_PACKETS: usize = 256;
+/// Octets of those: half a second at 2 Mbit/s.
+pub const SWITCH_HISTORY_BYTES: usize = 128 * 1024;
+/// Sequence numbers below the highest one within which a packet that comes late is taken.
+pub const SWITCH_LATE_PACKETS: usize = 1024;
+/// Packets sent again to one receiver in [`SWITCH_RESEND_MS`] at most: a NACK of a few octets must
+/// not make the relay send thousands of packets.
+pub const SWITCH_RESENDS: u16 = 64;
+/// Milliseconds in which those are counted.
+pub const SWITCH_RESEND_MS: u64 = 100;
+/// Missing packets that one packet of RTCP asks a source for.
+pub const SWITCH_NACKS: usize = 32;
+/// Milliseconds between two requests for the same missing packet.
+pub const SWITCH_NACK_MS: u64 = 50;
+/// Milliseconds between two requests for a key frame of a source that receivers wait for.
+pub const SWITCH_KEY_WAIT_MS: u64 = 500;
+/// Milliseconds between two that receivers asked for who lost something: each costs all the others
+/// quality, as a key frame takes the bits of many others.
+pub const SWITCH_KEY_ASKED_MS: u64 = 1000;
+/// Milliseconds after which a source is shown whose key frames can't be told from others.
+pub const SWITCH_UNKNOWN_MS: u64 = 500;
+/// Milliseconds without a packet after which another source is shown.
+pub const SWITCH_SILENT_MS: u64 = 3000;
+/// Milliseconds without a packet after which a source's new SSRC is believed.
+pub const SWITCH_SSRC_MS: u64 = 200;
+/// Milliseconds between two reports to one member, on average (RFC 3550 §6.2).
+pub const SWITCH_REPORT_MS: u64 = 5000;
+/// Milliseconds after which a receiver's bound on the bit rate is forgotten.
+pub const SWITCH_RATE_MS: u64 = 5000;
+const _: () = assert!(SWITCH_HISTORY_PACKETS <= SWITCH_LATE_PACKETS);
+const _: () = assert!(SWITCH_HISTORY_BYTES >= 16 * DATAGRAM_FRAME_BYTES);
+/// Octets of a BFCP message that is taken; the longest that a client has reason to send is a request
+/// for all floors with a text.
+pub const BFCP_MESSAGE_BYTES: usize = 2048;
+/// Octets of a BFCP datagram that is sent; longer messages are sent in fragments (RFC 8855 §6.2.3).
+/// 1280 octets pass every path of IPv6, less its header and UDP's.
+pub const BFCP_DATAGRAM_BYTES: usize = 1200;
+/// Fragments of a BFCP message that is joined.
+pub const BFCP_FRAGMENTS: usize = 16;
+/// Milliseconds after which a BFCP message of the relay's over UDP is sent again; twice as long for
+/// each further time (T1, RFC 8855 §8.3.3).
+pub const BFCP_T1_MS: u64 = 500;
+/// Times that it is sent again before its far end is taken for gone (RFC 8855 §8.3.1).
+pub const BFCP_RESENDS: u8 = 3;
+/// Milliseconds that an answer over UDP is kept for a request that comes again (T2, RFC 8855 §8.3.3).
+pub const BFCP_T2_MS: u64 = 10_000;
+/// Answers of one member that are kept so; the oldest makes way.
+pub const BFCP_ANSWERS: usize = 4;
+/// Floors of a group session.
+pub const FLOORS: usize = 8;
+/// Members of a group session's floor control.
+pub const FLOOR_MEMBERS: usize = 256;
+/// Octets of what a participant says of its request, or a chair of its decision, that are passed on:
+/// with a status for each floor it fits into one attribute, which has 255 at most.
+pub const FLOOR_INFO_BYTES: usize = 64;
+/// Requests that one member is to be told of at a time; the state of any further one isn't told.
+pub const FLOOR_NOTICES: usize = 64;
+/// Octets of floor control that may wait for a member's connection before it is closed.
+pub const FLOOR_QUEUE_BYTES: usize = 256 * 1024;
 const _: () = assert!(TLS_PENDING_BYTES >= TLS_CHAIN_BYTES + 2 * (STREAM_FRAME_BYTES + 2048));
 const _: () = assert!(SESSIONS_PER_WORKER <= STREAMS_PER_WORKER);
+const _: () = assert!(ROOMS_PER_WORKER + MEMBERS_PER_ROOM <= STREAMS_PER_WORKER);
 const _: () = assert!(STREAMS_PER_WORKER < 1 << 24);
 const _: () = assert!(MSRP_CONNECTIONS < 1 << 24);
 
 const _: () = assert!(MSRP_PENDING_HIGH_BYTES + 2 * STREAM_FRAME_BYTES <= MSRP_PENDING_BYTES);
 const _: () = assert!(MSRP_PARKED_BYTES <= MSRP_WAITING_BYTES);
 const _: () = assert!(MSRP_QUANTUM_BYTES >= 2048);
+const _: () = assert!(CPIM_HEAD_BYTES <= MSRP_FAN_BYTES);
+const _: () = assert!(MSRP_MEMBERS.is_multiple_of(64));
+const _: () = assert!(MSRP_ROOM_HIGH_BYTES < MSRP_ROOM_BYTES && MSRP_ROOM_BYTES < MSRP_ROOMS_BYTES);
 const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);
 /// Members of one mixed room.
 pub const MIX_MEMBERS: usize = 256;

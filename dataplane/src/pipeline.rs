@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! RxItem ─▶ whose is it? ─▶ Datagram ─▶ leg.receive ─▶ leg.route ─▶ TxItem
+//!                        │                └▶ a member's: room, gate, its machine ─▶ TxItems
 //!                        ├▶ Bytes    ─▶ the other leg's connection ─▶ TxItem
 //!                        └▶ the rest is news of a connection, for the worker
 //! ```
@@ -14,8 +15,11 @@ use std::time::Instant;
 use crate::api::{Component, Side};
 use crate::frame::{Frame, Pool};
 use crate::net::{SocketId, Token, TxBatch, TxItem};
-use crate::session::{Connection, Mark, Media, Owner, Phase, SlotRef, Streams, pair_mut};
+use crate::session::{
+    Connection, Mark, Media, Owner, Phase, RoomRef, SlotRef, Streams, WayOut, pair_mut,
+};
 use crate::stats::{DropReason, Stats};
+use crate::wire::rtp::Packet;
 
 /// What a packet meets on its way.
 pub struct Path<'a> {
@@ -44,39 +48,94 @@ pub enum Passed {
     Dropped,
 }
 
+/// A datagram of a member of a room.
+#[derive(Debug)]
+pub struct ToRoom {
+    /// Whose.
+    pub place: Place,
+    /// What it is.
+    pub packet: Packet,
+    /// Its bytes.
+    pub frame: Frame,
+}
+
+/// Where a member is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// Its leg.
+    pub slot: SlotRef,
+    /// Its room.
+    pub room: RoomRef,
+    /// Its seat there.
+    pub seat: u32,
+    /// Where RTP and RTCP for it go now that it was heard.
+    pub out: [Option<WayOut>; 2],
+}
+
+/// Where a datagram goes.
+enum Way {
+    /// To the other leg's far end.
+    Out(WayOut),
+    /// To the members of a room.
+    Room(Place, Packet),
+}
+
 impl Path<'_> {
-    /// Relays a datagram, or drops and counts it.
-    pub fn datagram(&mut self, token: Token, from: SocketAddr, frame: Frame) {
+    /// Relays a datagram, or drops and counts it; one of a group session's member is its room's.
+    pub fn datagram(&mut self, token: Token, from: SocketAddr, frame: Frame) -> Option<ToRoom> {
         self.stats.datagrams_in += 1;
         self.stats.datagram_bytes_in += frame.len() as u64;
         match self.route(token, from, &frame) {
-            Ok((socket, to)) => {
+            Ok(Way::Out(WayOut { socket, to })) => {
                 self.stats.datagrams_out += 1;
                 self.stats.datagram_bytes_out += frame.len() as u64;
+                let socket = SocketId(socket.0);
                 self.tx.items.push(TxItem::Datagram { socket, to, frame });
+                None
             }
-            Err(why) => self.discard(frame, why),
+            Ok(Way::Room(place, packet)) => Some(ToRoom {
+                place,
+                packet,
+                frame,
+            }),
+            Err(why) => {
+                self.discard(frame, why);
+                None
+            }
         }
     }
 
-    fn route(
-        &mut self,
-        token: Token,
-        from: SocketAddr,
-        frame: &Frame,
-    ) -> Result<(SocketId, SocketAddr), DropReason> {
+    fn route(&mut self, token: Token, from: SocketAddr, frame: &Frame) -> Result<Way, DropReason> {
         let (slot, side, component) = rtp_owner(token).ok_or(DropReason::NoLeg)?;
         let stream = self.streams.find_mut(slot).ok_or(DropReason::NoLeg)?;
-        let Media::Rtp(legs) = &mut stream.media else {
-            return Err(DropReason::NoLeg);
-        };
-        let (leg, other) = pair_mut(legs, side);
         let bytes = self.pool.bytes(frame);
-        let send = leg
-            .receive(self.now, component, from, bytes)
-            .and_then(|packet| leg.route(component, &packet, other))
-            .inspect_err(|_| leg.count_drop())?;
-        Ok((SocketId(send.socket.0), send.to))
+        match &mut stream.media {
+            Media::Rtp(legs) => {
+                let (leg, other) = pair_mut(legs, side);
+                leg.receive(self.now, component, from, bytes)
+                    .and_then(|packet| leg.route(component, &packet, other))
+                    .inspect_err(|_| leg.count_drop())
+                    .map(Way::Out)
+            }
+            Media::Member(member) => {
+                let (room, seat) = member.place.ok_or(DropReason::Frozen)?;
+                let leg = member.rtp_mut().ok_or(DropReason::NoLeg)?;
+                let packet = leg
+                    .receive(self.now, component, from, bytes)
+                    .inspect_err(|_| leg.count_drop())?;
+                let out = leg.ways();
+                Ok(Way::Room(
+                    Place {
+                        slot,
+                        room,
+                        seat,
+                        out,
+                    },
+                    packet,
+                ))
+            }
+            Media::Bytes(_) | Media::Msrp(_) | Media::Room(_) => Err(DropReason::NoLeg),
+        }
     }
 
     /// Passes bytes of a connection on to the other side's, unchanged and not copied.

@@ -45,11 +45,19 @@ pub enum DropReason {
     Fingerprint,
     /// Its connection took nothing of what waited for it for too long.
     Stalled,
+    /// Its sender doesn't have the floor.
+    Floor,
+    /// Its payload type is none that was agreed on.
+    Format,
+    /// Too many members of its room send at a time.
+    Crowded,
+    /// It is older than what its source began with, since another one sent.
+    Stale,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 21] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -67,6 +75,10 @@ impl DropReason {
         Self::BrokenLayer,
         Self::Fingerprint,
         Self::Stalled,
+        Self::Floor,
+        Self::Format,
+        Self::Crowded,
+        Self::Stale,
     ];
 
     /// Its name as a metric's label.
@@ -90,14 +102,18 @@ impl DropReason {
             Self::BrokenLayer => "broken_layer",
             Self::Fingerprint => "fingerprint",
             Self::Stalled => "stalled",
+            Self::Floor => "floor",
+            Self::Format => "format",
+            Self::Crowded => "crowded",
+            Self::Stale => "stale",
         }
     }
 }
 
 /// The codes of MSRP responses that are counted one by one (RFC 4975 §10, RFC 4976, RFC 7701); all
 /// others together, as 0.
-pub const MSRP_CODES: [u16; 15] = [
-    200, 400, 401, 403, 404, 408, 413, 415, 423, 425, 428, 481, 501, 506, 0,
+pub const MSRP_CODES: [u16; 16] = [
+    200, 400, 401, 403, 404, 408, 413, 415, 423, 424, 425, 428, 481, 501, 506, 0,
 ];
 
 /// Where a code is counted in [`MSRP_CODES`].
@@ -192,6 +208,10 @@ counters! {
     msrp_reported,
     /// MSRP transactions open now.
     msrp_open,
+    /// Of those reported: copies for a member of a group, whose failure isn't its sender's business.
+    msrp_copies_failed,
+    /// Notices that somebody is composing which were left out for a member that is slow.
+    msrp_composing_shed,
     /// MSRP clients' AUTHs that were granted.
     msrp_auths,
     /// MSRP clients' AUTHs that were not, those that only ask for a challenge among them.
@@ -208,6 +228,10 @@ counters! {
     msrp_idle,
     /// Sessions now.
     sessions,
+    /// Rooms of group sessions now.
+    rooms,
+    /// Members' legs in them now.
+    members,
     /// Sockets now.
     sockets,
     /// Ports of the pool that are free now.
@@ -218,10 +242,14 @@ counters! {
     full_ports,
     /// Orders refused as no session could be added.
     full_sessions,
+    /// Orders refused as no room or no member could be added.
+    full_rooms,
     /// Times that no frame was free.
     full_pool,
     /// MSRP transactions that found no place in the table.
     full_transactions,
+    /// Times that a member of a group was so far behind that its messages failed.
+    full_msrp_member,
     /// Use-Paths, pairs of paths and next hops that found no place.
     full_msrp_relay,
     /// Octets of MSRP content that were recorded.

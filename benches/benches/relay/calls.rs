@@ -145,7 +145,15 @@ pub(crate) fn bound(order: &Order) -> &[LegLocal; 2] {
     match order.acts.first() {
         Some(Act::Open(plan)) => &plan.local,
         Some(
-            Act::Connect { .. } | Act::Release { .. } | Act::Report { .. } | Act::Trace { .. },
+            Act::OpenRoom(_)
+            | Act::Join(_)
+            | Act::ConnectMember { .. }
+            | Act::GiveFloor { .. }
+            | Act::Leave { .. }
+            | Act::Connect { .. }
+            | Act::Release { .. }
+            | Act::Report { .. }
+            | Act::Trace { .. },
         )
         | None => {
             unreachable!("it opened a stream")

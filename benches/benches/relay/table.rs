@@ -43,16 +43,17 @@ pub(crate) fn streams(legs: u32, now: Instant) -> (Streams, Vec<Mark>) {
             media: Media::Rtp(media),
             phase: Phase::Open,
             session: SessionId(u64::from(number)),
+            id: StreamId(0),
             opened: now,
             silence: None,
             recording: None,
-            plan: StreamPlan {
+            plan: Some(StreamPlan {
                 stream: StreamId(0),
                 legs: [spec.clone(), spec],
                 local: [LegLocal::Unbound, LegLocal::Unbound],
                 silence_ms: 0,
                 record: false,
-            },
+            }),
         };
         streams.fill(slot, stream);
     }

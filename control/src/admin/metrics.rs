@@ -89,7 +89,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 35] = {
+const WORKER: [Shown; 38] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -110,11 +110,14 @@ const WORKER: [Shown; 35] = {
         ("full_handshakes", "full_handshakes", "Handshakes ended for newer ones", None, Counter),
         ("msrp_idle", "msrp_idle", "MSRP legs that were silent for too long", None, Counter),
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
+        ("rooms", "rooms", "Rooms of group sessions of a worker", None, Gauge),
+        ("members", "members", "Members' legs in rooms of a worker", None, Gauge),
         ("sockets", "sockets", "Sockets of a worker", None, Gauge),
         ("ports_free", "ports_free", "Ports of the pool that are free", None, Gauge),
         ("ports_total", "ports", "Ports of the pool in all", None, Gauge),
         ("full_ports", "full_ports", "Orders refused as no port was left", None, Counter),
         ("full_sessions", "full_sessions", "Orders refused as no session could be added", None, Counter),
+        ("full_rooms", "full_rooms", "Orders refused as no room or member could be added", None, Counter),
         ("full_pool", "full_pool", "Times that no frame was free", None, Counter),
         ("full_transactions", "full_transactions", "MSRP transactions that found no place", None, Counter),
         ("full_msrp_relay", "full_msrp_relay", "AUTHs and next hops that found no place", None, Counter),

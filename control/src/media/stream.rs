@@ -61,7 +61,7 @@ impl FarEnd {
         }
     }
 
-    fn to_remote(&self) -> Remote {
+    pub(super) fn to_remote(&self) -> Remote {
         match self {
             Self::Rtp(remote) => Remote::Rtp(*remote),
             Self::Msrp(remote) => Remote::Msrp(remote.clone()),
@@ -188,6 +188,6 @@ pub(super) fn bound(local: &LegLocal) -> Option<SocketAddr> {
         LegLocal::Unbound => None,
         LegLocal::Rtp { rtp, .. } => Some(*rtp),
         LegLocal::Msrp(local) => Some(local.listen),
-        LegLocal::Bytes { listen } => Some(*listen),
+        LegLocal::Bytes { listen } | LegLocal::Bfcp { listen } => Some(*listen),
     }
 }

@@ -69,7 +69,7 @@ pub(super) fn line(
         // TLS's client is who connects: the two ends settle it between themselves.
         (LegLocal::Bytes { .. }, Make::Bytes { tls: true }) => {}
         (LegLocal::Bytes { .. }, _) => write_roles(&mut line, role, false),
-        (LegLocal::Unbound | LegLocal::Msrp(_), _) => return None,
+        (LegLocal::Unbound | LegLocal::Msrp(_) | LegLocal::Bfcp { .. }, _) => return None,
     }
     Some(line)
 }

@@ -10,6 +10,7 @@
 //! control ◀──Record───── ring ◀── worker         content of sessions that are recorded
 //! ```
 
+mod floor;
 mod link;
 mod msrp;
 mod plan;
@@ -20,6 +21,7 @@ mod room;
 mod secure;
 mod trace;
 
+pub use floor::{BfcpRemote, BfcpSpec, BfcpTransport};
 pub use link::{ControlEnd, Doorbell, Full, WorkerEnd, ring_pair, ring_pair_with};
 pub use msrp::{
     Chunking, Fingerprint, MsrpBounds, MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport,
@@ -33,7 +35,7 @@ pub use record_ring::RecordRoom;
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use room::{
     AudioCodec, AudioFormat, FloorId, FloorRule, FloorSpec, MemberFacts, MemberId, MemberPlan,
-    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats,
+    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats, VideoCodec, VideoFeedback, VideoFormat,
 };
 pub use secure::{OriginPolicy, TlsIdentity};
 
@@ -141,6 +143,52 @@ pub enum Event {
         stream: StreamId,
         /// The side whose connection it was.
         side: Side,
+    },
+    /// No valid packet came from a member for the time its plan names. Told once until packets
+    /// return.
+    MemberSilent {
+        /// The session.
+        session: SessionId,
+        /// The room.
+        stream: StreamId,
+        /// Who has gone silent.
+        member: MemberId,
+    },
+    /// Packets came again from a member that was silent.
+    MemberHeard {
+        /// The session.
+        session: SessionId,
+        /// The room.
+        stream: StreamId,
+        /// Who is heard again.
+        member: MemberId,
+    },
+    /// A member's connection (MSRP, BFCP) could not be made, or was lost.
+    MemberLost {
+        /// The session.
+        session: SessionId,
+        /// The room.
+        stream: StreamId,
+        /// Whose connection it was.
+        member: MemberId,
+    },
+    /// Somebody else speaks in a mixed room.
+    Speaking {
+        /// The session.
+        session: SessionId,
+        /// The room.
+        stream: StreamId,
+        /// Who; `None`: nobody.
+        member: Option<MemberId>,
+    },
+    /// A floor has other holders; its rooms already take what they send and nothing else.
+    FloorChanged {
+        /// The session.
+        session: SessionId,
+        /// The floor.
+        floor: FloorId,
+        /// Who holds it now.
+        holders: Box<[MemberId]>,
     },
 }
 

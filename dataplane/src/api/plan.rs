@@ -2,16 +2,20 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use super::floor::{BfcpRemote, BfcpSpec};
 use super::msrp::{MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec};
+use super::room::{FloorId, MemberFacts, MemberId, MemberPlan, RoomPlan, RtpFormats};
 use super::trace::{TracedFrame, Tracing};
 use super::{SessionId, Side, StreamId, StreamSet};
 
-/// One order: acts on one session, done in order; all or nothing for [`Act::Open`].
+/// One order: acts on one session, done in order; all or nothing for [`Act::Open`],
+/// [`Act::OpenRoom`] and [`Act::Join`].
 ///
 /// The worker fills in `outcome` and the acts' results and sends the box back.
 #[derive(Debug)]
 pub struct Order {
-    /// The session; made by its first [`Act::Open`], ended when its last stream is released.
+    /// The session; made by its first [`Act::Open`] or [`Act::OpenRoom`], ended when its last stream
+    /// is released.
     pub session: SessionId,
     /// Control's own mark, returned as it came.
     pub mark: u64,
@@ -63,7 +67,49 @@ pub enum Act {
         /// What that side may do, from the relay's view of that leg.
         direction: Direction,
     },
-    /// Freezes, drains and frees streams, then fills in `facts`. The order comes back when the
+    /// Makes a stream of a group session, a room, which nobody is in yet. A session that has rooms
+    /// may have streams of two legs as well.
+    OpenRoom(RoomPlan),
+    /// Adds a member to a room: binds its leg's ports and fills in `local`. Nothing passes before it
+    /// is connected. The others don't notice.
+    Join(MemberPlan),
+    /// Says or changes who is at the far end of a member's leg, which way media may pass, and what
+    /// of RTP it sends and takes.
+    ConnectMember {
+        /// Whose leg.
+        member: MemberId,
+        /// In which room.
+        stream: StreamId,
+        /// The far end.
+        remote: Remote,
+        /// What the member may do, from the relay's view of its leg.
+        direction: Direction,
+        /// The formats of an RTP leg; nothing for other legs.
+        formats: RtpFormats,
+    },
+    /// Says who holds a floor that no room of floors decides on: what others send to the rooms that
+    /// it gates is dropped from the next packet on. Nobody holds it at first.
+    GiveFloor {
+        /// Which.
+        floor: FloorId,
+        /// Who; those who aren't members hold it when they join.
+        holders: Vec<MemberId>,
+    },
+    /// Takes one member out of rooms, or all of them and the rooms with them, then fills in `facts`.
+    /// The order comes back when the ports are closed and what waited was written, as for
+    /// [`Act::Release`]. Rooms that one member leaves stay, also when it was the last one.
+    Leave {
+        /// Who leaves; `None`: everybody, and the rooms end.
+        member: Option<MemberId>,
+        /// Which rooms; those that the member isn't in don't matter.
+        streams: StreamSet,
+        /// How long a drain may take, in milliseconds.
+        drain_ms: u32,
+        /// What who left did.
+        facts: Vec<MemberFacts>,
+    },
+    /// Freezes, drains and frees streams, then fills in `facts`; rooms among them end, and nothing is
+    /// said of their members. The order comes back when the
     /// ports are closed and every queue was written and every MSRP SEND that was forwarded is
     /// answered, or the drain's time is up. Connections are half-closed then, so that what was
     /// written still arrives, and are gone after `limits::CLOSING_MS` at the latest.
@@ -131,6 +177,8 @@ pub enum LegSpec {
         /// The local address to bind.
         local_ip: IpAddr,
     },
+    /// Floor control with a member of a group session.
+    Bfcp(BfcpSpec),
 }
 
 /// Whether a leg's far address may be learnt from what arrives.
@@ -170,6 +218,11 @@ pub enum LegLocal {
         /// Where.
         listen: SocketAddr,
     },
+    /// Where a BFCP leg takes datagrams or connections.
+    Bfcp {
+        /// Where.
+        listen: SocketAddr,
+    },
 }
 
 /// Who is at the far end of a leg.
@@ -186,6 +239,8 @@ pub enum Remote {
         /// Who connects.
         setup: MsrpSetup,
     },
+    /// A BFCP client, for an [`LegSpec::Bfcp`] leg.
+    Bfcp(BfcpRemote),
 }
 
 /// The far end of an RTP leg.

@@ -3,6 +3,11 @@
 //!
 //! A group session is a session whose streams are *rooms*. Each participant is a *member* of the
 //! rooms that it uses, with one leg in each; who isn't a member of a room gets nothing of it.
+//!
+//! ```text
+//! Act::OpenRoom ──▶ Act::Join ──▶ Act::ConnectMember ──▶ Act::Leave      any number of members
+//!                                  └── again: hold, another address, other formats ──┘
+//! ```
 
 use super::{LegFacts, LegLocal, LegSpec, StreamId};
 
@@ -114,6 +119,49 @@ pub struct RtpFormats {
     pub mixer_level: Option<u8>,
     /// It takes NACK, PLI, FIR or REMB (RFC 4585, RFC 5104).
     pub feedback: bool,
+    /// What those of `payloads` are that are video; one that isn't here is of an unknown codec.
+    pub video: Vec<VideoFormat>,
+    /// Header extension id of the orientation of video (3GPP TS 26.114 7.4.5).
+    pub orientation: Option<u8>,
+}
+
+/// A payload type of video, and the feedback that was negotiated for it (RFC 4585 §4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoFormat {
+    /// The payload type, 0 to 127.
+    pub payload_type: u8,
+    /// The codec.
+    pub codec: VideoCodec,
+    /// `a=rtcp-fb` with this payload type or `*`.
+    pub feedback: VideoFeedback,
+}
+
+/// Video codecs whose key frames are known from their RTP payloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum VideoCodec {
+    /// VP8 (RFC 7741).
+    Vp8,
+    /// H.264 (RFC 6184), packetisation modes 0 and 1.
+    H264,
+    /// H.265 (RFC 7798), without decoding order numbers.
+    H265,
+}
+
+/// Which feedback on video is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is negotiated by itself"
+)]
+pub struct VideoFeedback {
+    /// `nack` (RFC 4585).
+    pub nack: bool,
+    /// `nack pli` (RFC 4585).
+    pub picture_loss: bool,
+    /// `ccm fir` (RFC 5104).
+    pub full_intra: bool,
+    /// `goog-remb`.
+    pub remb: bool,
 }
 
 /// An audio payload type.
@@ -134,6 +182,8 @@ pub struct PayloadFormat {
     pub payload_type: u8,
     /// Equal for formats that are the same for all members of the room.
     pub format: u16,
+    /// RTP's clock rate, in hertz: by it timestamps go on when another member sends.
+    pub clock_rate: u32,
 }
 
 /// The codecs that are decoded and encoded.

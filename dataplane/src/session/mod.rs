@@ -12,6 +12,7 @@ mod bytes;
 mod mark;
 mod msrp;
 mod ports;
+mod rooms;
 mod rtp;
 mod sessions;
 mod streams;
@@ -20,9 +21,10 @@ pub use bytes::{BytesLeg, Connection};
 pub use mark::{Mark, Owner, SlotRef};
 pub use msrp::MsrpLeg;
 pub use ports::{PortPair, Ports};
+pub use rooms::{Machine, Room, RoomRef, Rooms, Seat};
 pub use rtp::{RtpLeg, WayOut};
 pub use sessions::{Session, SessionRef, Sessions};
-pub use streams::{Media, Phase, Stream, Streams, leg_mut, pair_mut};
+pub use streams::{Media, Member, MemberLeg, Phase, Stream, Streams, leg_mut, pair_mut};
 
 /// A socket's number at the backend, which this room knows nothing else of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -157,6 +157,23 @@ impl RtpLeg {
         }
     }
 
+    /// Where RTP and RTCP for this side go, once that is known.
+    #[must_use]
+    pub fn ways(&self) -> [Option<WayOut>; 2] {
+        let rtcp = if self.mux {
+            Component::Rtp
+        } else {
+            Component::Rtcp
+        };
+        [Component::Rtp, rtcp].map(|component| self.way_out(component).ok())
+    }
+
+    /// Where RTP for this side goes, once that is known.
+    #[must_use]
+    pub fn rtp_way(&self) -> Option<WayOut> {
+        self.way_out(Component::Rtp).ok()
+    }
+
     /// Counts a datagram of this side that was dropped.
     pub fn count_drop(&mut self) {
         self.dropped += 1;

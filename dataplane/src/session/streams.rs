@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::api::{SessionId, Side, StreamPlan};
+use crate::api::{LegFacts, MemberFacts, MemberId, SessionId, Side, StreamId, StreamPlan};
 use crate::limits::STREAMS_PER_WORKER;
 use crate::proto::msrp::RecordingKey;
 
-use super::{BytesLeg, MsrpLeg, RtpLeg, SlotRef};
+use super::{BytesLeg, MsrpLeg, RoomRef, RtpLeg, SlotRef};
 
-/// A stream: two legs of a kind.
+/// A stream: two legs of a kind, or a room; or one member's leg in a room.
 #[derive(Debug)]
 pub struct Stream {
     /// The legs.
@@ -17,14 +17,16 @@ pub struct Stream {
     pub phase: Phase,
     /// Whose stream it is.
     pub session: SessionId,
+    /// Its name, or its room's.
+    pub id: StreamId,
     /// When it was opened.
     pub opened: Instant,
     /// After what time without a packet a leg is silent.
     pub silence: Option<Duration>,
     /// The recording that it is part of.
     pub recording: Option<RecordingKey>,
-    /// What control ordered and what was bound, to go home in the end.
-    pub plan: StreamPlan,
+    /// What control ordered and what was bound for two legs, to go home in the end.
+    pub plan: Option<StreamPlan>,
 }
 
 /// Whether media may pass.
@@ -36,7 +38,7 @@ pub enum Phase {
     Frozen,
 }
 
-/// Side A's leg and side B's leg.
+/// Side A's leg and side B's leg, or what a group session has instead.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -49,6 +51,56 @@ pub enum Media {
     Bytes([BytesLeg; 2]),
     /// MSRP, parsed and rewritten.
     Msrp([MsrpLeg; 2]),
+    /// A stream of a group session; its members are in slots of their own.
+    Room(RoomRef),
+    /// A member of a room.
+    Member(Member),
+}
+
+/// A member's leg in a room.
+#[derive(Debug)]
+pub struct Member {
+    /// Whose.
+    pub id: MemberId,
+    /// In which room; `None` while the order is done that makes both.
+    pub place: Option<(RoomRef, u32)>,
+    /// The leg.
+    pub leg: MemberLeg,
+    /// Packets that were sent to it; counted by its seat while it has one.
+    pub sent: u64,
+}
+
+/// What a member's leg is.
+#[derive(Debug)]
+pub enum MemberLeg {
+    /// RTP and RTCP.
+    Rtp(RtpLeg),
+}
+
+impl Member {
+    /// What it did.
+    #[must_use]
+    pub fn facts(&self, now: Instant, stream: &Stream) -> MemberFacts {
+        let leg = match &self.leg {
+            MemberLeg::Rtp(leg) => leg.facts(),
+        };
+        MemberFacts {
+            member: self.id,
+            stream: stream.id,
+            leg: LegFacts {
+                age_ms: stream.age_ms(now),
+                ..leg
+            },
+            sent: self.sent,
+        }
+    }
+
+    /// Its leg, if it is one of RTP.
+    pub fn rtp_mut(&mut self) -> Option<&mut RtpLeg> {
+        match &mut self.leg {
+            MemberLeg::Rtp(leg) => Some(leg),
+        }
+    }
 }
 
 /// A side's leg and the other side's.
@@ -70,7 +122,40 @@ impl Stream {
     pub fn bytes_mut(&mut self, side: Side) -> Option<(&mut BytesLeg, &mut BytesLeg)> {
         match &mut self.media {
             Media::Bytes(legs) => Some(pair_mut(legs, side)),
-            Media::Rtp(_) | Media::Msrp(_) => None,
+            Media::Rtp(_) | Media::Msrp(_) | Media::Room(_) | Media::Member(_) => None,
+        }
+    }
+
+    /// Milliseconds since it was opened.
+    #[must_use]
+    pub fn age_ms(&self, now: Instant) -> u64 {
+        let age = now.saturating_duration_since(self.opened);
+        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// The member whose leg it is.
+    #[must_use]
+    pub fn member(&self) -> Option<&Member> {
+        match &self.media {
+            Media::Member(member) => Some(member),
+            Media::Rtp(_) | Media::Bytes(_) | Media::Msrp(_) | Media::Room(_) => None,
+        }
+    }
+
+    /// The same, to change.
+    pub fn member_mut(&mut self) -> Option<&mut Member> {
+        match &mut self.media {
+            Media::Member(member) => Some(member),
+            Media::Rtp(_) | Media::Bytes(_) | Media::Msrp(_) | Media::Room(_) => None,
+        }
+    }
+
+    /// The room that it is.
+    #[must_use]
+    pub fn room(&self) -> Option<RoomRef> {
+        match &self.media {
+            Media::Room(room) => Some(*room),
+            Media::Rtp(_) | Media::Bytes(_) | Media::Msrp(_) | Media::Member(_) => None,
         }
     }
 }

@@ -10,12 +10,12 @@ use rand::{RngExt, SeedableRng};
 use crate::api::{Config, MsrpListen, Side, WorkerEnd};
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{
-    DRAIN_CHECK_MS, HOUSEKEEPING_MS, MSRP_LEAVING_PER_CYCLE, RECORDS_AGAIN_MS, RX_BATCH,
-    SESSIONS_PER_WORKER, SWEEP_TICKS, TX_BATCH,
+    HOUSEKEEPING_MS, MSRP_LEAVING_PER_CYCLE, RECORDS_AGAIN_MS, RX_BATCH, SESSIONS_PER_WORKER,
+    SWEEP_TICKS, TX_BATCH,
 };
 use crate::net::{Backend, RxBatch, RxItem, SocketId, Token, TxBatch};
 use crate::pipeline::Path;
-use crate::session::{Mark, Owner, Ports, Sessions, SlotRef, Streams};
+use crate::session::{Mark, Owner, Ports, Rooms, Sessions, SlotRef, Streams};
 use crate::stats::{Board, DropReason, Stats};
 
 use super::closing::Closings;
@@ -44,6 +44,7 @@ pub struct Worker<B: Backend> {
     pub(super) stats: Stats,
     pub(super) sessions: Sessions,
     pub(super) streams: Streams,
+    pub(super) rooms: Rooms,
     pub(super) ports: Ports,
     pub(super) tx: TxBatch,
     pub(super) drains: Vec<Drain>,
@@ -85,6 +86,7 @@ impl<B: Backend> Worker<B> {
             stats: Stats::default(),
             sessions: Sessions::new(SESSIONS_PER_WORKER),
             streams: Streams::new(),
+            rooms: Rooms::default(),
             ports: Ports::new(config, number),
             tx: TxBatch {
                 items: Vec::with_capacity(TX_BATCH + RX_BATCH),
@@ -222,7 +224,9 @@ impl<B: Backend> Worker<B> {
     fn take_item(&mut self, now: Instant, item: RxItem) {
         match item {
             RxItem::Datagram { token, from, frame } => {
-                self.path(now).datagram(token, from, frame);
+                if let Some(input) = self.path(now).datagram(token, from, frame) {
+                    self.room_received(now, input);
+                }
             }
             RxItem::Bytes { token, frame, .. } => self.take_bytes(now, token, frame),
             RxItem::Passed { token, octets, .. } => self.take_passed(token, octets),
@@ -329,7 +333,6 @@ impl<B: Backend> Worker<B> {
         self.finish_closings(now);
         if !self.drains.is_empty() && now >= self.drains_at {
             self.finish_drains(now);
-            self.drains_at = now + Duration::from_millis(DRAIN_CHECK_MS);
         }
         if now >= self.housekeeping_at {
             self.housekeeping_at = now + Duration::from_millis(HOUSEKEEPING_MS);
@@ -364,6 +367,7 @@ impl<B: Backend> Worker<B> {
 
     fn publish(&mut self, now: Instant) {
         self.stats.sessions = self.sessions.len() as u64;
+        self.stats.rooms = self.rooms.len() as u64;
         self.stats.ports_free = self.ports.free(now) as u64;
         self.stats.ports_total = self.ports.total() as u64;
         self.stats.frames_free = self.pool.free(Class::Datagram) as u64;

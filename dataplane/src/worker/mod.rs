@@ -5,6 +5,7 @@ mod closing;
 mod conns;
 mod cycle;
 mod ends;
+mod expected;
 mod halves;
 mod handshakes;
 mod hops;
@@ -14,6 +15,7 @@ mod open;
 mod orders;
 mod recording;
 mod release;
+mod rooms;
 mod start;
 
 pub use cycle::{Setup, Worker};

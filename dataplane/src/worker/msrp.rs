@@ -40,7 +40,7 @@ pub(super) struct Msrp {
     /// Connections that aren't read now.
     paused: VecDeque<SlotRef>,
     /// Connections whose far ends send no more.
-    pub(super) half_closed: VecDeque<SlotRef>,
+    pub(super) half_closed: VecDeque<(SlotRef, Instant)>,
     /// What was read is copied here, as the relay writes to the pool while it reads.
     scratch: Box<[u8]>,
 }
@@ -527,7 +527,7 @@ impl<B: Backend> Worker<B> {
     pub(super) fn msrp_leg(&mut self, slot: SlotRef, side: Side) -> Option<&mut MsrpLeg> {
         match &mut self.streams.find_mut(slot)?.media {
             Media::Msrp(legs) => Some(leg_mut(legs, side)),
-            Media::Rtp(_) | Media::Bytes(_) => None,
+            Media::Rtp(_) | Media::Bytes(_) | Media::Room(_) | Media::Member(_) => None,
         }
     }
 

@@ -36,11 +36,12 @@ impl<B: Backend> Worker<B> {
                     media,
                     phase: Phase::Open,
                     session,
+                    id: plan.stream,
                     opened: now,
                     silence: (plan.silence_ms > 0)
                         .then(|| Duration::from_millis(u64::from(plan.silence_ms))),
                     recording: None,
-                    plan: copy_of(plan),
+                    plan: Some(copy_of(plan)),
                 };
                 self.streams.fill(slot, stream);
                 Ok(slot)
@@ -64,7 +65,7 @@ impl<B: Backend> Worker<B> {
                 .open_both(opening, plan, Self::open_msrp, Self::undo_msrp)
                 .map(|legs| self.join_msrp(legs)),
             [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_),
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_),
                 _,
             ] => Err(Refusal::Unknown),
         }
@@ -91,7 +92,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn open_rtp(
+    pub(super) fn open_rtp(
         &mut self,
         opening: Opening,
         side: Side,

@@ -3,18 +3,21 @@
 use std::time::{Duration, Instant};
 
 use crate::api::{
-    Act, Direction, LegSpec, Order, Outcome, Refusal, Remote, Side, StreamFacts, StreamId,
-    StreamPlan, StreamSet,
+    Act, Direction, Order, Outcome, Refusal, Remote, Side, StreamFacts, StreamId, StreamPlan,
+    StreamSet,
 };
 use crate::limits::{ACTS_PER_ORDER, DRAINS_PER_WORKER, ORDERS_PER_CYCLE, STREAMS_PER_SESSION};
 use crate::net::{Backend, SocketId};
-use crate::session::{Media, SessionRef, SlotRef, Streams, leg_mut};
+use crate::session::{Media, SessionRef, SlotRef, Socket, leg_mut};
 
 use super::Worker;
+use super::expected::{Expected, Kind};
 use super::release::{Drain, Draining};
 
 /// The slots of some streams of a session.
-type Slots = [Option<SlotRef>; STREAMS_PER_SESSION];
+pub(super) type Slots = [Option<SlotRef>; STREAMS_PER_SESSION];
+/// What an order's acts have bound, by their places in it.
+type Bound = [Option<SlotRef>; ACTS_PER_ORDER];
 
 impl<B: Backend> Worker<B> {
     /// Takes orders, as long as their news has room, and says how many.
@@ -41,6 +44,7 @@ impl<B: Backend> Worker<B> {
             Err(refusal) => {
                 match refusal {
                     Refusal::NoPort => self.stats.full_ports += 1,
+                    Refusal::Full if is_of_rooms(&order) => self.stats.full_rooms += 1,
                     Refusal::Full => self.stats.full_sessions += 1,
                     Refusal::Unknown | Refusal::Socket => {}
                 }
@@ -51,7 +55,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Does what may fail: finds or makes the session and binds what is to be opened.
-    fn start(&mut self, now: Instant, order: &mut Order) -> Result<(SessionRef, Slots), Refusal> {
+    fn start(&mut self, now: Instant, order: &mut Order) -> Result<(SessionRef, Bound), Refusal> {
         let known = self.sessions.find(order.session);
         self.expected(known).check(order)?;
         if self.is_recorder_stuck(order) {
@@ -68,69 +72,84 @@ impl<B: Backend> Worker<B> {
         })
     }
 
-    fn expected(&self, session: Option<SessionRef>) -> Expected {
+    fn expected(&self, session: Option<SessionRef>) -> Expected<'_> {
         let session = session.and_then(|session| self.sessions.session(session));
         let mut expected = Expected {
             streams: [None; STREAMS_PER_SESSION],
+            rooms: &self.rooms,
             is_new: session.is_none(),
             is_full: self.sessions.is_full(),
         };
         let present = session.into_iter().flat_map(|session| session.streams());
         for (place, (id, index)) in expected.streams.iter_mut().zip(present) {
-            *place = Kind::of(&self.streams, index).map(|kind| (id, kind));
+            *place = Kind::of(&self.streams, &self.rooms, index).map(|kind| (id, kind));
         }
         expected
     }
 
-    fn open_all(&mut self, now: Instant, order: &mut Order) -> Result<Slots, Refusal> {
-        let mut opened = Slots::default();
+    fn open_all(&mut self, now: Instant, order: &mut Order) -> Result<Bound, Refusal> {
+        let mut bound: Bound = [None; ACTS_PER_ORDER];
         let session = order.session;
-        let mut at = 0;
         let mut failed = None;
-        for act in &mut order.acts {
-            let Act::Open(plan) = act else { continue };
-            match (self.open_stream(now, session, plan), opened.get_mut(at)) {
-                (Ok(slot), Some(place)) => *place = Some(slot),
-                (Ok(slot), None) => {
-                    self.discard_stream(slot);
-                    failed = Some(Refusal::Full);
+        for (act, place) in order.acts.iter_mut().zip(&mut bound) {
+            let opened = match act {
+                Act::Open(plan) => self.open_stream(now, session, plan),
+                Act::OpenRoom(plan) => self.open_room(now, session, plan),
+                Act::Join(plan) => self.open_member(now, session, plan),
+                Act::Connect { .. }
+                | Act::ConnectMember { .. }
+                | Act::GiveFloor { .. }
+                | Act::Leave { .. }
+                | Act::Release { .. }
+                | Act::Report { .. }
+                | Act::Trace { .. } => continue,
+            };
+            match opened {
+                Ok(slot) => *place = Some(slot),
+                Err(refusal) => {
+                    failed = Some(refusal);
+                    break;
                 }
-                (Err(refusal), _) => failed = Some(refusal),
             }
-            if failed.is_some() {
-                break;
-            }
-            at += 1;
         }
         match failed {
-            None => Ok(opened),
+            None => Ok(bound),
             Some(refusal) => {
-                self.undo_open(order, &opened);
+                self.undo_open(order, &bound);
                 Err(refusal)
             }
         }
     }
 
-    fn undo_open(&mut self, order: &mut Order, opened: &Slots) {
-        for slot in opened.iter().flatten() {
+    fn undo_open(&mut self, order: &mut Order, bound: &Bound) {
+        for slot in bound.iter().flatten() {
             self.discard_stream(*slot);
         }
         for act in &mut order.acts {
-            if let Act::Open(plan) = act {
-                plan.local = Default::default();
+            match act {
+                Act::Open(plan) => plan.local = Default::default(),
+                Act::Join(plan) => plan.local = Default::default(),
+                Act::OpenRoom(_)
+                | Act::Connect { .. }
+                | Act::ConnectMember { .. }
+                | Act::GiveFloor { .. }
+                | Act::Leave { .. }
+                | Act::Release { .. }
+                | Act::Report { .. }
+                | Act::Trace { .. } => {}
             }
         }
     }
 
     /// Does the acts one after the other; nothing of them can fail any more.
-    fn do_acts(&mut self, now: Instant, mut order: Box<Order>, start: (SessionRef, Slots)) {
-        let (session, opened) = start;
-        let mut opened = opened.into_iter().flatten();
-        let (mut until, mut waiting) = (now, Vec::new());
-        let mut returned = std::mem::take(&mut order.returned);
-        for (act, todo) in order.acts.iter_mut().enumerate() {
+    fn do_acts(&mut self, now: Instant, mut order: Box<Order>, start: (SessionRef, Bound)) {
+        let (session, bound) = start;
+        let mut waiting = Vec::new();
+        for (act, (todo, slot)) in order.acts.iter_mut().zip(bound).enumerate() {
             match todo {
-                Act::Open(plan) => self.attach(session, plan, opened.next()),
+                Act::Open(plan) => self.attach(session, plan, slot),
+                Act::OpenRoom(plan) => self.attach_room(session, plan.stream, slot),
+                Act::Join(plan) => self.take_seat(session, plan.stream, slot),
                 Act::Connect {
                     stream,
                     side,
@@ -141,21 +160,41 @@ impl<B: Backend> Worker<B> {
                         self.connect(now, (slot, *side), remote, *direction);
                     }
                 }
-                Act::Release {
+                Act::ConnectMember {
+                    member,
+                    stream,
+                    remote,
+                    direction,
+                    formats,
+                } => {
+                    if let Some(seat) = self.seat_of(session, *stream, *member) {
+                        self.connect_member(now, seat, (remote, *direction), formats);
+                    }
+                }
+                Act::GiveFloor { floor, holders } => {
+                    self.set_holders(session, *floor, holders);
+                }
+                Act::Leave {
+                    member,
                     streams,
                     drain_ms,
-                    facts,
+                    ..
                 } => {
-                    until = until.max(now + Duration::from_millis(u64::from(*drain_ms)));
-                    for slot in self.detach(session, *streams).into_iter().flatten() {
-                        match self.release(now, slot, *drain_ms) {
-                            Some((fact, plan)) => {
-                                facts.push(fact);
-                                returned.push(plan);
-                            }
-                            None => waiting.push(Draining { act, slot }),
-                        }
-                    }
+                    let until = now + Duration::from_millis(u64::from(*drain_ms));
+                    let left = match member {
+                        Some(member) => self.leave(session, *streams, *member),
+                        None => self.empty_rooms(session, *streams),
+                    };
+                    waiting.extend(left.map(|slot| Draining { act, slot, until }));
+                }
+                Act::Release {
+                    streams, drain_ms, ..
+                } => {
+                    let until = now + Duration::from_millis(u64::from(*drain_ms));
+                    let left = self.empty_rooms(session, *streams);
+                    waiting.extend(left.map(|slot| Draining { act, slot, until }));
+                    let slots = self.detach(session, *streams).into_iter().flatten();
+                    waiting.extend(slots.map(|slot| Draining { act, slot, until }));
                 }
                 Act::Report { facts } => self.report(now, session, facts),
                 Act::Trace {
@@ -170,14 +209,9 @@ impl<B: Backend> Worker<B> {
                 }
             }
         }
-        order.returned = returned;
         self.end_if_empty(session);
         order.outcome = Outcome::Done;
-        if waiting.is_empty() {
-            self.send_home(order, now);
-        } else {
-            self.drains.push(Drain::new(order, until, waiting));
-        }
+        self.begin_drain(now, Drain::new(order, waiting));
     }
 
     fn attach(&mut self, session: SessionRef, plan: &StreamPlan, slot: Option<SlotRef>) {
@@ -193,7 +227,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Takes streams out of a session; they are found by their slots only from now on.
-    fn detach(&mut self, session: SessionRef, set: StreamSet) -> Slots {
+    pub(super) fn detach(&mut self, session: SessionRef, set: StreamSet) -> Slots {
         let mut slots = Slots::default();
         let found = self.slots_of(session).filter(|(id, _)| set.contains(*id));
         for (place, (stream, slot)) in slots.iter_mut().zip(found) {
@@ -214,13 +248,16 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn slot_of(&self, session: SessionRef, stream: StreamId) -> Option<SlotRef> {
+    pub(super) fn slot_of(&self, session: SessionRef, stream: StreamId) -> Option<SlotRef> {
         let index = self.sessions.session(session)?.find(stream)?;
         Some(self.streams.slot_ref(index))
     }
 
     /// The streams of a session as they are now; changes meanwhile don't matter to it.
-    fn slots_of(&self, session: SessionRef) -> impl Iterator<Item = (StreamId, SlotRef)> + use<B> {
+    pub(super) fn slots_of(
+        &self,
+        session: SessionRef,
+    ) -> impl Iterator<Item = (StreamId, SlotRef)> + use<B> {
         let mut slots = [None; STREAMS_PER_SESSION];
         let session = self.sessions.session(session).into_iter();
         let present = session.flat_map(|session| session.streams());
@@ -252,113 +289,28 @@ impl<B: Backend> Worker<B> {
                     let leg = leg_mut(legs, side);
                     let tied = leg.untie();
                     leg.connect(now, remote, direction);
-                    for socket in tied.into_iter().flatten() {
-                        self.backend.tie(SocketId(socket.0), None);
-                    }
+                    self.untie(tied);
                 }
             }
             Remote::Bytes { address, setup } => {
                 self.connect_bytes(now, leg, (*address, *setup));
             }
             Remote::Msrp(remote) => self.connect_msrp(leg, remote, direction),
+            // Legs of BFCP are members' alone; `Expected::check` has refused it.
+            Remote::Bfcp(_) => {}
+        }
+    }
+
+    /// Unties sockets that were tied to a far end.
+    pub(super) fn untie(&mut self, tied: [Option<Socket>; 2]) {
+        for socket in tied.into_iter().flatten() {
+            self.backend.tie(SocketId(socket.0), None);
         }
     }
 }
 
-/// What a stream is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Rtp,
-    Bytes,
-    Msrp,
-}
-
-impl Kind {
-    fn of(streams: &Streams, index: u32) -> Option<Self> {
-        let stream = streams.find(streams.slot_ref(index))?;
-        Some(match stream.media {
-            Media::Rtp(_) => Self::Rtp,
-            Media::Bytes(_) => Self::Bytes,
-            Media::Msrp(_) => Self::Msrp,
-        })
-    }
-
-    fn of_plan(plan: &StreamPlan) -> Option<Self> {
-        match plan.legs {
-            [LegSpec::Rtp { .. }, LegSpec::Rtp { .. }] => Some(Self::Rtp),
-            [LegSpec::Bytes { .. }, LegSpec::Bytes { .. }] => Some(Self::Bytes),
-            [LegSpec::Msrp(_), LegSpec::Msrp(_)] => Some(Self::Msrp),
-            [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_),
-                _,
-            ] => None,
-        }
-    }
-
-    fn of_remote(remote: &Remote) -> Self {
-        match remote {
-            Remote::Rtp(_) => Self::Rtp,
-            Remote::Bytes { .. } => Self::Bytes,
-            Remote::Msrp(_) => Self::Msrp,
-        }
-    }
-}
-
-/// The streams there will be after each act, to see beforehand whether all can be done.
-struct Expected {
-    streams: [Option<(StreamId, Kind)>; STREAMS_PER_SESSION],
-    is_new: bool,
-    is_full: bool,
-}
-
-impl Expected {
-    fn check(&mut self, order: &Order) -> Result<(), Refusal> {
-        let opens = |act: &Act| matches!(act, Act::Open(_));
-        if self.is_new && !order.acts.iter().any(opens) {
-            return Err(Refusal::Unknown);
-        }
-        let too_many = order.acts.len() > ACTS_PER_ORDER
-            || order.acts.iter().filter(|act| opens(act)).count() > STREAMS_PER_SESSION;
-        if too_many || self.is_new && self.is_full {
-            return Err(Refusal::Full);
-        }
-        order.acts.iter().try_for_each(|act| self.check_act(act))
-    }
-
-    fn check_act(&mut self, act: &Act) -> Result<(), Refusal> {
-        match act {
-            Act::Open(plan) => self.open(plan),
-            Act::Connect { stream, remote, .. } => match self.find(*stream) {
-                Some(kind) if kind == Kind::of_remote(remote) => Ok(()),
-                Some(_) | None => Err(Refusal::Unknown),
-            },
-            Act::Release { streams, .. } => {
-                for place in &mut self.streams {
-                    place.take_if(|(id, _)| streams.contains(*id));
-                }
-                Ok(())
-            }
-            Act::Report { .. } => Ok(()),
-            Act::Trace { stream, .. } => match self.find(*stream) {
-                Some(Kind::Msrp) => Ok(()),
-                Some(Kind::Rtp | Kind::Bytes) | None => Err(Refusal::Unknown),
-            },
-        }
-    }
-
-    fn open(&mut self, plan: &StreamPlan) -> Result<(), Refusal> {
-        let kind = Kind::of_plan(plan).ok_or(Refusal::Unknown)?;
-        // A set of streams has 32 bits; one that no release could name must not be opened.
-        if self.find(plan.stream).is_some() || plan.stream.0 >= 32 {
-            return Err(Refusal::Unknown);
-        }
-        let place = self.streams.iter_mut().find(|place| place.is_none());
-        *place.ok_or(Refusal::Full)? = Some((plan.stream, kind));
-        Ok(())
-    }
-
-    fn find(&self, stream: StreamId) -> Option<Kind> {
-        let mut present = self.streams.iter().flatten();
-        present.find_map(|(id, kind)| (*id == stream).then_some(*kind))
-    }
+/// Whether an order only makes rooms or adds members.
+fn is_of_rooms(order: &Order) -> bool {
+    let mut acts = order.acts.iter();
+    acts.any(|act| matches!(act, Act::OpenRoom(_) | Act::Join(_)))
 }

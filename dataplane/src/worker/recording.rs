@@ -32,7 +32,7 @@ impl<B: Backend> Worker<B> {
         stream.recording = Some(recording);
         if let Media::Msrp(legs) = &stream.media {
             for (leg, side) in legs.iter().zip(Side::BOTH) {
-                relay.record_leg(leg.key, recording, (stream.plan.stream, side));
+                relay.record_leg(leg.key, recording, (stream.id, side));
             }
         }
     }

@@ -1,11 +1,14 @@
 //! Releasing streams: frozen at once, written out and answered, closed; their facts and plans go home.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::api::{Act, Event, LegFacts, Order, Side, StreamFacts, StreamPlan};
+use crate::api::{Act, Event, LegFacts, MemberFacts, Order, Side, StreamFacts, StreamPlan};
+use crate::limits::{DRAIN_CHECK_MS, LEAVES_PER_CYCLE};
 use crate::net::{Backend, SocketId};
 use crate::proto::rtp::Change;
-use crate::session::{Connection, Media, Phase, PortPair, SlotRef, Stream, leg_mut, pair_mut};
+use crate::session::{
+    Connection, Media, MemberLeg, Phase, PortPair, RtpLeg, SlotRef, Stream, leg_mut, pair_mut,
+};
 
 use super::Worker;
 
@@ -13,26 +16,49 @@ use super::Worker;
 #[derive(Debug)]
 pub(super) struct Drain {
     order: Box<Order>,
-    until: Instant,
     waiting: Vec<Draining>,
 }
 
-/// A stream that waits until it is written out and answered.
+/// A stream, a room or a member's leg that waits until it is written out and answered.
 #[derive(Debug)]
 pub(super) struct Draining {
     /// The act that releases it, by its place in the order.
     pub(super) act: usize,
-    /// The stream.
+    /// Where it is.
     pub(super) slot: SlotRef,
+    /// When it waits no longer.
+    pub(super) until: Instant,
+}
+
+/// What was freed.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it lives for a moment, and a box would be freed here"
+)]
+pub(super) enum Freed {
+    /// A stream of two legs.
+    Stream(StreamFacts, Option<StreamPlan>),
+    /// A member's leg.
+    Member(MemberFacts),
+    /// A room.
+    Room,
 }
 
 impl Drain {
     /// Makes an order wait for streams, if there are any.
-    pub(super) fn new(order: Box<Order>, until: Instant, waiting: Vec<Draining>) -> Self {
-        Self {
-            order,
-            until,
-            waiting,
+    pub(super) fn new(order: Box<Order>, waiting: Vec<Draining>) -> Self {
+        Self { order, waiting }
+    }
+
+    fn add_facts(&mut self, act: usize, freed: Freed) {
+        match (self.order.acts.get_mut(act), freed) {
+            (Some(Act::Release { facts, .. }), Freed::Stream(new, plan)) => {
+                facts.push(new);
+                self.order.returned.extend(plan);
+            }
+            (Some(Act::Leave { facts, .. }), Freed::Member(new)) => facts.push(new),
+            // Of rooms there is nothing to say, and nobody asked for the members of released ones.
+            (_, Freed::Stream(..) | Freed::Member(_) | Freed::Room) => {}
         }
     }
 }
@@ -43,56 +69,74 @@ impl<B: Backend> Worker<B> {
         if let Err(full) = self.link.tell(Event::Done(order))
             && let Event::Done(order) = full.0
         {
-            self.drains.push(Drain::new(order, now, Vec::new()));
+            self.drains.push(Drain::new(order, Vec::new()));
+            self.drains_at = self
+                .drains_at
+                .min(now + Duration::from_millis(DRAIN_CHECK_MS));
         }
     }
 
-    /// Freezes a stream, and frees it if nothing of it waits or it must not wait.
-    pub(super) fn release(
-        &mut self,
-        now: Instant,
-        slot: SlotRef,
-        drain_ms: u32,
-    ) -> Option<(StreamFacts, StreamPlan)> {
-        self.freeze(slot);
-        if drain_ms > 0 && !self.is_settled(slot) {
-            return None;
+    /// Freezes what an order releases, and frees what needn't wait.
+    pub(super) fn begin_drain(&mut self, now: Instant, mut drain: Drain) {
+        for draining in &drain.waiting {
+            self.freeze(draining.slot);
         }
-        self.free_stream(now, slot)
+        let mut budget = LEAVES_PER_CYCLE;
+        self.free_settled(now, &mut drain, &mut budget);
+        self.go_on(now, drain, budget);
     }
 
     /// Frees what is settled or late, and sends the orders home that wait for nothing more.
     pub(super) fn finish_drains(&mut self, now: Instant) {
+        self.drains_at = now + Duration::from_millis(DRAIN_CHECK_MS);
+        let mut budget = LEAVES_PER_CYCLE;
         for at in (0..self.drains.len()).rev() {
             let mut drain = self.drains.swap_remove(at);
-            let late = now >= drain.until;
-            drain.waiting.retain(|draining| {
-                let over = late || self.is_settled(draining.slot);
-                if over && let Some((facts, plan)) = self.free_stream(now, draining.slot) {
-                    add_facts(&mut drain.order, draining.act, facts);
-                    drain.order.returned.push(plan);
-                }
-                !over
-            });
-            if drain.waiting.is_empty() {
-                self.send_home(drain.order, now);
-            } else {
-                self.drains.push(drain);
-            }
+            self.free_settled(now, &mut drain, &mut budget);
+            self.go_on(now, drain, budget);
         }
     }
 
-    /// Frees a stream: closes its sockets, lets its ports rest.
-    pub(super) fn free_stream(
-        &mut self,
-        now: Instant,
-        slot: SlotRef,
-    ) -> Option<(StreamFacts, StreamPlan)> {
-        let facts = self.facts(now, slot)?;
+    fn go_on(&mut self, now: Instant, drain: Drain, budget: usize) {
+        if drain.waiting.is_empty() {
+            self.send_home(drain.order, now);
+            return;
+        }
+        let pause = if budget == 0 { 1 } else { DRAIN_CHECK_MS };
+        self.drains_at = self.drains_at.min(now + Duration::from_millis(pause));
+        self.drains.push(drain);
+    }
+
+    /// Frees what is settled or late of an order, members while the budget lasts.
+    fn free_settled(&mut self, now: Instant, drain: &mut Drain, budget: &mut usize) {
+        let mut waiting = std::mem::take(&mut drain.waiting);
+        waiting.retain(|draining| {
+            if *budget == 0 {
+                return true;
+            }
+            let over = now >= draining.until || self.is_settled(draining.slot);
+            if over && let Some(freed) = self.free_stream(now, draining.slot) {
+                *budget -= usize::from(matches!(freed, Freed::Member(_)));
+                drain.add_facts(draining.act, freed);
+            }
+            !over
+        });
+        drain.waiting = waiting;
+    }
+
+    /// Frees a stream, a room or a member's leg: closes its sockets, lets its ports rest.
+    pub(super) fn free_stream(&mut self, now: Instant, slot: SlotRef) -> Option<Freed> {
+        let facts = self.facts(now, slot);
         let stream = self.streams.remove(slot)?;
         self.close_media(&stream, |worker, pair| worker.ports.give(now, pair));
         self.let_go_recording(stream.recording);
-        Some((facts, stream.plan))
+        Some(match (facts, &stream.media) {
+            (Some(facts), _) => Freed::Stream(facts, stream.plan),
+            (None, Media::Member(member)) => Freed::Member(member.facts(now, &stream)),
+            (None, Media::Rtp(_) | Media::Bytes(_) | Media::Msrp(_) | Media::Room(_)) => {
+                Freed::Room
+            }
+        })
     }
 
     /// Frees a stream that nobody was told about.
@@ -102,18 +146,18 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// What a stream did so far.
+    /// What a stream of two legs did so far.
     pub(super) fn facts(&self, now: Instant, slot: SlotRef) -> Option<StreamFacts> {
         let stream = self.streams.find(slot)?;
-        let age = now.saturating_duration_since(stream.opened);
-        let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+        let age_ms = stream.age_ms(now);
         let legs = match &stream.media {
             Media::Rtp(legs) => legs.each_ref().map(|leg| leg.facts()),
             Media::Bytes(legs) => legs.each_ref().map(|leg| leg.facts()),
             Media::Msrp(legs) => legs.each_ref().map(|leg| self.msrp_facts(leg)),
+            Media::Room(_) | Media::Member(_) => return None,
         };
         Some(StreamFacts {
-            stream: stream.plan.stream,
+            stream: stream.id,
             legs: legs.map(|leg| LegFacts { age_ms, ..leg }),
         })
     }
@@ -130,9 +174,13 @@ impl<B: Backend> Worker<B> {
             let event = look_at_leg(now, stream, side);
             let Some(event) = event else { continue };
             let change = match event {
-                Event::Silent { .. } => Some(Change::Silent),
-                Event::Heard { .. } => Some(Change::Heard),
-                Event::ConnectionLost { .. } | Event::Done(_) => None,
+                Event::Silent { .. } | Event::MemberSilent { .. } => Some(Change::Silent),
+                Event::Heard { .. } | Event::MemberHeard { .. } => Some(Change::Heard),
+                Event::ConnectionLost { .. }
+                | Event::MemberLost { .. }
+                | Event::Speaking { .. }
+                | Event::FloorChanged { .. }
+                | Event::Done(_) => None,
             };
             if self.link.room() == 0 || self.link.tell(event).is_err() {
                 return;
@@ -144,8 +192,13 @@ impl<B: Backend> Worker<B> {
     /// Ties sockets to far ends that are certain by now.
     pub(super) fn tie_sockets(&mut self, now: Instant, slot: SlotRef) {
         let media = self.streams.find_mut(slot).map(|stream| &mut stream.media);
-        let Some(Media::Rtp(legs)) = media else {
-            return;
+        let legs = match media {
+            Some(Media::Rtp(legs)) => legs.as_mut_slice(),
+            Some(Media::Member(member)) => match member.rtp_mut() {
+                Some(leg) => std::slice::from_mut(leg),
+                None => return,
+            },
+            Some(Media::Bytes(_) | Media::Msrp(_) | Media::Room(_)) | None => return,
         };
         for leg in legs {
             for (socket, far) in leg.to_tie(now).into_iter().flatten() {
@@ -160,7 +213,7 @@ impl<B: Backend> Worker<B> {
             match &mut stream.media {
                 Media::Bytes(legs) => leg_mut(legs, side).lost_untold = true,
                 Media::Msrp(legs) => leg_mut(legs, side).lost_untold = true,
-                Media::Rtp(_) => return,
+                Media::Rtp(_) | Media::Room(_) | Media::Member(_) => return,
             }
             if stream.phase == Phase::Open
                 && let Some(event) = lost_news(stream, side)
@@ -177,7 +230,7 @@ impl<B: Backend> Worker<B> {
         };
         stream.phase = Phase::Frozen;
         match &stream.media {
-            Media::Rtp(_) => {}
+            Media::Rtp(_) | Media::Room(_) | Media::Member(_) => {}
             Media::Bytes(_) => self.freeze_bytes(slot),
             Media::Msrp(legs) => {
                 for leg in legs {
@@ -196,7 +249,7 @@ impl<B: Backend> Worker<B> {
         };
         let queued = |socket| self.backend.queued(socket) > 0;
         match &stream.media {
-            Media::Rtp(_) => true,
+            Media::Rtp(_) | Media::Room(_) | Media::Member(_) => true,
             Media::Bytes(legs) => {
                 let mut sinks = legs.iter().filter_map(|leg| leg.sink());
                 !sinks.any(|socket| queued(SocketId(socket.0)))
@@ -209,14 +262,28 @@ impl<B: Backend> Worker<B> {
         }
     }
 
+    fn close_rtp(&mut self, leg: &RtpLeg) {
+        for socket in leg.sockets() {
+            self.close_socket(SocketId(socket.0));
+        }
+    }
+
     fn close_media(&mut self, stream: &Stream, mut give: impl FnMut(&mut Self, PortPair)) {
         match &stream.media {
             Media::Rtp(legs) => {
                 for leg in legs {
-                    for socket in leg.sockets() {
-                        self.close_socket(SocketId(socket.0));
-                    }
+                    self.close_rtp(leg);
                     give(self, leg.pair());
+                }
+            }
+            Media::Room(room) => self.close_room(*room),
+            Media::Member(member) => {
+                self.stats.members = self.stats.members.saturating_sub(1);
+                match &member.leg {
+                    MemberLeg::Rtp(leg) => {
+                        self.close_rtp(leg);
+                        give(self, leg.pair());
+                    }
                 }
             }
             Media::Bytes(legs) => {
@@ -239,15 +306,9 @@ impl<B: Backend> Worker<B> {
     }
 }
 
-fn add_facts(order: &mut Order, act: usize, new: StreamFacts) {
-    if let Some(Act::Release { facts, .. }) = order.acts.get_mut(act) {
-        facts.push(new);
-    }
-}
-
 /// What there is to tell about a leg.
 fn look_at_leg(now: Instant, stream: &mut Stream, side: Side) -> Option<Event> {
-    let (session, id, limit) = (stream.session, stream.plan.stream, stream.silence);
+    let (session, id, limit) = (stream.session, stream.id, stream.silence);
     match &mut stream.media {
         Media::Rtp(legs) => {
             let change = leg_mut(legs, side).silence_mut().look(now, limit?)?;
@@ -265,13 +326,30 @@ fn look_at_leg(now: Instant, stream: &mut Stream, side: Side) -> Option<Event> {
             })
         }
         Media::Bytes(_) | Media::Msrp(_) => lost_news(stream, side),
+        Media::Member(member) if side == Side::A => {
+            let who = member.id;
+            let change = member.rtp_mut()?.silence_mut().look(now, limit?)?;
+            Some(match change {
+                Change::Silent => Event::MemberSilent {
+                    session,
+                    stream: id,
+                    member: who,
+                },
+                Change::Heard => Event::MemberHeard {
+                    session,
+                    stream: id,
+                    member: who,
+                },
+            })
+        }
+        Media::Member(_) | Media::Room(_) => None,
     }
 }
 
 /// The news of a lost connection, if it is to be told by now.
 fn lost_news(stream: &mut Stream, side: Side) -> Option<Event> {
     let lost = match &mut stream.media {
-        Media::Rtp(_) => false,
+        Media::Rtp(_) | Media::Room(_) | Media::Member(_) => false,
         Media::Bytes(legs) => {
             let (leg, other) = pair_mut(legs, side);
             // The other side still gets what this one sent.
@@ -281,7 +359,7 @@ fn lost_news(stream: &mut Stream, side: Side) -> Option<Event> {
     };
     lost.then_some(Event::ConnectionLost {
         session: stream.session,
-        stream: stream.plan.stream,
+        stream: stream.id,
         side,
     })
 }
@@ -293,6 +371,12 @@ fn note_told(stream: &mut Stream, side: Side, change: Option<Change>) {
                 leg_mut(legs, side).silence_mut().told(change);
             }
         }
+        Media::Member(member) => {
+            if let (Some(change), Some(leg)) = (change, member.rtp_mut()) {
+                leg.silence_mut().told(change);
+            }
+        }
+        Media::Room(_) => {}
         Media::Bytes(legs) => leg_mut(legs, side).lost_untold = false,
         Media::Msrp(legs) => leg_mut(legs, side).lost_untold = false,
     }

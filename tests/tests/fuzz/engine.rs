@@ -78,6 +78,7 @@ fn settings(random: &mut StdRng) -> Settings {
         ),
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
+        groups: Default::default(),
         preferences: None,
         registration: None,
         late_offer: *pick(random, &[LateOffer::Refuse, LateOffer::Relay]),
@@ -207,7 +208,15 @@ impl World {
                     };
                     self.open.retain(|open| !is_released(open));
                 }
-                Act::Open(_) | Act::Connect { .. } | Act::Report { .. } | Act::Trace { .. } => {}
+                Act::Open(_)
+                | Act::OpenRoom(_)
+                | Act::Join(_)
+                | Act::ConnectMember { .. }
+                | Act::GiveFloor { .. }
+                | Act::Leave { .. }
+                | Act::Connect { .. }
+                | Act::Report { .. }
+                | Act::Trace { .. } => {}
             }
         }
         self.orders.push((worker, order));

@@ -293,7 +293,9 @@ impl World {
             for local in &plan.local {
                 match local {
                     LegLocal::Rtp { rtp, rtcp } => bound.at.extend([*rtp, *rtcp]),
-                    LegLocal::Bytes { listen } => bound.at.push(*listen),
+                    LegLocal::Bytes { listen } | LegLocal::Bfcp { listen } => {
+                        bound.at.push(*listen)
+                    }
                     LegLocal::Msrp(msrp) => {
                         let id = std::str::from_utf8(&msrp.session_id).unwrap();
                         bound.at.push(msrp.listen);

@@ -63,7 +63,7 @@ fn setup_of(acts: &[Act], stream: u8, side: Side) -> Option<MsrpSetup> {
     match told(acts, stream, side)? {
         (Remote::Msrp(remote), _) => Some(remote.setup),
         (Remote::Bytes { setup, .. }, _) => Some(*setup),
-        (Remote::Rtp(_), _) => None,
+        (Remote::Rtp(_) | Remote::Bfcp(_), _) => None,
     }
 }
 

@@ -132,6 +132,9 @@ impl Relay {
             LegSpec::Bytes { local_ip } => LegLocal::Bytes {
                 listen: SocketAddr::new(*local_ip, 40_000 + turn),
             },
+            LegSpec::Bfcp(spec) => LegLocal::Bfcp {
+                listen: SocketAddr::new(spec.local_ip, 40_000 + turn),
+            },
         }
     }
 

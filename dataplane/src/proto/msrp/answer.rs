@@ -38,16 +38,16 @@ impl Connections {
                     self.return_response(&transaction, head, out);
                 }
             }
-            (Kind::Send(_), Progress::Streaming | Progress::AnsweredEarly)
+            (Kind::Send(_) | Kind::Copy(_), Progress::Streaming | Progress::AnsweredEarly)
                 if status.is_success() =>
             {
                 transaction.progress = Progress::AnsweredEarly;
             }
-            (Kind::Send(_), Progress::Streaming | Progress::AnsweredEarly) => {
+            (Kind::Send(_) | Kind::Copy(_), Progress::Streaming | Progress::AnsweredEarly) => {
                 let source = transaction.source;
                 self.fail_early(source, ticket, status, out);
             }
-            (Kind::Send(_), Progress::Leaving | Progress::Waiting) => {
+            (Kind::Send(_) | Kind::Copy(_), Progress::Leaving | Progress::Waiting) => {
                 if let Some(transaction) = self.forget(ticket, key) {
                     self.settle(&transaction, status, out);
                 }
@@ -63,12 +63,12 @@ impl Connections {
             return;
         }
         self.counts.reported += 1;
-        self.record_failure(transaction.source, transaction.id.as_bytes());
-        if !self.is_news(transaction) {
-            return;
+        if matches!(transaction.kind, Kind::Copy(_)) {
+            return self.copy_failed(transaction);
         }
+        self.record_failure(transaction.source, transaction.id.as_bytes());
         self.report(&Failed::of(transaction), status, out);
-        if status.0 == STOP_SENDING && !self.is_for_many(transaction.source.key) {
+        if status.0 == STOP_SENDING {
             self.stop_message(transaction, out);
         }
     }
@@ -151,11 +151,12 @@ impl Connections {
         };
         match transaction.kind {
             Kind::Other => {}
-            Kind::Send(FailureReport::Partial) => {
+            Kind::Send(FailureReport::Partial) | Kind::Copy(FailureReport::Partial) => {
                 self.counts.open -= 1;
                 self.counts.delivered += 1;
             }
-            Kind::Send(FailureReport::Yes | FailureReport::No) => {
+            Kind::Send(FailureReport::Yes | FailureReport::No)
+            | Kind::Copy(FailureReport::Yes | FailureReport::No) => {
                 self.settle(&transaction, Status(408), out);
             }
         }
@@ -170,7 +171,7 @@ impl Connections {
             let Some(transaction) = self.forget(ticket, sink) else {
                 return;
             };
-            if matches!(transaction.kind, Kind::Send(_)) {
+            if transaction.kind != Kind::Other {
                 self.settle(&transaction, Status(481), out);
             }
         }
@@ -193,7 +194,7 @@ impl Connections {
                 .is_some_and(|open| open.to == leg);
             if is_its
                 && let Some(transaction) = self.forget(ticket, sink)
-                && matches!(transaction.kind, Kind::Send(_))
+                && transaction.kind != Kind::Other
             {
                 self.settle(&transaction, Status(481), out);
             }

@@ -55,6 +55,12 @@ pub(super) struct Counts {
     pub(super) delivered: u64,
     pub(super) reported: u64,
     pub(super) open: u64,
+    /// Copies for members of rooms that failed; all of them count as reported as well.
+    pub(super) copies_failed: u64,
+    /// Notices of composing that were left out.
+    pub(super) composing_shed: u64,
+    /// Members that were too far behind.
+    pub(super) full_members: u64,
     pub(super) full_transactions: u64,
     /// Legs that were silent for too long.
     pub(super) idle: u64,
@@ -85,6 +91,9 @@ impl Counts {
         stats.msrp_delivered = self.delivered;
         stats.msrp_reported = self.reported;
         stats.msrp_open = self.open;
+        stats.msrp_copies_failed = self.copies_failed;
+        stats.msrp_composing_shed = self.composing_shed;
+        stats.full_msrp_member = self.full_members;
         stats.msrp_idle = self.idle;
         [stats.msrp_responses_in, stats.msrp_responses_out] = self.responses;
         stats.full_transactions += mem::take(&mut self.full_transactions);

@@ -1,54 +1,32 @@
-//! One SEND to many legs: each gets pieces with transactions and ranges of its own.
+//! What a member of a room sends, gathered and shared with the others.
 //!
-//! A chunk from a leg that was joined to many is gathered in pieces of at most
-//! `limits::MSRP_FAN_BYTES`, and each piece is written to every member whole, between the chunks
-//! of others. The source gets its 200 at the chunk's end: by then every member's share was handed
-//! over or has failed. A member that can't take a piece (its queue holds more than
-//! `limits::MSRP_MEMBER_BYTES`, its connection is lost, it answers with a failure or not at all)
-//! gets no more of that message; the source is told once, by a REPORT, and the others go on. The
-//! source isn't read while every member's queue is full, so the fastest member sets the pace.
+//! A chunk is gathered in pieces of at most `limits::MSRP_FAN_BYTES`; each goes into the room's log
+//! and to everybody who keeps up (`share`). Its sender gets its 200 at the chunk's end.
 //!
-//! Each piece counts once per member in `acknowledged`, `delivered`, `reported` and `open`; a piece
-//! that fails after its message was reported for that member counts as reported. REPORTs from a leg
-//! that was joined to many are not passed on, as they don't say to whom.
+//! Of a CPIM message the head is gathered whole, over as many reads and chunks as it takes, before
+//! anything goes out: its From is set to who the sender is known to be, and its To says whether
+//! it is for all. Octets are numbered anew from there on, and a total that was named is named
+//! with the difference, so that ranges and totals are exact for who gets them. Pieces of a message
+//! have to come in their order, as they do on one connection; others are refused with 413.
+//!
+//! A report of success is the room's to give, once it has taken all of the message: the members are
+//! asked for none. Who got a private message is asked, and its report is passed on.
 
 use std::mem;
 
-use super::compose::{self, Start};
 use super::connection::{Answer, Incoming, KeptHead, Swallow};
-use super::legs::{LegRef, Link};
+use super::legs::LegRef;
+use super::messages::{COMPOSING, Message, Stage};
 use super::relay::Flow;
 use super::request::Refused;
-use super::transactions::{Kind, Opening, ShortText, Transaction};
+use super::room::{Entry, Places, Room, RoomKey};
+use super::transactions::{ShortText, Transaction};
 use super::{ConnectionKey, Connections, Egress, LegKey};
-use crate::api::Chunking;
-use crate::limits::{MSRP_FAN_BYTES, MSRP_MEMBER_BYTES, MSRP_MEMBERS, MSRP_STOPPED};
+use crate::limits::{MSRP_FAN_BYTES, MSRP_HEAD_BYTES};
 use crate::stats::DropReason;
-use crate::wire::msrp::{ByteRange, FailureReport, Flag, Head, Status, TransactionId};
-
-/// A leg that gets what comes from another one.
-#[derive(Debug)]
-pub(super) struct Member {
-    leg: LegRef,
-    /// Messages that failed for it: their hashes, the oldest overwritten.
-    failed: [u64; MSRP_STOPPED],
-    next: usize,
-}
-
-impl Member {
-    /// Remembers that a message failed; false: it had failed before.
-    fn fail(&mut self, message: u64) -> bool {
-        if self.failed.contains(&message) {
-            return false;
-        }
-        let place = self.next % MSRP_STOPPED;
-        if let Some(failed) = self.failed.get_mut(place) {
-            *failed = message;
-        }
-        self.next = place + 1;
-        true
-    }
-}
+use crate::wire::msrp::{
+    ByteRange, FailureReport, Flag, Head, Status, TransactionId, is_media_type,
+};
 
 /// A chunk that is being gathered for many.
 #[derive(Debug)]
@@ -56,82 +34,60 @@ pub(super) struct Fan {
     /// The id it came with.
     came_as: TransactionId,
     pub(super) from: LegRef,
+    pub(super) room: RoomKey,
+    /// The sender's place in it.
+    pub(super) place: usize,
+    /// The message's number.
+    pub(super) number: u64,
+    pub(super) message_id: ShortText,
     failure_report: FailureReport,
-    message_id: ShortText,
-    /// Of what is gathered.
-    range: ByteRange,
-    gathered: Vec<u8>,
-    /// Whether a piece of it is out.
-    is_begun: bool,
+    success_report: bool,
+    is_composing: bool,
+    /// Octets that the whole message has, as its sender says.
+    total: Option<u64>,
+    /// Octets of the message that came.
+    came: u64,
+    pub(super) gathered: Vec<u8>,
+    /// The URI that is answered, and the headers.
     kept: KeptHead,
 }
 
-/// A part of what was gathered, as one member gets it.
-#[derive(Clone, Copy)]
-struct Piece<'a> {
-    body: &'a [u8],
-    start: u64,
-    flag: Flag,
-    is_exact: bool,
-}
-
 impl Connections {
-    /// Joins a leg to many: what comes from it goes to each of them. What comes from them goes
-    /// where they were joined to themselves. False: there are more than `limits::MSRP_MEMBERS`.
-    pub fn join_many(&mut self, leg: LegKey, members: &[LegKey]) -> bool {
-        if members.len() > MSRP_MEMBERS {
-            return false;
-        }
-        let members: Box<[Member]> = members
-            .iter()
-            .filter_map(|member| self.legs.reference(*member))
-            .map(|leg| Member {
-                leg,
-                failed: [0; MSRP_STOPPED],
-                next: 0,
-            })
-            .collect();
-        if let Some(state) = self.legs.get_mut(leg) {
-            state.peer = None;
-            state.members = Some(members);
-        }
-        true
-    }
-
-    /// Whether every member that has a connection has enough to write.
-    pub(super) fn are_all_full(&self, members: &[Member], out: &impl Egress) -> bool {
-        let mut sinks = members
-            .iter()
-            .filter_map(|member| match self.legs.live(member.leg)?.link {
-                Link::Bound(sink) => Some(sink),
-                Link::Awaited | Link::Lost => None,
-            })
-            .peekable();
-        sinks.peek().is_some() && sinks.all(|sink| out.is_full(sink))
-    }
-
-    /// Begins to gather a SEND for many.
+    /// Begins to gather a SEND for a room.
     pub(super) fn fan(&mut self, key: ConnectionKey, leg: LegKey, head: &Head<'_>) -> Flow {
         let reference = self.legs.reference(leg);
-        let refused = match self.may_fan(leg, head) {
-            Err(refused) => Some(refused),
-            Ok(()) if !self.reserve(MSRP_FAN_BYTES) => Some(Refused::uncounted(408)),
-            Ok(()) => None,
+        let place = self.place_of(leg);
+        let (Some(from), Some((room, place))) = (reference, place) else {
+            return self.refuse(key, reference, head, Refused::uncounted(NO_SESSION));
         };
-        let (None, Some(from)) = (&refused, reference) else {
-            let refused = refused.unwrap_or_else(|| Refused::uncounted(NO_SESSION));
-            return self.refuse(key, reference, head, refused);
+        let begun = match self.may_fan(leg, head) {
+            Err(refused) => Err(refused),
+            Ok(()) if !self.reserve(MSRP_FAN_BYTES) => Err(Refused::uncounted(408)),
+            Ok(()) => self.begin_message((room, place), head).inspect_err(|_| {
+                self.no_longer_waits(MSRP_FAN_BYTES);
+            }),
         };
+        let (number, gathered) = match begun {
+            Ok(begun) => begun,
+            Err(refused) => return self.refuse(key, reference, head, refused),
+        };
+        let range = head.byte_range.unwrap_or(ByteRange::WHOLE);
         let mut kept = KeptHead::new(self.shared.take(), head.from_first(), head.rest);
         kept.range_line = head.byte_range_line;
+        let content_type = head.content_type.unwrap_or_default();
         let fan = Fan {
             came_as: head.transaction,
             from,
-            failure_report: head.failure_report,
+            room,
+            place,
+            number,
             message_id: ShortText::new(head.message_id.unwrap_or_default()),
-            range: head.byte_range.unwrap_or(ByteRange::WHOLE),
-            gathered: self.spare.pop().unwrap_or_default(),
-            is_begun: false,
+            failure_report: head.failure_report,
+            success_report: head.success_report,
+            is_composing: is_media_type(content_type, COMPOSING),
+            total: range.total,
+            came: range.start.saturating_sub(1),
+            gathered,
             kept,
         };
         if let Some(state) = self.connection_mut(key) {
@@ -141,22 +97,26 @@ impl Connections {
     }
 
     fn may_fan(&self, leg: LegKey, head: &Head<'_>) -> Result<(), Refused> {
-        let unknown = Refused::new(481, DropReason::NoRemote);
+        let unknown = Refused::new(NO_SESSION, DropReason::NoRemote);
         let from = self.legs.get(leg).ok_or(unknown)?;
-        if from.members.as_deref().is_none_or(<[Member]>::is_empty) {
-            return Err(unknown);
-        }
         if from.frozen {
-            return Err(Refused::new(481, DropReason::Frozen));
+            return Err(Refused::new(NO_SESSION, DropReason::Frozen));
         }
         if !from.direction.may_send {
             return Err(Refused::new(403, DropReason::Direction));
         }
         let is_stopped = head.message_id.is_some_and(|id| from.is_stopped(id));
         if is_stopped || from.is_too_long(head) {
-            return Err(Refused::uncounted(413));
+            return Err(Refused::uncounted(STOP_SENDING));
         }
         Ok(())
+    }
+
+    /// Whether a chunk of a leg is being gathered.
+    pub(super) fn is_fanned_from(&self, leg: LegKey) -> bool {
+        let connection = self.connection_of(leg).and_then(|key| self.connection(key));
+        let incoming = connection.map(|state| &state.incoming);
+        matches!(incoming, Some(Incoming::Fan(fan)) if fan.from.key == leg)
     }
 
     /// Takes the chunk that is gathered from a connection out of it.
@@ -171,54 +131,122 @@ impl Connections {
         }
     }
 
-    /// Gathers octets of a body, and writes them to all where they fill a piece.
+    /// Gathers octets of a body, and shares them where they fill a piece.
     pub(super) fn fan_body(&mut self, key: ConnectionKey, octets: &[u8], out: &mut impl Egress) {
         let Some(mut fan) = self.take_fan(key) else {
             return;
         };
-        let came = (fan.gathered.len() + octets.len()) as u64;
-        let whole = fan.range.start.saturating_sub(1).saturating_add(came);
+        fan.came = fan.came.saturating_add(octets.len() as u64);
         let leg = self.legs.live_mut(fan.from);
-        if let Some(leg) = leg.filter(|leg| leg.bounds.is_too_long(whole)) {
+        if let Some(leg) = leg.filter(|leg| leg.bounds.is_too_long(fan.came)) {
             leg.stop_message(fan.message_id.as_bytes());
-            self.give_up_fan(key, fan, 413, out);
+            self.give_up_fan(key, fan, STOP_SENDING, out);
             return;
         }
         let mut left = octets;
         while !left.is_empty() {
             if fan.gathered.len() >= MSRP_FAN_BYTES {
-                self.write_to_all(&mut fan, Flag::More, out);
+                self.share_gathered(&mut fan, Flag::More, out);
             }
             let room = MSRP_FAN_BYTES.saturating_sub(fan.gathered.len());
             let (now, later) = left.split_at_checked(room).unwrap_or((left, &[]));
             fan.gathered.extend_from_slice(now);
             left = later;
+            if let Err(code) = self.read_cpim_head(&mut fan) {
+                self.give_up_fan(key, fan, code, out);
+                return;
+            }
         }
         if let Some(state) = self.connection_mut(key) {
             state.incoming = Incoming::Fan(fan);
         }
     }
 
-    /// The chunk has ended: its last piece goes out, and the source is answered.
+    /// The chunk has ended: its last piece goes out, and its sender is answered.
     pub(super) fn fan_end(&mut self, key: ConnectionKey, flag: Flag, out: &mut impl Egress) {
         let Some(mut fan) = self.take_fan(key) else {
             return;
         };
-        self.write_to_all(&mut fan, flag, out);
+        if let Err(code) = self.end_of_chunk(&mut fan, flag, out) {
+            if let Some(leg) = self.legs.live_mut(fan.from) {
+                leg.facts.dropped += 1;
+            }
+            let is_answered = fan.failure_report != FailureReport::No;
+            self.forget_message(&fan, out);
+            if let Some(answer) = self.end_fan(fan, is_answered.then_some(code)) {
+                self.write_answer(key, answer, out);
+            }
+            return;
+        }
         if let Some(leg) = self.legs.live_mut(fan.from) {
             leg.facts.sends += 1;
             leg.facts.messages += u64::from(flag == Flag::Complete);
+        }
+        let succeeded = flag == Flag::Complete && fan.success_report && !self.is_private(&fan);
+        let success = succeeded.then(|| fan.success());
+        if flag != Flag::More {
+            self.forget_message(&fan, out);
         }
         let is_answered = fan.failure_report == FailureReport::Yes;
         if let Some(answer) = self.end_fan(fan, is_answered.then_some(200)) {
             self.write_answer(key, answer, out);
         }
+        if let Some(success) = success {
+            self.report(&success, Status(200), out);
+        }
+    }
+
+    /// Shares what is left of a chunk, or keeps it for the next one.
+    fn end_of_chunk(
+        &mut self,
+        fan: &mut Fan,
+        flag: Flag,
+        out: &mut impl Egress,
+    ) -> Result<(), u16> {
+        let room = self.rooms.get_mut(fan.room).ok_or(NO_SESSION)?;
+        let open = fan.message_in_mut(room).ok_or(NO_SESSION)?;
+        open.next_in = fan.came.saturating_add(1);
+        match (&mut open.stage, flag) {
+            (Stage::Head(kept), Flag::More) => {
+                *kept = mem::take(&mut fan.gathered);
+                return Ok(());
+            }
+            (Stage::Head(_), Flag::Complete) => return Err(400),
+            (Stage::Head(_), Flag::Aborted) => return Ok(()),
+            (Stage::Body { .. }, _) => {}
+        }
+        if flag != Flag::More || !fan.gathered.is_empty() {
+            self.share_gathered(fan, flag, out);
+        }
+        if flag == Flag::More {
+            let mut headers = Vec::new();
+            let before = fan.headers(&mut headers, false);
+            let room = self.rooms.get_mut(fan.room).ok_or(NO_SESSION)?;
+            if let Some(open) = fan.message_in_mut(room) {
+                open.head = (headers, before);
+            }
+        }
+        Ok(())
+    }
+
+    fn is_private(&self, fan: &Fan) -> bool {
+        let room = self.rooms.get(fan.room);
+        let open = room.and_then(|room| fan.message_in(room));
+        open.is_some_and(|open| open.to.is_some())
+    }
+
+    /// A message has ended; who has a part of it and not the end hears so.
+    fn forget_message(&mut self, fan: &Fan, out: &mut impl Egress) {
+        self.with_room(fan.room, |relay, room| {
+            relay.abort_message(room, fan.place, |open| open.number == fan.number);
+            relay.write_room(room, out);
+        });
     }
 
     /// The source of a chunk is lost, or its leg is: whoever has a part of it hears that it ends.
     pub(super) fn abort_fan(&mut self, key: ConnectionKey, out: &mut impl Egress) {
-        if let Some(mut fan) = self.take_fan(key) {
-            self.write_aborted(&mut fan, out);
+        if let Some(fan) = self.take_fan(key) {
+            self.forget_message(&fan, out);
             self.end_fan(fan, None);
         }
     }
@@ -237,25 +265,22 @@ impl Connections {
         }
     }
 
-    fn give_up_fan(&mut self, key: ConnectionKey, mut fan: Fan, code: u16, out: &mut impl Egress) {
-        self.write_aborted(&mut fan, out);
+    fn give_up_fan(&mut self, key: ConnectionKey, fan: Fan, code: u16, out: &mut impl Egress) {
+        self.forget_message(&fan, out);
+        let from = fan.from;
+        if let Some(leg) = self.legs.live_mut(from) {
+            leg.facts.dropped += 1;
+        }
+        let is_answered = fan.failure_report != FailureReport::No;
+        let answer = self.end_fan(fan, is_answered.then_some(code));
         let swallow = Swallow {
-            leg: Some(fan.from),
+            leg: Some(from),
             answer: None,
             no_body: false,
         };
-        let is_answered = fan.failure_report != FailureReport::No;
-        let answer = self.end_fan(fan, is_answered.then_some(code));
         self.swallow(key, swallow);
         if let Some(answer) = answer {
             self.write_answer(key, answer, out);
-        }
-    }
-
-    fn write_aborted(&mut self, fan: &mut Fan, out: &mut impl Egress) {
-        if fan.is_begun {
-            fan.gathered.clear();
-            self.write_to_all(fan, Flag::Aborted, out);
         }
     }
 
@@ -273,180 +298,102 @@ impl Connections {
         answer
     }
 
-    /// Writes what was gathered to every member, in as many pieces as that one needs.
-    fn write_to_all(&mut self, fan: &mut Fan, flag: Flag, out: &mut impl Egress) {
-        let Some(leg) = self.legs.live_mut(fan.from) else {
-            return;
-        };
-        // The legs are looked at while the list is gone through.
-        let Some(mut members) = leg.members.take() else {
-            return;
-        };
-        fan.is_begun = true;
-        let message = hash(&fan.message_id);
-        for member in &mut members {
-            if member.failed.contains(&message) {
-                continue;
+    /// Shares what was gathered, as one piece.
+    fn share_gathered(&mut self, fan: &mut Fan, flag: Flag, out: &mut impl Egress) {
+        let mut octets = self.rooms.buffer(fan.gathered.len() + MSRP_HEAD_BYTES / 4);
+        self.with_room(fan.room, |relay, room| {
+            let clock = room.clock;
+            let Some(open) = fan.message_in_mut(room) else {
+                return;
+            };
+            let is_first = open.began == 0;
+            let is_private = open.to.is_some();
+            let before = fan.headers(&mut octets, is_private);
+            let after = octets.len();
+            octets.extend_from_slice(&fan.gathered);
+            let is_all = is_first && flag == Flag::Complete;
+            let is_composing = is_all && (fan.is_composing || open.says_composing(&fan.gathered));
+            open.is_ended = flag != Flag::More;
+            let shift = open.shift();
+            let to = open.to.take();
+            let entry = Entry {
+                from: fan.from,
+                due: Places::default(),
+                message: fan.number,
+                clock: 0,
+                began: open.began,
+                message_id: fan.message_id,
+                failure_report: fan.failure_report,
+                is_private,
+                is_composing,
+                shift,
+                start: open.next_out,
+                total: open.total_out(fan.total),
+                flag,
+                octets,
+                before,
+                after,
+            };
+            open.next_out = open.next_out.saturating_add(fan.gathered.len() as u64);
+            if is_first {
+                // The clock that the entry gets.
+                open.began = clock + 1;
             }
-            if let Err(code) = self.write_to_one(fan, member.leg, flag, out) {
-                member.fail(message);
-                self.fail_at_once(fan, code, out);
+            relay.share(room, entry, to.as_deref(), out);
+            if is_private && fan.success_report && is_first {
+                room.expect_success(fan.message_id, (fan.from, shift));
             }
-        }
-        if let Some(leg) = self.legs.live_mut(fan.from) {
-            leg.members = Some(members);
-        }
-        let len = fan.gathered.len() as u64;
-        fan.range.start = fan.range.start.saturating_add(len);
+            if let Some(open) = fan.message_in_mut(room) {
+                open.to = to;
+            }
+        });
         fan.gathered.clear();
     }
+}
 
-    fn write_to_one(
-        &mut self,
-        fan: &Fan,
-        to: LegRef,
-        flag: Flag,
-        out: &mut impl Egress,
-    ) -> Result<(), u16> {
-        let leg = self.legs.live(to).ok_or(NO_SESSION)?;
-        if leg.frozen || leg.remote.is_none() {
-            return Err(NO_SESSION);
-        }
-        if !leg.direction.may_receive {
-            return Err(FORBIDDEN);
-        }
-        let Link::Bound(sink) = leg.link else {
-            return Err(NO_SESSION);
-        };
-        let (most, is_exact) = match leg.chunking {
-            Chunking::AsTheyCome => (MSRP_FAN_BYTES, false),
-            Chunking::AtMost { octets, exact } => {
-                (usize::try_from(octets.max(1)).unwrap_or(usize::MAX), exact)
-            }
-        };
-        let mut start = fan.range.start;
-        let mut left = fan.gathered.as_slice();
-        loop {
-            let (body, later) = left.split_at_checked(most).unwrap_or((left, &[]));
-            let is_last = later.is_empty();
-            let piece = Piece {
-                body,
-                start,
-                flag: if is_last { flag } else { Flag::More },
-                is_exact: is_exact || body.len() <= INTERRUPTIBLE_FROM,
-            };
-            self.write_one_piece(fan, (to, sink), piece, out)?;
-            if is_last {
-                return Ok(());
-            }
-            start = start.saturating_add(body.len() as u64);
-            left = later;
-        }
+impl Fan {
+    pub(super) fn message_in<'a>(&self, room: &'a Room) -> Option<&'a Message> {
+        let mut open = room.member(self.place)?.open.iter();
+        open.find(|open| open.number == self.number)
     }
 
-    fn write_one_piece(
-        &mut self,
-        fan: &Fan,
-        (to, sink): (LegRef, ConnectionKey),
-        piece: Piece<'_>,
-        out: &mut impl Egress,
-    ) -> Result<(), u16> {
-        if out.progress(sink).waiting() > MSRP_MEMBER_BYTES {
-            return Err(TIMEOUT);
-        }
-        let is_tracked = fan.failure_report != FailureReport::No && piece.flag != Flag::Aborted;
-        let opening = is_tracked.then_some(Opening {
-            kind: Kind::Send(fan.failure_report),
-            source: fan.from,
-            sink,
-            to: to.key,
-            id: fan.message_id,
-        });
-        // 64 random bits that are drawn after the body came don't occur in it.
-        let ticket = self.ticket(opening).ok_or(TIMEOUT)?;
-        let last = piece
-            .start
-            .saturating_add(piece.body.len() as u64)
-            .saturating_sub(1);
-        let range = ByteRange {
-            start: piece.start,
-            end: piece.is_exact.then_some(last),
-            total: fan.range.total,
-        };
-        let mut frame = mem::take(&mut self.scratch);
-        frame.clear();
-        let id = ticket.id();
-        if let Some(leg) = self.legs.live(to) {
-            let start = Start {
-                id: &id,
-                tail: b"SEND",
-                to_path: leg.remote.as_deref().unwrap_or_default(),
-                from_path: leg.own(),
-            };
-            compose::start(&mut frame, start);
-        }
-        compose::with_range(&mut frame, &fan.kept, range);
-        frame.extend_from_slice(piece.body);
-        frame.extend_from_slice(compose::EndLine::new(&id, piece.flag).octets());
-        let is_written = self.write_frame(sink, &frame, out);
-        self.scratch = frame;
-        if !is_written {
-            self.forget(ticket, sink);
-            return Err(TIMEOUT);
-        }
-        if let Some(transaction) = self.transactions.get_mut(ticket) {
-            transaction.start = piece.start;
-            transaction.end = last;
-            transaction.total = fan.range.total.unwrap_or(u64::MAX);
-        }
-        if piece.flag != Flag::Aborted {
-            self.counts.acknowledged += 1;
-            self.counts.open += 1;
-            self.begin_waiting(sink, (ticket, true), out);
-        }
-        Ok(())
+    pub(super) fn message_in_mut<'a>(&self, room: &'a mut Room) -> Option<&'a mut Message> {
+        let mut open = room.member_mut(self.place)?.open.iter_mut();
+        open.find(|open| open.number == self.number)
     }
 
-    /// A member couldn't take a piece: its sender hears so at once.
-    fn fail_at_once(&mut self, fan: &Fan, code: u16, out: &mut impl Egress) {
-        self.counts.acknowledged += 1;
-        if fan.failure_report == FailureReport::No {
-            self.counts.delivered += 1;
-            return;
+    /// Writes the headers of a piece, without Byte-Range and, but for a private message, without
+    /// Success-Report; with where Byte-Range goes.
+    fn headers(&self, to: &mut Vec<u8>, with_success_report: bool) -> usize {
+        let mut before = 0;
+        let mut left = self.kept.second();
+        while let Some(at) = memchr::memchr(b'\n', left) {
+            let (line, rest) = left.split_at_checked(at + 1).unwrap_or((left, &[]));
+            left = rest;
+            let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+            if name.eq_ignore_ascii_case(b"Byte-Range") {
+                before = to.len();
+                continue;
+            }
+            let is_left_out = !with_success_report && name.eq_ignore_ascii_case(b"Success-Report");
+            if !is_left_out {
+                to.extend_from_slice(line);
+            }
         }
-        self.counts.reported += 1;
-        let failed = Failed {
-            source: fan.from,
-            id: fan.message_id,
+        before
+    }
+
+    /// The report that all of it was taken.
+    fn success(&self) -> Failed {
+        Failed {
+            source: self.from,
+            id: self.message_id,
             range: ByteRange {
-                start: fan.range.start,
-                end: Some(
-                    fan.range
-                        .start
-                        .saturating_add(fan.gathered.len() as u64)
-                        .saturating_sub(1),
-                ),
-                total: fan.range.total,
+                start: 1,
+                end: Some(self.came),
+                total: Some(self.came),
             },
-        };
-        self.report(&failed, Status(code), out);
-    }
-
-    /// Whether the sender of a piece that failed must be told: not again for the same member and
-    /// message.
-    pub(super) fn is_news(&mut self, transaction: &Transaction) -> bool {
-        let leg = self.legs.live_mut(transaction.source);
-        let Some(members) = leg.and_then(|leg| leg.members.as_deref_mut()) else {
-            return true;
-        };
-        let mut members = members.iter_mut();
-        let member = members.find(|member| member.leg.key == transaction.to);
-        member.is_none_or(|member| member.fail(hash(&transaction.id)))
-    }
-
-    /// Whether what comes from a leg goes to many.
-    pub(super) fn is_for_many(&self, leg: LegKey) -> bool {
-        self.legs.get(leg).is_some_and(|leg| leg.members.is_some())
+        }
     }
 }
 
@@ -472,13 +419,5 @@ impl Failed {
     }
 }
 
-fn hash(id: &ShortText) -> u64 {
-    // 0 is an empty place.
-    super::legs::hash(id.as_bytes()).max(1)
-}
-
-const FORBIDDEN: u16 = 403;
-const TIMEOUT: u16 = 408;
+const STOP_SENDING: u16 = 413;
 const NO_SESSION: u16 = 481;
-/// RFC 4975 §7.1: a chunk with a longer body has an end that is left open.
-const INTERRUPTIBLE_FROM: usize = 2048;

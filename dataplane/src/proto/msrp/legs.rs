@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher};
 
 use super::bounds::Bounds;
-use super::fan::Member;
+use super::room::RoomKey;
 use super::track::Track;
 use super::{ConnectionKey, Demand, Leg, LegKey, MsrpFacts};
 use crate::api::{Chunking, Direction};
@@ -63,8 +63,8 @@ pub(super) struct LegState {
     pub(super) remote: Option<Box<[u8]>>,
     match_session_id_only: bool,
     pub(super) peer: Option<LegKey>,
-    /// Whom its messages go to, where they go to many.
-    pub(super) members: Option<Box<[Member]>>,
+    /// The room that it is a member of, and its place there.
+    pub(super) room: Option<(RoomKey, u16)>,
     pub(super) direction: Direction,
     /// How SENDs to its far end are cut.
     pub(super) chunking: Chunking,
@@ -175,7 +175,7 @@ impl Legs {
             remote: None,
             match_session_id_only: leg.match_session_id_only,
             peer: None,
-            members: None,
+            room: None,
             direction: Direction::BOTH,
             chunking: Chunking::AsTheyCome,
             bounds: Bounds::default(),

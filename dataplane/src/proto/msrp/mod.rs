@@ -17,7 +17,7 @@
 //! |---|---|---|---|
 //! | `Nothing` | SEND with content for a leg that may send | head with new paths and id to the sink | `Forward` |
 //! | `Nothing` | the same, for a far end with exact chunks | it is gathered first | `Forward`, suspended |
-//! | `Nothing` | the same, from a leg that was joined to many | it is gathered for all of them | `Fan` |
+//! | `Nothing` | the same, from a member of a room | it is gathered for the others | `Fan` |
 //! | `Nothing` | the same, and the far leg or the sink is not to be had yet | head is kept, the source isn't read | `Nothing`, waiting |
 //! | `Nothing` | SEND without content | – | `Swallow`, 200 |
 //! | `Nothing` | SEND that is refused | – | `Swallow`, its code |
@@ -36,11 +36,11 @@
 //! | `Forward` | 413 or another failure of it comes early | end line with `#`, code to the source | `Swallow` |
 //! | `Forward` | source sends no more, source or leg is gone | end line with `#`, or an empty piece with it | – |
 //! | `Forward` | sink is gone | – | `Swallow`, 481 |
-//! | `Fan` | body, end | each piece to all who have not failed | `Fan`, `Nothing` |
+//! | `Fan` | body, end | each piece to all who keep up, the others later | `Fan`, `Nothing` |
 //! | `Swallow` | end | the answer, where one is due | `Nothing` |
 //!
-//! What belongs to one of these is told where it is done: `chunks` (how chunks are cut), `fan` (one
-//! to many), `clock` (when time begins), `bounds` (what a far end may ask for), `moves` (far ends
+//! What belongs to one of these is told where it is done: `chunks` (how chunks are cut), `fan` (what
+//! members of rooms send), `messages` (CPIM), `room`, `share` (how it gets to all), `clock` (when time begins), `bounds` (what a far end may ask for), `moves` (far ends
 //! that move), `ending` (far ends that send no more), `sink` (who writes next), `trace`, `recording` (a copy for control).
 //!
 //! # How it is used
@@ -84,11 +84,15 @@ mod ending;
 mod fan;
 mod hop;
 mod legs;
+mod messages;
 mod moves;
+mod nickname;
 mod parking;
 mod recording;
 mod relay;
 mod request;
+mod room;
+mod share;
 mod sink;
 mod trace;
 mod track;
@@ -97,6 +101,7 @@ mod transactions;
 pub use counts::MsrpFacts;
 pub use legs::BoundLegs;
 pub use recording::RecordingKey;
+pub use room::{RoomKey, RoomRules};
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -111,6 +116,7 @@ use self::hop::Hops;
 pub use self::hop::NextHop;
 use self::legs::{LegRef, Legs, Link};
 use self::recording::Recordings;
+use self::room::Rooms;
 use self::trace::Trace;
 use self::transactions::Transactions;
 use crate::api::Direction;
@@ -164,6 +170,10 @@ pub trait Egress {
     /// How far writing to a connection has come; by default all is written at once.
     fn progress(&self, _to: ConnectionKey) -> Written {
         Written::default()
+    }
+    /// Whether there is so little room for what is written that what may wait should.
+    fn is_short(&self) -> bool {
+        false
     }
 }
 
@@ -221,6 +231,7 @@ pub struct Connections {
     spare: Vec<Vec<u8>>,
     /// The role of a relay between clients and relays.
     hops: Option<Box<Hops>>,
+    rooms: Rooms,
 }
 
 impl Connections {
@@ -249,6 +260,7 @@ impl Connections {
             waiting_octets: 0,
             spare: Vec::new(),
             hops: None,
+            rooms: Rooms::default(),
         }
     }
 
@@ -298,13 +310,16 @@ impl Connections {
             .connection_of(leg)
             .and_then(|key| self.connection(key)?.forward());
         let is_relaying = forward.is_some_and(|forward| forward.from.key == leg);
-        !is_relaying && self.legs.get(leg).is_none_or(|state| state.open == 0)
+        let is_fanned = self.is_fanned_from(leg);
+        let is_open = self.legs.get(leg).is_some_and(|state| state.open > 0);
+        !(is_relaying || is_fanned || is_open) && self.is_settled_in_room(leg)
     }
 
     /// Reports the SENDs to a leg that wait for a response, with 481: it is going to be removed.
     pub fn report_open(&mut self, leg: LegKey, out: &mut impl Egress, stats: &mut Stats) {
         self.fail_open_of(leg, out);
         self.end_fan_of(leg, out);
+        self.lost_in_room(leg, out);
         self.run_ready(out);
         self.counts.publish(stats);
     }
@@ -313,6 +328,7 @@ impl Connections {
     ///
     /// A chunk that is being relayed from or to it is given up with `#` at the next call.
     pub fn remove_leg(&mut self, leg: LegKey) {
+        self.leave_room(leg);
         let Some(mut state) = self.legs.remove(leg) else {
             return;
         };
@@ -442,6 +458,7 @@ impl Connections {
         self.forget_bound_at_front();
         self.hop_timeouts(now);
         self.run_ready(out);
+        self.write_behind(out);
         self.publish_hops(stats);
         self.counts.publish(stats);
     }
@@ -450,7 +467,7 @@ impl Connections {
     /// the past.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        if !(self.ready.is_empty() && self.broken.is_empty()) {
+        if !(self.ready.is_empty() && self.broken.is_empty()) || self.rooms.is_hurried {
             return self.latest;
         }
         let unbound = self

@@ -35,8 +35,8 @@ impl Connections {
         let is_shared = state.legs.len() > 1;
         state.legs.iter().any(|leg| {
             let leg = self.legs.get(*leg);
-            if let Some(members) = leg.and_then(|leg| leg.members.as_deref()) {
-                return self.are_all_full(members, out);
+            if let Some(room) = leg.and_then(|leg| leg.room) {
+                return self.is_room_full(room, out);
             }
             let peer = leg.and_then(|leg| leg.peer);
             peer.and_then(|peer| self.connection_of(peer))

@@ -239,7 +239,7 @@ impl Connections {
             Method::Send if has_content && (!body || head.message_id.is_none()) => {
                 self.refuse(key, reference, head, Refused::uncounted(400))
             }
-            Method::Send if self.is_for_many(leg) => self.fan(key, leg, head),
+            _ if self.place_of(leg).is_some() => self.take_in_room(key, (leg, method), head, out),
             Method::Send => match self.may_send(leg, head).and_then(|()| self.route(leg)) {
                 Ok(Some(_)) if has_content && self.must_wait_for_recorder(key, leg) => Flow::Wait,
                 Ok(Some(route)) if has_content => self.forward(key, head, route, out),

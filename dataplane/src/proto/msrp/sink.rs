@@ -475,6 +475,7 @@ impl Connections {
         }
         for leg in bound {
             self.lose(leg);
+            self.lost_in_room(leg, out);
         }
         self.strand_sources(key);
         self.fail_open(key, out);

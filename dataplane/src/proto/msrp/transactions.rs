@@ -109,6 +109,8 @@ pub(super) enum Progress {
 pub(super) enum Kind {
     /// A SEND that was acknowledged, or will be.
     Send(FailureReport),
+    /// One member's copy of a SEND to many: its failure isn't told to its sender.
+    Copy(FailureReport),
     /// Another request, whose response goes back to whoever sent it.
     Other,
 }

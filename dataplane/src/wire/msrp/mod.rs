@@ -14,11 +14,15 @@
 //! [`Framer`] cuts a connection's octets into these parts without waiting for a whole frame;
 //! [`Head`] reads the parts of a head in place.
 
+mod address;
+mod cpim;
 mod end_line;
 mod framer;
 mod head;
 mod uri;
 
+pub use address::is_same_address;
+pub use cpim::{Cpim, address_in, content_is, cpim_head_end, is_media_type};
 pub use framer::{FrameError, Framer, Shared, Step};
 pub use head::{ByteRange, FailureReport, Head, HeadError, Method, Return, StartLine, Status};
 pub use uri::Uri;

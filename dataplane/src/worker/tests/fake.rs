@@ -462,7 +462,7 @@ pub fn locals(act: &Act) -> [(SocketAddr, SocketAddr); 2] {
     };
     plan.local.each_ref().map(|local| match local {
         LegLocal::Rtp { rtp, rtcp } => (*rtp, *rtcp),
-        LegLocal::Bytes { listen } => (*listen, *listen),
+        LegLocal::Bytes { listen } | LegLocal::Bfcp { listen } => (*listen, *listen),
         LegLocal::Msrp(_) | LegLocal::Unbound => panic!("not bound: {local:?}"),
     })
 }

@@ -1,6 +1,7 @@
 //! Scenes over a backend in memory: control orders at one end, clients send at the other.
 
 mod bytes;
+mod churn;
 mod closing;
 mod fake;
 mod halves;
@@ -10,5 +11,6 @@ mod orders;
 mod panic;
 mod random;
 mod recording;
+mod rooms;
 mod rtp;
 mod start;

@@ -2,11 +2,14 @@
 
 mod bounds;
 mod carrier;
+mod chat;
 mod chunks;
+mod churn;
 mod clock;
 mod failures;
 mod fan;
 mod hop;
+mod members;
 mod moves;
 mod recording;
 mod scenes;
@@ -173,6 +176,18 @@ impl World {
     /// The cycle begins: what has left is timed.
     fn sent(&mut self) {
         self.relay.sent(self.now, usize::MAX, &self.out);
+    }
+
+    /// Members of rooms that were behind are written to.
+    fn catch_up(&mut self) {
+        while self.relay.is_behind() {
+            let before: u64 = self.out.handed_over.iter().sum();
+            self.relay.catch_up(&mut self.out, &mut self.stats);
+            self.check();
+            if self.out.handed_over.iter().sum::<u64>() == before {
+                return;
+            }
+        }
     }
 
     /// From now on nothing leaves a connection but this many octets more.

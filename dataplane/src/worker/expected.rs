@@ -1,0 +1,227 @@
+//! Whether all acts of an order can be done, before any is.
+
+use crate::api::{
+    Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
+};
+use crate::limits::{ACTS_PER_ORDER, MEMBERS_PER_ROOM, STREAMS_PER_SESSION};
+use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
+
+/// What a stream is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Rtp,
+    Bytes,
+    Msrp,
+    /// A room whose members have legs of RTP; its place, if it is there already.
+    RtpRoom(Option<RoomRef>),
+}
+
+impl Kind {
+    pub(super) fn of(streams: &Streams, rooms: &Rooms, index: u32) -> Option<Self> {
+        let stream = streams.find(streams.slot_ref(index))?;
+        Some(match stream.media {
+            Media::Rtp(_) => Self::Rtp,
+            Media::Bytes(_) => Self::Bytes,
+            Media::Msrp(_) => Self::Msrp,
+            Media::Room(room) => match rooms.find(room)?.machine {
+                Machine::Forward(_) => Self::RtpRoom(Some(room)),
+            },
+            Media::Member(_) => return None,
+        })
+    }
+
+    fn of_plan(plan: &StreamPlan) -> Option<Self> {
+        match plan.legs {
+            [LegSpec::Rtp { .. }, LegSpec::Rtp { .. }] => Some(Self::Rtp),
+            [LegSpec::Bytes { .. }, LegSpec::Bytes { .. }] => Some(Self::Bytes),
+            [LegSpec::Msrp(_), LegSpec::Msrp(_)] => Some(Self::Msrp),
+            [
+                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_),
+                _,
+            ] => None,
+        }
+    }
+
+    /// What a new room is; `None` for kinds that there are none of here.
+    fn of_room(kind: &RoomKind) -> Option<Self> {
+        match kind {
+            RoomKind::Forward => Some(Self::RtpRoom(None)),
+            RoomKind::Mix(_) | RoomKind::Switch { .. } | RoomKind::FanOut | RoomKind::Floors(_) => {
+                None
+            }
+        }
+    }
+
+    /// Whether a leg between two may have such a far end.
+    fn has_remote(self, remote: &Remote) -> bool {
+        match remote {
+            Remote::Rtp(_) => self == Self::Rtp,
+            Remote::Bytes { .. } => self == Self::Bytes,
+            Remote::Msrp(_) => self == Self::Msrp,
+            Remote::Bfcp(_) => false,
+        }
+    }
+
+    /// Whether a member's leg may have such a far end.
+    fn has_member_at(self, remote: &Remote) -> bool {
+        matches!((self, remote), (Self::RtpRoom(_), Remote::Rtp(_)))
+    }
+
+    /// Whether members' legs are of this kind.
+    fn takes(self, leg: &LegSpec) -> bool {
+        matches!((self, leg), (Self::RtpRoom(_), LegSpec::Rtp { .. }))
+    }
+
+    fn room(self) -> Option<Option<RoomRef>> {
+        match self {
+            Self::RtpRoom(room) => Some(room),
+            Self::Rtp | Self::Bytes | Self::Msrp => None,
+        }
+    }
+}
+
+/// The streams there will be after each act, to see beforehand whether all can be done.
+pub(super) struct Expected<'a> {
+    pub(super) streams: [Option<(StreamId, Kind)>; STREAMS_PER_SESSION],
+    pub(super) rooms: &'a Rooms,
+    pub(super) is_new: bool,
+    pub(super) is_full: bool,
+}
+
+impl Expected<'_> {
+    pub(super) fn check(&mut self, order: &Order) -> Result<(), Refusal> {
+        let opens = |act: &Act| matches!(act, Act::Open(_) | Act::OpenRoom(_));
+        if self.is_new && !order.acts.iter().any(opens) {
+            return Err(Refusal::Unknown);
+        }
+        let too_many = order.acts.len() > ACTS_PER_ORDER
+            || order.acts.iter().filter(|act| opens(act)).count() > STREAMS_PER_SESSION;
+        if too_many || self.is_new && self.is_full {
+            return Err(Refusal::Full);
+        }
+        let acts = &order.acts;
+        acts.iter().enumerate().try_for_each(|(at, act)| {
+            let before = acts.get(..at).unwrap_or_default();
+            self.check_act(before, act)
+        })
+    }
+
+    fn check_act(&mut self, before: &[Act], act: &Act) -> Result<(), Refusal> {
+        match act {
+            Act::Open(plan) => {
+                let kind = Kind::of_plan(plan).ok_or(Refusal::Unknown)?;
+                self.open(plan.stream, kind)
+            }
+            Act::OpenRoom(plan) => {
+                let kind = Kind::of_room(&plan.kind).ok_or(Refusal::Unknown)?;
+                self.open(plan.stream, kind)
+            }
+            Act::Connect { stream, remote, .. } => match self.find(*stream) {
+                Some(kind) if kind.has_remote(remote) => Ok(()),
+                Some(_) | None => Err(Refusal::Unknown),
+            },
+            Act::Join(plan) => self.join(before, plan),
+            Act::ConnectMember {
+                member,
+                stream,
+                remote,
+                ..
+            } => match self.find(*stream) {
+                Some(kind)
+                    if kind.has_member_at(remote)
+                        && self.is_in(before, kind, (*stream, *member)) =>
+                {
+                    Ok(())
+                }
+                Some(_) | None => Err(Refusal::Unknown),
+            },
+            Act::Leave {
+                member: Some(_), ..
+            }
+            | Act::GiveFloor { .. }
+            | Act::Report { .. } => Ok(()),
+            Act::Leave {
+                member: None,
+                streams,
+                ..
+            } => {
+                for place in &mut self.streams {
+                    place.take_if(|(id, kind)| streams.contains(*id) && kind.room().is_some());
+                }
+                Ok(())
+            }
+            Act::Release { streams, .. } => {
+                for place in &mut self.streams {
+                    place.take_if(|(id, _)| streams.contains(*id));
+                }
+                Ok(())
+            }
+            Act::Trace { stream, .. } => match self.find(*stream) {
+                Some(Kind::Msrp) => Ok(()),
+                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(_)) | None => Err(Refusal::Unknown),
+            },
+        }
+    }
+
+    fn open(&mut self, stream: StreamId, kind: Kind) -> Result<(), Refusal> {
+        // A set of streams has 32 bits; one that no release could name must not be opened.
+        if self.find(stream).is_some() || stream.0 >= 32 {
+            return Err(Refusal::Unknown);
+        }
+        let place = self.streams.iter_mut().find(|place| place.is_none());
+        *place.ok_or(Refusal::Full)? = Some((stream, kind));
+        Ok(())
+    }
+
+    fn join(&self, before: &[Act], plan: &MemberPlan) -> Result<(), Refusal> {
+        let kind = self.find(plan.stream).ok_or(Refusal::Unknown)?;
+        if !kind.takes(&plan.leg) || self.is_in(before, kind, (plan.stream, plan.member)) {
+            return Err(Refusal::Unknown);
+        }
+        // Who leaves by this order still counts: everything is bound before anything is freed.
+        let is_join = |act: &&Act| matches!(act, Act::Join(other) if other.stream == plan.stream);
+        let joining = before.iter().filter(is_join).count();
+        let present = self.room(kind).map_or(0, Room::len);
+        if present + joining >= MEMBERS_PER_ROOM {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    /// Whether a member is in a room after some acts: the last one that says so decides.
+    fn is_in(&self, before: &[Act], kind: Kind, who: (StreamId, MemberId)) -> bool {
+        let (stream, member) = who;
+        let said = before.iter().rev().find_map(|act| match act {
+            Act::Join(plan) if (plan.stream, plan.member) == who => Some(true),
+            Act::OpenRoom(plan) if plan.stream == stream => Some(false),
+            Act::Leave {
+                member: Some(gone),
+                streams,
+                ..
+            } if *gone == member && streams.contains(stream) => Some(false),
+            Act::Join(_)
+            | Act::Open(_)
+            | Act::OpenRoom(_)
+            | Act::Connect { .. }
+            | Act::ConnectMember { .. }
+            | Act::GiveFloor { .. }
+            | Act::Leave { .. }
+            | Act::Release { .. }
+            | Act::Report { .. }
+            | Act::Trace { .. } => None,
+        });
+        said.unwrap_or_else(|| {
+            let room = self.room(kind);
+            room.is_some_and(|room| room.find(member).is_some())
+        })
+    }
+
+    fn room(&self, kind: Kind) -> Option<&Room> {
+        self.rooms.find(kind.room()??)
+    }
+
+    fn find(&self, stream: StreamId) -> Option<Kind> {
+        let mut present = self.streams.iter().flatten();
+        present.find_map(|(id, kind)| (*id == stream).then_some(*kind))
+    }
+}
