@@ -33,6 +33,7 @@ mod sdp;
 mod seeds;
 mod sip;
 mod spoil;
+mod switching;
 mod torture;
 mod transactions;
 mod worker;
