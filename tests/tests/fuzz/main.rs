@@ -25,6 +25,7 @@ mod engine;
 mod framers;
 mod media;
 mod msrp_relay;
+mod msrp_room;
 mod registration;
 mod rtp;
 mod scene;
