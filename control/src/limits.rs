@@ -27,6 +27,24 @@ pub const KNOWN_NAMES: usize = 4096;
 pub const IWFS: usize = 32;
 /// Dialogs with Interworking Functions that one session may begin at a time.
 pub const IWF_DIALOGS_PER_SESSION: usize = 16;
+/// Members of a pre-defined group.
+pub const GROUP_MEMBERS: usize = 4096;
+/// Participants of one group session, those that are being invited included.
+pub const PARTICIPANTS: usize = 1000;
+/// Streams of one group session over its life; more are refused.
+pub const GROUP_STREAMS: usize = 16;
+/// Users that one REFER or INVITE may list.
+pub const LISTED_USERS: usize = 256;
+/// Bytes of a list of users.
+pub const LIST_BYTES: usize = 64 * 1024;
+/// Elements of such a list that are open at a time.
+pub const LIST_DEPTH: usize = 8;
+/// Subscriptions to one group session's participant information.
+pub const SUBSCRIPTIONS_PER_GROUP: usize = 2 * PARTICIPANTS;
+/// Those who left a group session and are still told of in full notifications.
+pub const DEPARTED_REMEMBERED: usize = 64;
+/// REFERs of one group session whose outcome is still to be told.
+pub const REFERS_PER_GROUP: usize = 64;
 /// Transactions that are proxied at a time.
 pub const PROXIED_TRANSACTIONS: usize = 100_000;
 /// INVITEs that wait for their served user's preferences; more go on without.

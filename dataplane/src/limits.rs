@@ -240,7 +240,7 @@ pub const TLS_OVERHEAD_BYTES: usize = 256;
 /// Octets of the request that opens a WebSocket; browsers send their cookies with it.
 pub const UPGRADE_BYTES: usize = 8 * 1024;
 /// Members of a room of switched video.
-pub const SWITCH_SEATS: usize = 4096;
+pub const SWITCH_SEATS: usize = MEMBERS_PER_ROOM;
 /// Sources of such a room whose last packets are kept, for those who lost some: the one shown, the
 /// one before, and those that they are about to replace.
 pub const SWITCH_HISTORIES: usize = 4;

@@ -1,4 +1,5 @@
-//! The packet path takes no memory: a worker over real sockets, and an allocator that counts.
+//! The packet path takes no memory: a worker over real sockets, a mixer, and an allocator that
+//! counts.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -22,6 +23,9 @@ use dataplane::net::Backend;
 use dataplane::net::mmsg::Mmsg;
 use dataplane::net::uring::Uring;
 use dataplane::worker::{Setup, Worker};
+
+#[path = "no_alloc/mixing.rs"]
+mod mixing;
 
 struct Counting;
 

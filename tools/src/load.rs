@@ -18,7 +18,6 @@ use crate::users;
 
 /// How many calls, how fast, how long.
 #[derive(Debug, Clone, clap::Args)]
-#[expect(clippy::struct_excessive_bools, reason = "switches of a command line")]
 #[group(id = "load")]
 #[expect(
     clippy::struct_excessive_bools,

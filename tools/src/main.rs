@@ -9,6 +9,7 @@
 mod byes;
 mod compare;
 mod load;
+mod mix;
 mod msrp;
 mod report;
 mod rtp;
@@ -30,6 +31,7 @@ use clap::{Parser, Subcommand};
                   cargo x load rtp --calls 500 --rate 50000\n  \
                   cargo x compare rtp --rounds 3 --json target/rtp.json\n  \
                   cargo x load msrp --rate 5000\n  cargo x compare msrp --scenes small,bulk\n  \
+                  cargo x load mix --target janus --codec g711\n  cargo x compare mix --rounds 3\n  \
                   cargo x soak msrp --mebibytes 1024\n  cargo x soak msrp --idle 10000"
 )]
 struct Arguments {
@@ -74,6 +76,9 @@ enum Load {
     /// MSRP messages through the relay, Kamailio, HAProxy or a bare loop: loss, latency, CPU time per
     /// message and per byte, memory per session.
     Msrp(msrp::Options),
+    /// Rooms of RTP that are mixed, through a worker of the relay or Janus's AudioBridge: CPU time
+    /// per participant, loss, latency, memory.
+    Mix(mix::Options),
 }
 
 #[derive(Subcommand)]
@@ -84,6 +89,8 @@ enum Compare {
     Rtp(rtp::compare::Options),
     /// The same MSRP through the relay, Kamailio's msrp relay, HAProxy and a bare splice loop.
     Msrp(msrp::compare::Options),
+    /// The same rooms through the relay and Janus's AudioBridge.
+    Mix(mix::compare::Options),
 }
 
 #[derive(Subcommand)]
@@ -110,6 +117,9 @@ fn main() -> ExitCode {
         Task::Load {
             kind: Load::Msrp(options),
         } => msrp::run(&options),
+        Task::Load {
+            kind: Load::Mix(options),
+        } => mix::run(&options),
         Task::Compare {
             kind: Compare::Sip(options),
         } => compare::run(&options),
@@ -119,6 +129,9 @@ fn main() -> ExitCode {
         Task::Compare {
             kind: Compare::Msrp(options),
         } => msrp::compare::run(&options),
+        Task::Compare {
+            kind: Compare::Mix(options),
+        } => mix::compare::run(&options),
         Task::Soak {
             kind: Soak::Msrp(options),
         } => soak::run(&options),

@@ -125,7 +125,7 @@ fn checks(folder: &Path, skipped_file: &Path) -> (Vec<Step>, bool) {
         ("relay", &relay, &[]),
         ("benches", &benches, &["--", "--test"]),
     ];
-    let mut take = |name, arguments: &[&str]| {
+    let take = |name, arguments: &[&str]| {
         Step::take(name, arguments, || {
             let status = cargo(folder, skipped_file).args(arguments).status();
             status.is_ok_and(|status| status.success())

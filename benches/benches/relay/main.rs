@@ -5,13 +5,17 @@
 //! | `wire` | reading heads; cutting a connection into frames |
 //! | `table` | finding a leg among many |
 //! | `path` | a packet from its frame to its way out; a cycle over sockets in memory |
+//! | `mix` | a tick of a mixed room; its sums, and the same written plainly |
 //! | `recording` | a message that is relayed, and recorded or not |
 //! | `order` | an order to a worker and back |
+//! | `codec`, `samples` | 20 ms of audio: codecs, other rates, levels |
 //! | `live` | a started worker over real sockets on loopback, per backend |
 //!
 //! The live ones pin the worker to core 1 and the far ends to core 0 where there are two.
 
+mod codec;
 mod live;
+mod mixing;
 mod order;
 mod path;
 mod recording;
@@ -35,8 +39,12 @@ criterion_group! {
         table::legs,
         path::packet,
         path::cycle,
+        mixing::ticks,
+        mixing::sums,
         recording::message,
         order::round_trip,
+        codec::codecs_20_ms,
+        codec::samples_20_ms,
         live::rtp,
         live::msrp,
 }

@@ -166,6 +166,9 @@ pub struct SessionView {
     pub age_s: u64,
     /// The worker that has its media; `None` for a proxied session.
     pub worker: Option<usize>,
+    /// Who takes part, in a group session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub participants: Option<usize>,
     /// Its streams.
     pub streams: Vec<StreamView>,
 }

@@ -190,6 +190,7 @@ fn session() -> SessionView {
         state: "confirmed",
         age_s: 5,
         worker: Some(0),
+        participants: None,
         streams: vec![StreamView {
             index: 0,
             kind: StreamKind::Audio,

@@ -49,8 +49,20 @@ pub struct Cdr {
     /// What became of the served user's history of it; none was due where this is missing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<History>,
+    /// The group session that this is one participant's part of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupRecord>,
     /// Why it ended.
     pub end: End,
+}
+
+/// A participant's place in a group session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GroupRecord {
+    /// The session's identity.
+    pub identity: String,
+    /// The participant's number in it, from 1.
+    pub participant: u32,
 }
 
 /// What had become of a session's history when the session was over.

@@ -135,6 +135,7 @@ fn record(session: u64) -> Cdr {
             },
             b: Traffic::default(),
         }],
+        group: None,
         history: Some(History::Stored {
             uid: "17".to_owned(),
         }),

@@ -7,6 +7,7 @@
 
 mod checks;
 mod error;
+mod group;
 mod history;
 mod interworking;
 mod msrp;
@@ -16,6 +17,7 @@ mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
+pub use group::{AcceptSet, Controlling, Group, GroupAnswer, JoinConflict, Right, StreamDrop};
 pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use interworking::{Interworking, Iwf};
 pub use msrp::{Msrp, Trunk, Who};
@@ -49,6 +51,10 @@ pub struct Config {
     pub interworking: Interworking,
     /// Users that are treated otherwise than `policy` says, by their address.
     pub user: BTreeMap<String, User>,
+    /// Group sessions.
+    pub controlling: Controlling,
+    /// The groups that are defined, by their address.
+    pub group: BTreeMap<String, Group>,
     /// Users' preferences.
     pub xcap: Xcap,
     /// Which devices users have registered.

@@ -17,7 +17,7 @@ fn every_setting_is_in_the_default_file_with_a_comment() {
     assert_eq!(names(defaults.keys()), fields_of(""));
     for (section, settings) in defaults
         .iter()
-        .filter(|(name, _)| !["trunk", "user"].contains(&name.as_str()))
+        .filter(|(name, _)| !["trunk", "user", "group"].contains(&name.as_str()))
     {
         let settings = settings.as_table().unwrap();
         assert_eq!(names(settings.keys()), fields_of(section), "in [{section}]");
@@ -507,4 +507,45 @@ fn a_store_of_histories_that_lacks_something_says_what() {
         assert_eq!(complaint.key.as_deref(), Some(key), "{text}\n{complaint}");
     }
     assert!(Config::parse(&whole).is_ok());
+}
+
+#[test]
+fn idn_06_a_group_is_checked_with_its_line_and_overrides_what_holds_for_all() {
+    let example = super::checks::example_of("group");
+    let text = format!("[group.\"sip:team@groups.example\"]\n{example}");
+    let config = Config::parse(&text).unwrap();
+    let team = config.group["sip:team@groups.example"].over(&config.controlling);
+    assert_eq!(team.participants_max, 20);
+    assert_eq!(team.streams, [StreamKind::Audio, StreamKind::Message]);
+    let example: toml::Table = example.parse().unwrap();
+    assert_eq!(names(example.keys()), fields_of("group.any"));
+    let cases = [
+        ("[group.\"tel:+1555\"]\nmembers = [\"sip:a@x\"]", "members"),
+        ("[group.\"sip:t@x\"]\nmembers = [\"alice\"]", "members"),
+        ("[group.\"sip:t@x\"]\nowners = [\"sip:a@x\"]", "owners"),
+        ("[group.\"sip:t@x\"]\nstreams = []", "streams"),
+        (
+            "[group.\"sip:t@x\"]\nparticipants_max = 1",
+            "participants_max",
+        ),
+    ];
+    for (text, key) in cases {
+        let complaint = complaint(text);
+        assert!(
+            complaint.key.as_deref().unwrap().ends_with(key),
+            "{text}\n{complaint}"
+        );
+        assert!(complaint.way_out.contains("For example"), "{complaint}");
+    }
+    is_named_with_its_line("[controlling]\nfactory = \"tel:+1\"", "controlling.factory");
+    is_named_with_its_line(
+        "[controlling]\nsession_expires_s = 60",
+        "controlling.session_expires_s",
+    );
+    is_named_with_its_line(
+        "[controlling]\nparticipants_max = 100000",
+        "controlling.participants_max",
+    );
+    is_named_with_its_line("[controlling]\nvalidity_s = 0", "controlling.validity_s");
+    is_named_with_its_line("[controlling]\nfloors = [\"other\"]", "controlling.floors");
 }

@@ -457,6 +457,9 @@ impl Engine {
 
     /// A 2xx of ours was never acknowledged (RFC 3261 §13.3.1.4): the session ends.
     pub(super) fn on_ack_missing(&mut self, key: ServerKey) {
+        if self.on_seat_ack_missing(key) {
+            return;
+        }
         if let Some(id) = self.invites.remove(&key) {
             self.end_session(id, Why::AckMissing);
         }
@@ -492,6 +495,9 @@ impl Engine {
             .code()
             .is_some_and(|code| (200..300).contains(&code));
         if !is_success || !matches!(response.cseq(), Some((_, Method::Invite))) {
+            return;
+        }
+        if self.acknowledge_member_again(client, response) {
             return;
         }
         let key = DialogKey {

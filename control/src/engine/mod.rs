@@ -12,6 +12,7 @@
 //! | [`modify`] | offers inside a session, and requests that are only passed on |
 //! | [`closing`] | BYE, expiry, loss: release first, then store, then tell the far side |
 //! | [`interwork`] | a far side of several Interworking Functions |
+//! | [`focus`] | group sessions, as Controlling Function |
 //! | [`history`] | a session's history: asked for, waited for |
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`serving`] | who is served, and what holds for that user |
@@ -26,6 +27,7 @@ mod answer;
 mod branches;
 mod closing;
 mod failing;
+mod focus;
 mod forks;
 mod history;
 mod interwork;
@@ -106,6 +108,10 @@ enum Purpose {
     Function(SessionId),
     /// An INVITE that nobody waits for any more: a dialog that it makes is ended at once.
     Abandoned,
+    /// A request to a participant of a group session.
+    Member(SessionId),
+    /// A NOTIFY to who has subscribed to a group session.
+    Watcher(SessionId, u32),
     /// A subscription to a user's registration information.
     Subscribe(UserId),
     /// A superfluous fork's BYE: nobody waits for its answer.
@@ -131,6 +137,14 @@ pub struct Counters {
     pub offers_refused: u64,
     /// Offers made anew to a far side without CEMA (RFC 6714).
     pub offers_again: u64,
+    /// Group sessions begun.
+    pub groups_begun: u64,
+    /// Of those: answered.
+    pub groups_answered: u64,
+    /// Of those: ended.
+    pub groups_ended: u64,
+    /// Requests that a group's policy has refused.
+    pub groups_refused: u64,
     /// Requests proxied.
     pub proxied: u64,
     /// Requests to dialogs that aren't there.
@@ -184,6 +198,8 @@ pub struct Engine {
     clients: Map<ClientKey, Purpose>,
     proxied: ProxyTable,
     registrar: Registrar,
+    /// Group sessions.
+    focus: focus::FocusTable,
     /// Orders that have not come back, by mark: the session, its worker, what follows.
     orders: Map<u64, (SessionId, usize, After)>,
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -228,6 +244,7 @@ impl Engine {
             clients: Map::default(),
             proxied: ProxyTable::default(),
             registrar,
+            focus: focus::FocusTable::default(),
             orders: Map::default(),
             deadlines: BinaryHeap::new(),
             outputs: VecDeque::new(),
@@ -316,6 +333,7 @@ impl Engine {
         }
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
         self.handle_far_timeout(now);
+        self.handle_focus_timeout(now);
         self.expire_waiting();
         self.expire_registrations();
         self.take_events();
@@ -331,6 +349,7 @@ impl Engine {
             self.proxied.poll_timeout(),
             self.registrar.poll_timeout(),
             self.wishes.poll_timeout(),
+            self.focus.poll_timeout(),
         ];
         let all = others.into_iter().chain([session, far]);
         all.flatten().min()
@@ -358,19 +377,20 @@ impl Engine {
         for id in ids {
             self.end_session(SessionId(id), closing::Why::Drained);
         }
+        self.end_all_groups();
         self.take_events();
     }
 
     /// Sessions there are, whatever their stage.
     #[must_use]
     pub fn sessions(&self) -> usize {
-        self.sessions.len()
+        self.sessions.len() + self.focus.len()
     }
 
     /// What somebody still waits for: sessions, and proxied requests without an answer.
     #[must_use]
     pub fn unfinished(&self) -> usize {
-        self.sessions.len() + self.proxied.unanswered() + self.wishes.waiting()
+        self.sessions() + self.proxied.unanswered() + self.wishes.waiting()
     }
 
     /// Whether nothing is left: no session, transaction, order or deadline that matters.
@@ -378,6 +398,7 @@ impl Engine {
     pub fn is_idle(&self) -> bool {
         self.sessions.is_empty()
             && self.dialogs.is_empty()
+            && self.focus.is_empty()
             && self.invites.is_empty()
             && self.clients.is_empty()
             && self.orders.is_empty()
@@ -445,6 +466,13 @@ impl Engine {
                     self.clients.remove(&key);
                 }
             }
+            Purpose::Member(session) => self.on_member_response(session, key, Ok(response)),
+            Purpose::Watcher(session, watcher) => {
+                if last {
+                    self.clients.remove(&key);
+                    self.on_notify_final(session, watcher, response.code().unwrap_or(0));
+                }
+            }
             Purpose::Proxied => self.on_proxied_response(key, response, success),
             Purpose::Subscribe(user) => {
                 if last {
@@ -469,6 +497,8 @@ impl Engine {
             Purpose::Again(session) => self.on_again_failed(session, key),
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
+            Purpose::Member(session) => self.on_member_response(session, key, Err(code)),
+            Purpose::Watcher(session, watcher) => self.on_notify_final(session, watcher, code),
             Purpose::Proxied => self.on_proxied_failed(key, code),
             Purpose::Function(session) => self.on_function_response(session, key, Err(code)),
             Purpose::Subscribe(user) => self.on_subscribe_final(user, key, None),

@@ -37,6 +37,8 @@ pub(super) enum After {
     },
     /// The streams of an Interworking Function that has left are released: answer its BYE.
     FunctionLeft(Box<super::interwork::Left>),
+    /// It is one of a group session.
+    Group(super::focus::After),
     /// A session's counters were asked for.
     Reported,
     /// Nothing.
@@ -64,27 +66,33 @@ impl Engine {
     }
 
     pub(super) fn order(&mut self, session: &Session, acts: Vec<Act>, after: After) {
+        self.order_of(session.id, session.worker, acts, after);
+    }
+
+    /// An order of a session, of whatever kind.
+    pub(super) fn order_of(
+        &mut self,
+        session: SessionId,
+        worker: usize,
+        acts: Vec<Act>,
+        after: After,
+    ) {
         let mark = self.next_mark;
         self.next_mark += 1;
-        self.orders
-            .insert(mark, (session.id, session.worker, after));
-        if self
-            .workers
-            .get(session.worker)
-            .is_none_or(|load| load.is_lost)
-        {
+        self.orders.insert(mark, (session, worker, after));
+        if self.workers.get(worker).is_none_or(|load| load.is_lost) {
             self.unanswerable.push_back(mark);
             return;
         }
         let order = Order {
-            session: session.id,
+            session,
             mark,
             acts,
             outcome: Outcome::Pending,
             returned: Vec::new(),
         };
         self.outputs.push_back(Output::Order {
-            worker: session.worker,
+            worker,
             order: Box::new(order),
         });
     }
@@ -123,6 +131,10 @@ impl Engine {
             // Its session may have ended meanwhile; whoever looks is not to wait for it.
             self.report_has_come();
         }
+        if let After::Group(after) = after {
+            self.on_group_done(id, &acts, outcome, after);
+            return;
+        }
         self.follow_up(id, acts, outcome, after);
     }
 
@@ -146,6 +158,7 @@ impl Engine {
             | After::Released
             | After::Closed
             | After::LateAnswered { .. }
+            | After::Group(_)
             | After::Reported
             | After::Nothing => None,
         };
@@ -187,7 +200,7 @@ impl Engine {
             After::Closed => self.on_media_released(session, refused.is_some()),
             After::FunctionLeft(left) => self.on_function_left(session, &left),
             After::Reported => Self::on_reported(session, acts),
-            After::Nothing => {}
+            After::Group(_) | After::Nothing => {}
         }
     }
 
@@ -212,6 +225,7 @@ impl Engine {
             }
             self.end_session(id, Why::WorkerLost);
         }
+        self.on_worker_lost_by_groups(worker);
         // So does what was ordered for sessions that have ended since.
         for mark in self.marks(|of, at| at == worker && !self.sessions.contains_key(&of.0)) {
             self.follow_refused(mark);
@@ -219,7 +233,7 @@ impl Engine {
     }
 
     /// The marks of the orders for some sessions and workers, in their order.
-    fn marks(&self, is_meant: impl Fn(SessionId, usize) -> bool) -> Vec<u64> {
+    pub(super) fn marks(&self, is_meant: impl Fn(SessionId, usize) -> bool) -> Vec<u64> {
         let meant = self
             .orders
             .iter()

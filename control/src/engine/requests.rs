@@ -56,6 +56,11 @@ impl Engine {
                         engine.on_session_request(session, place.side, (key, flow), request);
                     });
                 }
+                None if self.focus.seat(&dialog).is_some() => {
+                    if let Some(seat) = self.focus.seat(&dialog) {
+                        self.on_seat_request(seat, key, request, flow);
+                    }
+                }
                 None => match self.registrar.dialogs.get(&dialog).copied() {
                     Some(user) if request.method() == Some(&Method::Notify) => {
                         self.on_notify(user, key, &request);
@@ -90,6 +95,10 @@ impl Engine {
     fn on_initial(&mut self, key: ServerKey, request: Message, flow: Flow) {
         let mut forward = request.clone();
         let own_route = self.take_own_routes(&mut forward);
+        let is_known = !self.settings.trust.refuses(&request);
+        if is_known && self.takes_for_group(key, &forward, (flow, own_route.as_deref())) {
+            return;
+        }
         if self.is_for_us(&forward) {
             self.answer_for_ourselves(key, &request);
             return;
@@ -330,6 +339,9 @@ impl Engine {
     }
 
     pub(super) fn on_cancel(&mut self, invite: ServerKey, cancel: &Message) {
+        if self.on_seat_cancel(invite) {
+            return;
+        }
         if let Some(id) = self.invites.get(&invite).copied() {
             self.with(id, |engine, session| {
                 engine.on_session_cancel(session, invite, cancel);
@@ -359,6 +371,10 @@ impl Engine {
             call_id: ack.call_id().to_owned().into(),
             local_tag: tag.to_owned().into(),
         };
+        if let (Some(seat), Some(key)) = (self.focus.seat(&dialog), key) {
+            self.on_seat_ack(seat, key, &ack);
+            return;
+        }
         match self.dialogs.get(&dialog).copied() {
             Some(place) => {
                 // An ACK for a 2xx that was not given yet answers nothing.

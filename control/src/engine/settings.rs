@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::preferences::AskPreferences;
 use crate::config::Who;
 use crate::cpm::forking::Without;
+use crate::cpm::groups::Groups;
 use crate::cpm::identity::Trust;
 use crate::cpm::interworking;
 use crate::cpm::participating::Role;
@@ -86,6 +87,8 @@ pub struct Settings {
     pub policies: Arc<Policies>,
     /// Interworking.
     pub interworking: Arc<interworking::Settings>,
+    /// The groups whose sessions are hosted here.
+    pub groups: Arc<Groups>,
     /// How users' preferences are asked for; `None`: not at all.
     pub preferences: Option<AskPreferences>,
     /// How streams are anchored.

@@ -46,7 +46,7 @@ impl Engine {
     #[must_use]
     pub fn census(&self) -> Census {
         Census {
-            dialogs: self.dialogs.len(),
+            dialogs: self.dialogs.len() + self.focus.dialogs(),
             transactions: self.tx.len(),
             proxied: self.proxied.len(),
             orders: self.orders.len(),
@@ -115,7 +115,8 @@ impl Engine {
     #[must_use]
     pub fn session_views(&self, now: Instant) -> Vec<SessionView> {
         let sessions = self.sessions.values().take(limits::REPORTED_SESSIONS);
-        sessions.map(|session| view(session, now)).collect()
+        let sessions = sessions.map(|session| view(session, now));
+        sessions.chain(self.group_views(now)).collect()
     }
 
     /// A session's record.
@@ -146,6 +147,7 @@ impl Engine {
             }),
             streams: records(session),
             history: session.history.record(),
+            group: None,
             end: End {
                 by: ended_by(why),
                 why: end_reason(why),
@@ -225,6 +227,7 @@ fn view(session: &Session, now: Instant) -> SessionView {
         state: state(&session.stage),
         age_s: now.saturating_duration_since(begun).as_secs(),
         worker: Some(session.worker),
+        participants: None,
         streams: streams.collect(),
     }
 }
@@ -267,7 +270,7 @@ fn kind(kind: Kind) -> StreamKind {
     }
 }
 
-fn traffic(leg: LegFacts) -> Traffic {
+pub(super) fn traffic(leg: LegFacts) -> Traffic {
     Traffic {
         packets: leg.packets,
         bytes: leg.bytes,

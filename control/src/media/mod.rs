@@ -13,6 +13,7 @@
 
 mod draft;
 mod far;
+pub mod group;
 mod join;
 mod msrp;
 mod proposal;

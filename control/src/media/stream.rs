@@ -61,7 +61,7 @@ impl FarEnd {
         }
     }
 
-    fn to_remote(&self) -> Remote {
+    pub(super) fn to_remote(&self) -> Remote {
         match self {
             Self::Rtp(remote) => Remote::Rtp(*remote),
             Self::Msrp(remote) => Remote::Msrp(remote.clone()),

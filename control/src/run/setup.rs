@@ -23,6 +23,7 @@ use crate::admin;
 use crate::cdr::CdrWriter;
 use crate::config::{self, Backend, Config, HistoryStore, SilenceAction};
 use crate::cpm::forking::Without;
+use crate::cpm::groups::Groups;
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::routing::Hop;
 use crate::engine::{self, ByeAck, Engine, LateOffer, Settings, SubscribeWhen};
@@ -300,6 +301,7 @@ pub(super) fn settings(
             config::Role::Terminating => Role::Terminating,
         },
         interworking: Arc::new(policies::interworking(config)),
+        groups: Arc::new(Groups::new(&config.controlling, &config.group)),
         trust: policies::trust(config),
         policies: Arc::new(policies::policies(config)),
         preferences: policies::preferences(&config.xcap),

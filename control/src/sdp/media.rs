@@ -143,6 +143,21 @@ impl MediaDescription {
         }
     }
 
+    /// Its media type as it is written; empty where that isn't UTF-8.
+    pub(crate) fn media_text(&self) -> &str {
+        std::str::from_utf8(&self.media).unwrap_or_default()
+    }
+
+    /// Its transport protocol as it is written; empty where that isn't UTF-8.
+    pub(crate) fn proto_text(&self) -> &str {
+        std::str::from_utf8(&self.proto).unwrap_or_default()
+    }
+
+    /// Its formats as they are written; empty where they aren't UTF-8.
+    pub(crate) fn formats_text(&self) -> &str {
+        std::str::from_utf8(&self.formats).unwrap_or_default()
+    }
+
     /// Writes the same transport protocol as another m-line's.
     pub fn set_proto_of(&mut self, other: &Self) {
         self.proto = other.proto.clone();

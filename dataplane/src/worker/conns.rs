@@ -3,7 +3,6 @@
 //! Small writes are gathered in one frame per connection until it is full or the batch ends.
 
 use std::net::SocketAddr;
-use std::time::Instant;
 
 use crate::api::Side;
 use crate::frame::{Class, Frame, Pool};
@@ -25,8 +24,8 @@ pub(super) struct Conn {
     pub(super) is_late: bool,
     /// Whether bytes for it were lost; it is written to no more and closed after the batch.
     pub(super) is_broken: bool,
-    /// The far end sends no more; when it is closed at the latest.
-    pub(super) half_closed_until: Option<Instant>,
+    /// Whether the far end still sends.
+    pub(super) input: Input,
     /// The frame that small writes are gathered in.
     pub(super) building: Option<Frame>,
     /// Octets written since the batch numbered `batch` began.
@@ -34,6 +33,15 @@ pub(super) struct Conn {
     pub(super) batch: u64,
     /// Octets written since it began.
     pub(super) written: u64,
+}
+
+/// The half of a connection that is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    /// The far end may send.
+    Open,
+    /// The far end has ended it, and may still read.
+    Ended,
 }
 
 /// What a connection is for.
@@ -294,7 +302,7 @@ impl Conn {
             reading: true,
             is_late: false,
             is_broken: false,
-            half_closed_until: None,
+            input: Input::Open,
             building: None,
             unsent: 0,
             batch: 0,

@@ -12,7 +12,7 @@ use crate::net::Backend;
 use crate::session::SlotRef;
 
 use super::Worker;
-use super::conns::State;
+use super::conns::{Input, State};
 
 impl<B: Backend> Worker<B> {
     /// The far end of a connection has ended its half. Where nothing is owed to it, it is closed.
@@ -23,28 +23,29 @@ impl<B: Backend> Worker<B> {
         if !matches!(conn.state, State::Open(_)) {
             return self.msrp_lost(slot);
         }
-        if conn.half_closed_until.is_some() {
+        if conn.input == Input::Ended {
             return;
         }
-        conn.half_closed_until = Some(now + Duration::from_millis(MSRP_HALF_CLOSED_MS));
-        if !self.finish_half(now, slot) {
-            self.msrp.half_closed.push_back(slot);
+        conn.input = Input::Ended;
+        let half = (slot, now + Duration::from_millis(MSRP_HALF_CLOSED_MS));
+        if !self.finish_half(now, half) {
+            self.msrp.half_closed.push_back(half);
         }
     }
 
     /// Looks at half-closed connections, and closes those that needn't stay.
     pub(super) fn finish_halves(&mut self, now: Instant, at_most: usize) {
         for _ in 0..self.msrp.half_closed.len().min(at_most) {
-            if let Some(slot) = self.msrp.half_closed.pop_front()
-                && !self.finish_half(now, slot)
+            if let Some(half) = self.msrp.half_closed.pop_front()
+                && !self.finish_half(now, half)
             {
-                self.msrp.half_closed.push_back(slot);
+                self.msrp.half_closed.push_back(half);
             }
         }
     }
 
     /// Closes a half-closed connection if it is time; says whether it is half-closed no more.
-    fn finish_half(&mut self, now: Instant, slot: SlotRef) -> bool {
+    fn finish_half(&mut self, now: Instant, (slot, until): (SlotRef, Instant)) -> bool {
         let Some(key) = self.msrp.key_of(slot) else {
             return true;
         };
@@ -55,8 +56,7 @@ impl<B: Backend> Worker<B> {
             return true;
         };
         let is_written = self.backend.queued(conn.socket) == 0;
-        let is_late = conn.half_closed_until.is_none_or(|until| now >= until);
-        if (is_owed || !is_written) && !is_late {
+        if (is_owed || !is_written) && now < until {
             return false;
         }
         if is_written && !conn.layer.is_plain() {

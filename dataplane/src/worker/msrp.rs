@@ -40,7 +40,7 @@ pub(super) struct Msrp {
     /// Connections that aren't read now.
     paused: VecDeque<SlotRef>,
     /// Connections whose far ends send no more.
-    pub(super) half_closed: VecDeque<SlotRef>,
+    pub(super) half_closed: VecDeque<(SlotRef, Instant)>,
     /// What was read is copied here, as the relay writes to the pool while it reads.
     scratch: Box<[u8]>,
 }

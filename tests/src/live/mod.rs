@@ -7,6 +7,7 @@ pub mod dovecot;
 pub mod http;
 pub mod judge;
 pub mod kamailio;
+pub mod ogg;
 pub mod ports;
 pub mod process;
 pub mod relay;

@@ -333,6 +333,7 @@ fn settings(address: IpAddr) -> Settings {
         bye_ack: ByeAck::AfterFarEnd,
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
+        groups: Default::default(),
         preferences: None,
         registration: None,
         late_offer: LateOffer::Refuse,

@@ -78,6 +78,7 @@ fn settings(random: &mut StdRng) -> Settings {
         ),
         bye_far_deadline: Duration::from_secs(4),
         store_deadline: None,
+        groups: Default::default(),
         preferences: None,
         registration: None,
         late_offer: *pick(random, &[LateOffer::Refuse, LateOffer::Relay]),

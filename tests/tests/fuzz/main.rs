@@ -24,6 +24,7 @@ mod closings;
 mod engine;
 mod framers;
 mod media;
+mod mix;
 mod msrp_relay;
 mod msrp_room;
 mod registration;

@@ -8,6 +8,7 @@
 
 mod calls;
 mod closing;
+mod codecs;
 mod devices;
 mod failures;
 mod histories;

@@ -24,7 +24,7 @@ struct Floor {
 /// It can't be built or doesn't start.
 pub fn start(order: &Order<'_>) -> Result<(Box<dyn Running>, u64), String> {
     let folder = Folder::new("floor");
-    let mut command = Command::new(binary()?);
+    let mut command = Command::new(example("floor")?);
     command
         .arg(address(order.place.relay, 0).to_string())
         .arg(address(order.place.generator, 0).to_string())
@@ -65,8 +65,12 @@ impl Running for Floor {
     }
 }
 
-/// Builds the loop with all optimisation and says where it is.
-fn binary() -> Result<PathBuf, String> {
+/// Builds one of the benches' examples with all optimisation and says where it is.
+///
+/// # Errors
+///
+/// It can't be built.
+pub fn example(name: &str) -> Result<PathBuf, String> {
     let beside = std::env::current_exe().map_err(|error| error.to_string())?;
     let profile = beside.parent().ok_or("an executable is in a folder")?;
     let target = profile.parent().ok_or("a profile is in a folder")?;
@@ -79,13 +83,13 @@ fn binary() -> Result<PathBuf, String> {
             "--package",
             "benches",
             "--example",
-            "floor",
+            name,
         ])
         .arg("--target-dir")
         .arg(target)
         .current_dir(workspace());
     let built = build.status().is_ok_and(|status| status.success());
-    let binary = target.join("release/examples/floor");
+    let binary = target.join("release/examples").join(name);
     if built && binary.is_file() {
         Ok(binary)
     } else {

@@ -26,6 +26,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::count;
 use figures::{Figures, Resident};
+pub(crate) use floor::example;
 use generator::{Load, Moment, Plan};
 use host::Priority;
 use packet::Codec;

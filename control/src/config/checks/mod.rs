@@ -1,5 +1,6 @@
 //! From text to a checked configuration, and the search for where it is wrong.
 
+mod group;
 mod history;
 mod interworking;
 mod msrp;
@@ -65,7 +66,7 @@ fn known_keys(text: &str, table: &DeTable<'_>) -> Result<(), ConfigError> {
             continue;
         };
         // Their tables have names of the operator's own, and all the same keys.
-        if [TRUNKS, USERS].contains(&name) {
+        if [TRUNKS, USERS, GROUPS].contains(&name) {
             known_keys_below(text, name, given)?;
             continue;
         }
@@ -256,6 +257,7 @@ fn check(config: &Config) -> Result<(), Failed> {
     msrp::check(config)?;
     relay::check(config)?;
     interworking::check(config)?;
+    group::check(config)?;
     registration::check(config)?;
     history::check(config)?;
     check_operation(config)
@@ -423,3 +425,4 @@ fn check_operation(config: &Config) -> Result<(), Failed> {
 /// The sections whose tables have names of the operator's own.
 const TRUNKS: &str = "trunk";
 const USERS: &str = "user";
+const GROUPS: &str = "group";

@@ -6,6 +6,7 @@ mod changes;
 mod chaos;
 mod closing;
 mod early;
+mod focus;
 mod forks;
 mod history;
 mod interwork;
@@ -48,6 +49,8 @@ struct Bench {
     #[expect(clippy::vec_box, reason = "orders travel in their boxes")]
     orders: Vec<Box<Order>>,
     acts: Vec<String>,
+    /// Rooms and legs in them that the worker has.
+    rooms: focus::Rooms,
     cdrs: Vec<Cdr>,
     asks: Vec<Ask>,
     ports: u16,
@@ -82,6 +85,7 @@ impl Bench {
             trust: Trust::default(),
             policies: Policies::new(in_path()).into(),
             interworking: Default::default(),
+            groups: Default::default(),
             media: media.into(),
             bye_ack: ByeAck::AfterFarEnd,
             bye_far_deadline: Duration::from_secs(4),
@@ -105,6 +109,7 @@ impl Bench {
             holds_orders: false,
             orders: Vec::new(),
             acts: Vec::new(),
+            rooms: focus::Rooms::default(),
             cdrs: Vec::new(),
             asks: Vec::new(),
             ports: 20_000,
@@ -207,12 +212,17 @@ impl Bench {
                 }
                 Act::Report { .. } => self.acts.push("report".into()),
                 Act::Trace { .. } => self.acts.push("trace".into()),
+                Act::Join(_) if self.refuse => {
+                    order.outcome = Outcome::Refused(Refusal::NoPort);
+                }
                 Act::OpenRoom(_)
                 | Act::Join(_)
                 | Act::ConnectMember { .. }
                 | Act::GiveFloor { .. }
                 | Act::Leave { .. } => {
-                    self.acts.push("room".into());
+                    self.ports += 4;
+                    self.acts
+                        .extend(self.rooms.obey(order.session.0, act, self.ports));
                 }
             }
         }
@@ -247,6 +257,7 @@ impl Bench {
         assert_eq!(self.engine.census(), super::Census::default());
         assert!(self.engine.is_idle());
         assert_eq!(self.open(), 0, "{:?}", self.acts);
+        assert!(self.rooms.is_empty(), "{:?}", self.acts);
     }
 }
 

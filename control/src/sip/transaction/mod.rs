@@ -30,7 +30,7 @@ pub use timers::Timers;
 
 use self::client::Client;
 use self::out::{Fate, Out};
-use self::server::{AckIs, Server};
+use self::server::{AckIs, Cancelling, Server};
 use self::table::Table;
 use self::timers::Owner;
 use super::parse::{self, ParseError};
@@ -209,7 +209,7 @@ impl Transactions {
         let known = self.by_id.get(self.scratch.as_str()).copied();
         match message.method() {
             Some(Method::Ack) => self.handle_ack(now, known, message, flow),
-            Some(Method::Cancel) => self.handle_cancel(known, message, reply),
+            Some(Method::Cancel) => self.handle_cancel(now, known, message, reply),
             _ => match known.and_then(|key| self.servers.get_mut(key.0)) {
                 Some(server) => {
                     self.out.counters.retransmissions_in += 1;
@@ -261,16 +261,22 @@ impl Transactions {
         self.out.event(TxEvent::Ack { key, request, flow });
     }
 
-    fn handle_cancel(&mut self, known: Option<ServerKey>, request: Message, reply: Flow) {
+    fn handle_cancel(
+        &mut self,
+        now: Instant,
+        known: Option<ServerKey>,
+        request: Message,
+        reply: Flow,
+    ) {
         let Some(server) = known.and_then(|key| self.servers.get_mut(key.0)) else {
             self.out.counters.stray_cancels += 1;
             let text = "Call/Transaction Does Not Exist";
             self.respond_stateless(Message::response(&request, 481, text), reply);
             return;
         };
-        if let Some(bytes) = &server.cancel_answer {
+        if let Some(cancel) = &server.cancel {
             self.out.counters.retransmissions_in += 1;
-            self.out.send_again(reply, bytes);
+            self.out.send_again(reply, &cancel.answer);
             return;
         }
         self.out.counters.requests_in.add(&Method::Cancel);
@@ -278,7 +284,14 @@ impl Transactions {
         if response.to_tag().is_none() {
             response.set_to_tag(&token(&mut self.random));
         }
-        server.cancel_answer = Some(self.out.send(reply, &response));
+        let lingers = !reply.protocol.is_reliable();
+        server.cancel = Some(Cancelling {
+            answer: self.out.send(reply, &response),
+            until: match lingers {
+                true => now + self.out.timers.transaction(),
+                false => now,
+            },
+        });
         if server.is_proceeding_invite() {
             let invite = server.key;
             self.out.event(TxEvent::Cancel { invite, request });

@@ -25,9 +25,18 @@ pub(super) struct Server {
     pub(super) ack_id: Option<Box<str>>,
     /// Where responses go.
     pub(super) reply: Flow,
-    /// The answer to the CANCEL that came for it.
-    pub(super) cancel_answer: Option<Bytes>,
+    /// The CANCEL that came for it.
+    pub(super) cancel: Option<Cancelling>,
     state: State,
+}
+
+/// The transaction of a CANCEL, which is kept with its INVITE's.
+#[derive(Debug)]
+pub(super) struct Cancelling {
+    /// The answer to it.
+    pub(super) answer: Bytes,
+    /// Until when it may come again (Timer J): the INVITE's transaction stays that long.
+    pub(super) until: Instant,
 }
 
 #[derive(Debug)]
@@ -89,7 +98,7 @@ impl Server {
             id,
             ack_id: None,
             reply,
-            cancel_answer: None,
+            cancel: None,
             state,
         }
     }
@@ -247,6 +256,17 @@ impl Server {
         Fate::Stay
     }
 
+    /// Ends once a CANCEL that was answered can't come again.
+    fn end_after_cancel(&self, now: Instant, out: &mut Out) -> Fate {
+        let until = self.cancel.as_ref().map(|cancel| cancel.until);
+        let Some(until) = until.filter(|until| now < *until) else {
+            return Fate::End;
+        };
+        let owner = Owner::Server(self.key.0);
+        out.wait(now, until - now, owner, Wait::End(Ending::Quiet));
+        Fate::Stay
+    }
+
     pub(super) fn handle_wait(&mut self, now: Instant, wait: Wait, out: &mut Out) -> Fate {
         let timers = out.timers;
         match (wait, &mut self.state) {
@@ -270,7 +290,8 @@ impl Server {
                 out.event(TxEvent::AckMissing { key: self.key });
                 return Fate::End;
             }
-            (Wait::End(_), State::Invite(_) | State::Other(_)) => return Fate::End,
+            (Wait::End(_), State::Invite(_)) => return self.end_after_cancel(now, out),
+            (Wait::End(_), State::Other(_)) => return Fate::End,
             // What was waited for has come.
             (
                 Wait::Trying | Wait::Resend | Wait::ResendCancel | Wait::Answer | Wait::Cancelled,

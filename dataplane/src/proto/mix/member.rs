@@ -1,13 +1,16 @@
 //! A member of a mixed room: what it may send, what it gets, and its stream of packets.
 
-use super::TalkCounts;
 use super::forward::{Forwarded, Pressed};
 use super::gain::Gain;
+use super::jitter::Kind;
 use super::loudness::Loudness;
 use super::talker::Talker;
 use super::voice::Voice;
+use super::{HZ_MIN, Refused, TalkCounts};
 use crate::api::{AudioFormat, Direction};
-use crate::wire::media::{Fields, Head, RtpTime};
+use crate::codec::samples_of;
+use crate::limits::MIX_PAYLOAD_BYTES;
+use crate::wire::media::{Fields, Head, RtpTime, View};
 use crate::wire::rtp::{Seq, Ssrc};
 
 /// A member; what is boxed is made when it is first needed.
@@ -66,6 +69,58 @@ impl Member {
             gets_own: false,
             forwarded: Forwarded::default(),
             pressed: Pressed::default(),
+        }
+    }
+
+    /// What came of it, of talkers that are gone as well.
+    pub(super) fn talked(&self) -> TalkCounts {
+        let now = self.talker.as_ref().map(|talker| talker.counts());
+        self.talked_before.and(now.unwrap_or_default())
+    }
+
+    /// What is in hand of it is given up.
+    pub(super) fn drop_talker(&mut self) {
+        self.talked_before = self.talked();
+        self.talker = None;
+        self.is_heard = false;
+    }
+
+    /// The number of the format with a payload type, and the format.
+    pub(super) fn format_of(&self, payload_type: u8) -> Option<(u8, AudioFormat)> {
+        let mut formats = (0..).zip(&self.formats);
+        formats
+            .find(|(_, format)| format.payload_type == payload_type)
+            .map(|(index, format)| (index, *format))
+    }
+
+    /// What a packet is, and the clock rate of its timestamps.
+    pub(super) fn kind_of(&self, view: &View<'_>) -> Result<(Kind, u32), Refused> {
+        if let Some((index, format)) = self.format_of(view.payload_type) {
+            let (rate, clock_hz) = (format.codec.sample_rate(), format.codec.clock_rate());
+            let samples = samples_of(format.codec, view.payload).ok_or(Refused::Format)?;
+            let units = u64::try_from(samples).unwrap_or(0) * u64::from(clock_hz) / u64::from(rate);
+            let duration = u32::try_from(units).unwrap_or(0);
+            if duration == 0
+                || duration > clock_hz / 1000 * PACKET_MS
+                || view.payload.len() > MIX_PAYLOAD_BYTES
+            {
+                return Err(Refused::Format);
+            }
+            let kind = Kind::Audio {
+                format: index,
+                duration,
+            };
+            return Ok((kind, clock_hz));
+        }
+        let talks_hz = self.talker.as_ref().map(|talker| talker.clock_hz());
+        match self.events {
+            Some((payload_type, _)) if payload_type == view.payload_type => {
+                let first_hz = || self.formats.first().map(|format| format.codec.clock_rate());
+                Ok((Kind::Other, talks_hz.or_else(first_hz).unwrap_or(HZ_MIN)))
+            }
+            // RFC 3551 §4.5.2, table 4: 13 is comfort noise, at 8 kHz.
+            _ if view.payload_type == NOISE => Ok((Kind::Noise, talks_hz.unwrap_or(HZ_MIN))),
+            _ => Err(Refused::Format),
         }
     }
 }
@@ -175,6 +230,10 @@ impl Outgoing {
     }
 }
 
+/// RFC 3551 table 4: comfort noise, at 8 kHz.
+const NOISE: u8 = 13;
+/// The longest packet of audio (RFC 6716: 120 ms).
+const PACKET_MS: u32 = 120;
 /// A gap up to this is the mixer's own doing.
 const JOINED_MS: u32 = 100;
 

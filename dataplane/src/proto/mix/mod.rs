@@ -11,6 +11,7 @@
 //! nothing. At most `MixSpec::talkers` are heard, the loudest. What two members with the same codec
 //! and packet time send is passed as it comes, and not decoded; telephone events always are.
 
+mod counts;
 mod delay;
 mod fifo;
 mod forward;
@@ -18,7 +19,6 @@ mod gain;
 mod jitter;
 mod loudness;
 mod member;
-mod noise;
 pub mod sum;
 mod talker;
 #[cfg(test)]
@@ -26,6 +26,7 @@ mod tests;
 mod tick;
 mod voice;
 
+pub use counts::{MixCounts, TalkCounts};
 pub use tick::Scratch;
 
 use std::time::{Duration, Instant};
@@ -39,9 +40,7 @@ use voice::Voice;
 
 use crate::api::{AudioCodec, AudioFormat, Direction, MixSpec, RtpFormats};
 use crate::codec::samples_of;
-use crate::limits::{
-    MIX_FORMATS, MIX_JITTER_MS_MAX, MIX_JITTER_MS_MIN, MIX_MEMBERS, MIX_PAYLOAD_BYTES,
-};
+use crate::limits::{MIX_FORMATS, MIX_JITTER_MS_MAX, MIX_JITTER_MS_MIN, MIX_MEMBERS};
 use crate::wire::media::View;
 use crate::wire::rtp::Ssrc;
 
@@ -72,48 +71,6 @@ pub enum Refused {
     Duplicate,
 }
 
-/// What came of one talker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TalkCounts {
-    /// Packets that were kept.
-    pub received: u64,
-    /// Packets that never came.
-    pub lost: u64,
-    /// Packets that came too late, or out of all order.
-    pub late: u64,
-    /// Packets that came again.
-    pub duplicates: u64,
-    /// Packets that were given up because too many waited.
-    pub overflowed: u64,
-    /// Payloads that the decoder refused.
-    pub malformed: u64,
-    /// New beginnings: another source, clock or time.
-    pub restarts: u64,
-    /// Milliseconds that were made up.
-    pub concealed_ms: u64,
-    /// Milliseconds that were left out to catch up.
-    pub cut_ms: u64,
-    /// Milliseconds that were filled in to wait for longer.
-    pub stretched_ms: u64,
-}
-
-/// What a mixer did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MixCounts {
-    /// Ticks.
-    pub ticks: u64,
-    /// Packets that were encoded; those of one encoding that many got count once.
-    pub encoded: u64,
-    /// Packets that were sent, without those below.
-    pub sent: u64,
-    /// Packets that were passed without being decoded.
-    pub forwarded: u64,
-    /// Telephone events that were passed.
-    pub events: u64,
-    /// Members that found no seat.
-    pub full: u64,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Clock {
     Stopped,
@@ -133,14 +90,36 @@ pub struct Mixer {
     /// What times are counted from: the first that was ever told.
     epoch: Option<Instant>,
     clock: Clock,
-    /// The rate at which is mixed: the highest that somebody listens at.
-    hz: u32,
+    rate: Rate,
     members: Vec<Option<Box<Member>>>,
     /// One for each codec and packet time.
     voices: Vec<Option<Voice>>,
     pair: Pair,
     speaker: Speaker,
     counts: MixCounts,
+}
+
+/// The rate at which is mixed: the highest that somebody listens at. It changes in a pause, as
+/// those who are listening hear it.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    hz: u32,
+    wanted_hz: u32,
+    waited_ticks: u8,
+}
+
+impl Rate {
+    /// A tick in which somebody sounds, or nobody does.
+    fn follow(&mut self, is_quiet: bool) {
+        if self.hz == self.wanted_hz {
+            return;
+        }
+        self.waited_ticks += 1;
+        if is_quiet || self.waited_ticks >= RATE_TICKS_MAX {
+            self.hz = self.wanted_hz;
+            self.waited_ticks = 0;
+        }
+    }
 }
 
 /// Whether two members' packets can be passed as they are.
@@ -161,7 +140,11 @@ impl Mixer {
             random: seed,
             epoch: None,
             clock: Clock::Stopped,
-            hz: HZ_MIN,
+            rate: Rate {
+                hz: HZ_MIN,
+                wanted_hz: HZ_MIN,
+                waited_ticks: 0,
+            },
             members: Vec::new(),
             voices: Vec::new(),
             pair: Pair::No,
@@ -465,7 +448,10 @@ impl Mixer {
     fn changed(&mut self) {
         let rates = self.voices.iter().flatten();
         let rates = rates.map(|voice| voice.format.codec.sample_rate());
-        self.hz = rates.max().unwrap_or(HZ_MIN);
+        self.rate.wanted_hz = rates.max().unwrap_or(HZ_MIN);
+        if self.clock == Clock::Stopped {
+            self.rate.hz = self.rate.wanted_hz;
+        }
         self.pair_up();
     }
 
@@ -517,77 +503,6 @@ impl Mixer {
     }
 }
 
-impl TalkCounts {
-    /// These and those of another one.
-    fn and(mut self, other: Self) -> Self {
-        self.received += other.received;
-        self.lost += other.lost;
-        self.late += other.late;
-        self.duplicates += other.duplicates;
-        self.overflowed += other.overflowed;
-        self.malformed += other.malformed;
-        self.restarts += other.restarts;
-        self.concealed_ms += other.concealed_ms;
-        self.cut_ms += other.cut_ms;
-        self.stretched_ms += other.stretched_ms;
-        self
-    }
-}
-
-impl Member {
-    /// What came of it, of talkers that are gone as well.
-    fn talked(&self) -> TalkCounts {
-        let now = self.talker.as_ref().map(|talker| talker.counts());
-        self.talked_before.and(now.unwrap_or_default())
-    }
-
-    /// What is in hand of it is given up.
-    fn drop_talker(&mut self) {
-        self.talked_before = self.talked();
-        self.talker = None;
-        self.is_heard = false;
-    }
-
-    /// The number of the format with a payload type, and the format.
-    fn format_of(&self, payload_type: u8) -> Option<(u8, AudioFormat)> {
-        let mut formats = (0..).zip(&self.formats);
-        formats
-            .find(|(_, format)| format.payload_type == payload_type)
-            .map(|(index, format)| (index, *format))
-    }
-
-    /// What a packet is, and the clock rate of its timestamps.
-    fn kind_of(&self, view: &View<'_>) -> Result<(Kind, u32), Refused> {
-        if let Some((index, format)) = self.format_of(view.payload_type) {
-            let (rate, clock_hz) = (format.codec.sample_rate(), format.codec.clock_rate());
-            let samples = samples_of(format.codec, view.payload).ok_or(Refused::Format)?;
-            let units = u64::try_from(samples).unwrap_or(0) * u64::from(clock_hz) / u64::from(rate);
-            let duration = u32::try_from(units).unwrap_or(0);
-            if duration == 0
-                || duration > clock_hz / 1000 * PACKET_MS
-                || view.payload.len() > MIX_PAYLOAD_BYTES
-            {
-                return Err(Refused::Format);
-            }
-            let kind = Kind::Audio {
-                format: index,
-                duration,
-            };
-            return Ok((kind, clock_hz));
-        }
-        let talks_hz = self.talker.as_ref().map(|talker| talker.clock_hz());
-        match self.events {
-            Some((payload_type, _)) if payload_type == view.payload_type => {
-                let first_hz = || self.formats.first().map(|format| format.codec.clock_rate());
-                Ok((Kind::Other, talks_hz.or_else(first_hz).unwrap_or(HZ_MIN)))
-            }
-            // RFC 3551 §4.5.2, table 4: 13 is comfort noise, at 8 kHz.
-            _ if view.payload_type == NOISE => Ok((Kind::Noise, talks_hz.unwrap_or(HZ_MIN))),
-            _ => Err(Refused::Format),
-        }
-    }
-}
-
 /// Whether what is encoded by one is as good as by the other. How it is sent, the bit rate aside,
 /// is each sender's own choice.
 fn is_same(one: AudioCodec, other: AudioCodec) -> bool {
@@ -601,6 +516,5 @@ fn is_same(one: AudioCodec, other: AudioCodec) -> bool {
 
 const TICK_US: i64 = 20_000;
 const HZ_MIN: u32 = 8000;
-const NOISE: u8 = 13;
-/// The longest packet of audio (RFC 6716: 120 ms).
-const PACKET_MS: u32 = 120;
+/// Four seconds without a pause are no speech.
+const RATE_TICKS_MAX: u8 = 200;

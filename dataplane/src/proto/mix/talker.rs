@@ -16,10 +16,9 @@
 
 use super::fifo::Fifo;
 use super::jitter::{Arrival, Jitter, Kind, Next, Waiting, micros};
-use super::noise::Noise;
 use super::{Refused, TalkCounts};
 use crate::api::AudioFormat;
-use crate::codec::{Decoder, Resampler, SILENCE, level};
+use crate::codec::{Decoder, Noise, Resampler, SILENCE, level};
 use crate::limits::CODEC_SAMPLES;
 use crate::wire::rtp::Ssrc;
 
@@ -57,7 +56,8 @@ pub(super) struct Talker {
     playout: Playout,
     codec: Option<Codec>,
     fifo: Fifo,
-    noise: Option<Noise>,
+    /// What it wants its silence filled with, and until when.
+    noise: Option<(Noise, i64)>,
     /// The level of what was decoded last, or what the talker says it is.
     level: u8,
     /// Packets passed over since one was decoded.
@@ -237,7 +237,7 @@ impl Talker {
         let (format, duration) = match waiting.kind {
             Kind::Audio { format, duration } => (format, duration),
             Kind::Noise => {
-                self.noise = Noise::new(self.jitter.payload(waiting));
+                self.describe_noise(waiting, pull.now_us);
                 self.jitter.played(waiting.seq);
                 self.playout = Playout::Silent;
                 return false;
@@ -278,6 +278,19 @@ impl Talker {
         }
         self.jitter.played(waiting.seq);
         known
+    }
+
+    /// The talker says what its silence sounds like.
+    fn describe_noise(&mut self, waiting: &Waiting, now_us: i64) {
+        let payload = self.jitter.payload(waiting);
+        let (mut noise, _) = self
+            .noise
+            .take()
+            .unwrap_or_else(|| (Noise::new(self.jitter.ssrc().0), 0));
+        noise.describe(payload);
+        self.level = payload.first().map_or(SILENCE, |level| level & 0x7f);
+        // RFC 3389 §4: how often it is told is the talker's choice; who tells no more is gone.
+        self.noise = (self.level < SILENCE).then_some((noise, now_us + NOISE_US));
     }
 
     /// Conceals one packet before `next`, or leaves off where the talker paused meanwhile.
@@ -323,7 +336,8 @@ impl Talker {
             }
             self.playout = Playout::Silent;
         }
-        if let Some(noise) = &mut self.noise {
+        self.noise = self.noise.take().filter(|(_, until)| *until > pull.now_us);
+        if let Some((noise, _)) = &mut self.noise {
             let room = self.fifo.room();
             let missing = missing.min(room.len());
             noise.fill(&mut room[..missing]);
@@ -344,10 +358,10 @@ impl Talker {
         if excess_us > SLACK_US && may_cut {
             self.cut(excess_us.min(TICK_US), time, pull);
         } else if is_quiet
-            && lack_us > SLACK_US
+            && lack_us > LACK_US
             && let Some(codec) = &mut self.codec
         {
-            let wanted = us_to_samples(lack_us.min(TICK_US / 2), codec.hz);
+            let wanted = us_to_samples(lack_us.clamp(STRETCH_US, TICK_US / 2), codec.hz);
             let made = made_up(codec, wanted, None, &mut self.fifo);
             self.jitter.counts.stretched_ms += ms_of(made, codec.hz);
         }
@@ -431,15 +445,29 @@ impl Talker {
 fn made_up(codec: &mut Codec, samples: usize, next: Option<&[u8]>, fifo: &mut Fifo) -> usize {
     let room = fifo.room();
     let samples = samples.min(room.len());
-    let recovered = next.and_then(|next| codec.decoder.recover(next, room));
-    let made = match recovered {
+    let made = match next.and_then(|next| codec.decoder.recover(next, room)) {
         Some(count) => count,
-        None => codec.decoder.conceal(samples, room),
+        None => conceal(codec, samples, room),
     };
     fifo.wrote(made);
     // Never less than asked for, or nobody's time would go on.
     fifo.zeros(samples.saturating_sub(made));
     made.max(samples)
+}
+
+/// Codecs make up whole frames: as many as have `samples` or more.
+fn conceal(codec: &mut Codec, samples: usize, room: &mut [i16]) -> usize {
+    let tick = samples_of_tick(codec.hz);
+    let whole = samples.next_multiple_of((tick / 8).max(1));
+    match codec.decoder.conceal(whole, room) {
+        made if made >= samples => made,
+        made => {
+            let rest = (samples - made).next_multiple_of(tick.max(1));
+            made + codec
+                .decoder
+                .conceal(rest, room.get_mut(made..).unwrap_or_default())
+        }
+    }
 }
 
 fn fade_in(samples: &mut [i16]) {
@@ -478,10 +506,15 @@ const PACKET_TICKS: usize = CODEC_SAMPLES / 960;
 const ROUNDING_US: i64 = 5_000;
 /// How long a talker of whom nothing comes is made up, before it counts as silent.
 const STARVED_US: i64 = 100_000;
+/// How long comfort noise lasts that isn't told anew.
+const NOISE_US: i64 = 2_000_000;
 /// From this level on, −dBov, what is cut out or filled in isn't heard.
 pub(super) const QUIET_LEVEL: u8 = 45;
-/// How far off the delay may be.
+/// How much longer than wanted the delay may be, and how much shorter.
 const SLACK_US: i64 = 5_000;
+const LACK_US: i64 = 1_000;
+/// What is filled in at least: two frames of any codec that has such short ones.
+const STRETCH_US: i64 = 5_000;
 /// How much too long it may be before sound that isn't quiet is cut, and ticks between two cuts.
 const LOUD_EXCESS_US: i64 = 40_000;
 const CUT_PAUSE: u8 = 5;

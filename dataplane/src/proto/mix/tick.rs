@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::loudness::{Loudest, Loudness};
 use super::member::{Listens, Member, Packet};
-use super::talker::{Pull, samples_of_tick};
+use super::talker::{Pull, QUIET_LEVEL, samples_of_tick};
 use super::voice::{Between, Voice};
 use super::{Clock, Mixer, Seat, TICK_US, sum};
 use crate::limits::{CODEC_PAYLOAD_BYTES, MIX_TALKERS};
@@ -117,8 +117,13 @@ impl Mixer {
         self.counts.ticks += 1;
         let is_anybody_there = self.add_up(at_us, scratch);
         self.follow_speaker();
+        let heard = &scratch.heard;
+        let is_quiet = heard.levels[..heard.count]
+            .iter()
+            .all(|level| *level >= QUIET_LEVEL);
         self.speak_to_heard((at_us, phase_ms), scratch, out);
         self.speak_to_all((at_us, phase_ms), scratch, out);
+        self.rate.follow(is_quiet);
         let quiet_ticks = if is_anybody_there { 0 } else { quiet_ticks + 1 };
         if quiet_ticks >= QUIET_TICKS {
             self.stop();
@@ -133,6 +138,7 @@ impl Mixer {
 
     fn stop(&mut self) {
         self.clock = Clock::Stopped;
+        self.rate.hz = self.rate.wanted_hz;
         self.speaker.stop();
         for member in self.members.iter_mut().flatten() {
             member.gets_own = false;
@@ -145,7 +151,7 @@ impl Mixer {
     /// sends.
     fn add_up(&mut self, at_us: i64, scratch: &mut Scratch) -> bool {
         let loudest = self.find_loudest();
-        let length = samples_of_tick(self.hz).min(FRAME);
+        let length = samples_of_tick(self.rate.hz).min(FRAME);
         scratch.heard = Heard::NOBODY;
         scratch.sum[..length].fill(0);
         let mut is_anybody_there = false;
@@ -159,7 +165,7 @@ impl Mixer {
             let seat = Seat(index);
             let pull = Pull {
                 now_us: at_us,
-                hz: self.hz,
+                hz: self.rate.hz,
                 formats: &member.formats,
                 is_heard: loudest.has(seat),
             };
@@ -213,7 +219,7 @@ impl Mixer {
         scratch: &mut Scratch,
         out: &mut impl FnMut(Seat, &[u8], &[u8]),
     ) {
-        let (hz, length) = (self.hz, samples_of_tick(self.hz).min(FRAME));
+        let (hz, length) = (self.rate.hz, samples_of_tick(self.rate.hz).min(FRAME));
         for (index, member) in (0..).zip(&mut self.members) {
             let Some(member) = member else { continue };
             let place = scratch.heard.place(Seat(index));
@@ -261,7 +267,7 @@ impl Mixer {
         scratch: &mut Scratch,
         out: &mut impl FnMut(Seat, &[u8], &[u8]),
     ) {
-        let (hz, length) = (self.hz, samples_of_tick(self.hz).min(FRAME));
+        let (hz, length) = (self.rate.hz, samples_of_tick(self.rate.hz).min(FRAME));
         for (number, voice) in self.voices.iter_mut().enumerate() {
             let Some(voice) = voice else { continue };
             let gets = |member: &Member| {

@@ -85,10 +85,6 @@ pub struct SwitchCounts {
     pub resends_refused: u64,
     /// Packets that came twice.
     pub duplicates: u64,
-    /// Packets that came too late, or of a second stream of one member.
-    pub strays: u64,
-    /// Packets in a format that wasn't negotiated.
-    pub unknown_formats: u64,
     /// Key frames asked for, each in one packet.
     pub key_requests: u64,
     /// Receivers that were given another source.
@@ -145,28 +141,31 @@ impl Switch {
         }
     }
 
-    /// Adds a member, who sends and gets nothing until [`Self::set`]; `None` when the room is full.
+    /// Adds a member, who sends and gets nothing until [`Self::set_formats`] and
+    /// [`Self::set_direction`]; `None` when the room is full.
     pub fn add(&mut self, now: Instant) -> Option<Seat> {
-        let random = self.next_random();
-        let ssrc = Ssrc(arrivals::low_32(self.next_random()));
-        let receiver = Receiver::new(random, ssrc, self.report_time(now));
+        let receiver = self.receiver(now);
         let seat = match self.free.pop() {
             Some(seat) => {
                 self.receivers[seat as usize] = receiver;
                 seat
             }
-            None => {
-                let seat = u32::try_from(self.receivers.len()).ok()?;
-                if self.receivers.len() >= SWITCH_SEATS {
-                    return None;
-                }
+            None if self.receivers.len() < SWITCH_SEATS => {
                 self.receivers.push(receiver);
                 self.sources.push(Source::default());
-                seat
+                u32::try_from(self.receivers.len() - 1).ok()?
             }
+            None => return None,
         };
+        self.sources[seat as usize].is_taken = true;
         self.due.reserve(self.receivers.len());
         Some(Seat(seat))
+    }
+
+    fn receiver(&mut self, now: Instant) -> Receiver {
+        let random = self.next_random();
+        let ssrc = Ssrc(arrivals::low_32(self.next_random()));
+        Receiver::new(random, ssrc, self.report_time(now))
     }
 
     /// Says what a member sends and gets from now on.
@@ -177,8 +176,8 @@ impl Switch {
         now: Instant,
         out: &mut impl Outlet,
     ) {
-        if let Some(receiver) = self.receivers.get_mut(seat.index()) {
-            receiver.set_formats(formats);
+        if self.is_taken(seat) {
+            self.receivers[seat.index()].set_formats(formats);
             self.assign(seat.0, now);
             self.ask_all(now, out);
         }
@@ -193,10 +192,10 @@ impl Switch {
         now: Instant,
         out: &mut impl Outlet,
     ) {
-        let Some(source) = self.sources.get_mut(seat.index()) else {
+        if !self.is_taken(seat) {
             return;
-        };
-        source.may_send = direction.may_send;
+        }
+        self.sources[seat.index()].may_send = direction.may_send;
         if !direction.may_send {
             self.stops(seat.0);
         }
@@ -209,9 +208,10 @@ impl Switch {
 
     /// Removes a member: its stream ends with a BYE, and others get another source.
     pub fn remove(&mut self, seat: Seat, now: Instant, out: &mut impl Outlet) {
-        let Some(receiver) = self.receivers.get_mut(seat.index()) else {
+        if !self.is_taken(seat) {
             return;
-        };
+        }
+        let receiver = &mut self.receivers[seat.index()];
         receiver.may_receive = false;
         if receiver.sent > 0 {
             self.report(seat.0, now, out, |writer, ssrc| writer.bye(ssrc));
@@ -223,9 +223,19 @@ impl Switch {
         }
         self.sources[seat.index()] = Source::default();
         self.receivers[seat.index()].payloads = Box::default();
-        self.free.push(seat.0);
         self.choose(now);
         self.ask_all(now, out);
+        self.free.push(seat.0);
+        if self.free.len() == self.sources.len() {
+            // A room that was large once is small again.
+            (self.sources, self.receivers) = Default::default();
+            (self.free, self.due) = Default::default();
+        }
+    }
+
+    fn is_taken(&self, seat: Seat) -> bool {
+        let source = self.sources.get(seat.index());
+        source.is_some_and(|source| source.is_taken)
     }
 
     /// Names who speaks; `None` changes nothing, as the last speaker stays.
@@ -233,9 +243,9 @@ impl Switch {
         let Some(seat) = speaker.filter(|seat| self.speaker != Some(seat.0)) else {
             return;
         };
-        if let Some(source) = self.sources.get_mut(seat.index()) {
+        if self.is_taken(seat) {
             self.order += 1;
-            source.spoke = self.order;
+            self.sources[seat.index()].spoke = self.order;
             self.speaker = Some(seat.0);
             self.choose(now);
             self.ask_all(now, out);
@@ -246,8 +256,9 @@ impl Switch {
     ///
     /// # Errors
     ///
-    /// Why it is dropped: it isn't RTP, in no negotiated format, or the member may not send.
-    /// Duplicates and strays are counted in [`Self::counts`] and are no errors.
+    /// Why it is dropped: it isn't RTP, in no negotiated format, too late, of a second stream of one
+    /// member, or the member may not send.
+    /// Duplicates are counted in [`Self::counts`] and are no errors.
     pub fn receive(
         &mut self,
         seat: Seat,
@@ -262,10 +273,8 @@ impl Switch {
             return Err(DropReason::Direction);
         }
         let packet = Incoming::parse(datagram, member.orientation).ok_or(DropReason::NotRtp)?;
-        let Some(payload) = member.payload(packet.facts.payload_type) else {
-            self.counts.unknown_formats += 1;
-            return Err(DropReason::NotRtp);
-        };
+        let payload = member.payload(packet.facts.payload_type);
+        let payload = payload.ok_or(DropReason::Format)?;
         let descriptor = descriptor(payload.codec, &packet);
         let was = source.stream.as_ref().map(|stream| stream.payload.format);
         let number = match source.take(&packet, payload, descriptor.as_ref(), now) {
@@ -279,10 +288,7 @@ impl Switch {
                 self.counts.duplicates += 1;
                 return Ok(());
             }
-            Taken::Stray => {
-                self.counts.strays += 1;
-                return Ok(());
-            }
+            Taken::Stray => return Err(DropReason::Stale),
         };
         if !self.sources[at].live || was != Some(payload.format) {
             self.goes_live(seat.0, now);
@@ -311,7 +317,7 @@ impl Switch {
         now: Instant,
         out: &mut impl Outlet,
     ) {
-        if seat.index() < self.receivers.len() {
+        if self.is_taken(seat) {
             self.take_rtcp(seat.0, datagram, now, out);
         }
     }

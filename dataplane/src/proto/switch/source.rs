@@ -16,6 +16,8 @@ use super::receiver::Payload;
 /// What a member sends.
 #[derive(Debug, Default)]
 pub(super) struct Source {
+    /// Somebody sits there.
+    pub(super) is_taken: bool,
     pub(super) may_send: bool,
     /// It may be shown: packets came lately.
     pub(super) live: bool,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::api::VideoCodec;
+use crate::stats::DropReason;
 
 use super::scene::{Encoder, Room};
 
@@ -102,8 +103,17 @@ fn a_source_that_restarts_is_shown_again_from_a_key_frame_on() {
     let before = room.got(all[1]).pop().unwrap();
     let mut anew = Encoder::new(all[0], VideoCodec::Vp8);
     (anew.ssrc, anew.seq, anew.timestamp) = (5, 9, 77);
-    room.send(&mut anew, true);
-    assert_eq!(room.got(all[1]), [], "a second stream of the same member");
+    for packet in anew.frame(true) {
+        let refused = room
+            .switch
+            .receive(all[0], &packet, room.now, &mut room.sent);
+        assert_eq!(
+            refused,
+            Err(DropReason::Stale),
+            "a second stream of the same member"
+        );
+    }
+    assert_eq!(room.got(all[1]), []);
     room.pass(200);
     room.sent.rtcp.clear();
     room.send(&mut anew, false);

@@ -45,12 +45,11 @@ fn check(got: &[Got], seed: u64) {
 
 #[test]
 fn whoever_speaks_and_whatever_is_lost_each_receivers_stream_is_sound() {
-    for seed in 0..60 {
-        play(seed);
-    }
+    let switches: u64 = (0..60).map(play).sum();
+    assert!(switches > 2500, "{switches} switches");
 }
 
-fn play(seed: u64) {
+fn play(seed: u64) -> u64 {
     let mut random = StdRng::seed_from_u64(seed);
     let members = random.random_range(2..8);
     let codec = [VideoCodec::Vp8, VideoCodec::H264][usize::from(random.random::<bool>())];
@@ -87,11 +86,10 @@ fn play(seed: u64) {
             ssrcs.insert(*to, (u32::from_be_bytes(word), seq));
         }
     }
-    let switches = room.switch.counts().switches;
-    assert!(switches > 10, "seed {seed}: {switches} switches");
     for seat in all {
         check(&room.got(seat), seed);
     }
+    room.switch.counts().switches
 }
 
 /// Gives a packet to a room that may refuse it: not everybody may send always.

@@ -54,6 +54,7 @@ pub(super) fn payload(payload_type: u8, format: u16) -> PayloadFormat {
     PayloadFormat {
         payload_type,
         format,
+        clock_rate: 90_000,
     }
 }
 

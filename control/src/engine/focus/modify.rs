@@ -1,0 +1,346 @@
+//! Offers of participants inside the session (MOD-06, MOD-09; System Description 5.2.3.8.2).
+//!
+//! ```text
+//! drop = used(O) - offered(O)                  rm  = those that O may remove from all
+//! new  = offered(O) that nobody uses           add = those that O may add
+//! answer(O) = offered(O) that somebody uses + add
+//! offer(T)  = used(T) - rm + add               to those alone whom it changes
+//! ```
+
+use dataplane::api::{MemberId, Refusal, StreamId, StreamSet};
+
+use super::begin::{identity_of, open_room};
+use super::join::room_for;
+use super::orders::After;
+use super::state::{Asked, Focus, State, both, union, without};
+use crate::config::StreamDrop;
+use crate::cpm::body;
+use crate::engine::Engine;
+use crate::engine::invite::not_acceptable;
+use crate::media::Refused;
+use crate::media::group::{Offer, Rights};
+use crate::sip::{Message, Method, Name, ServerKey};
+
+/// What an offer asks for.
+struct Wish {
+    /// The room of each line.
+    fates: Vec<Option<StreamId>>,
+    /// Rooms that are new in the session.
+    added: StreamSet,
+    /// Rooms that end for everybody.
+    removed: StreamSet,
+}
+
+impl Engine {
+    /// A re-INVITE or UPDATE of a participant.
+    pub(super) fn on_member_offer(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        key: ServerKey,
+        request: Message,
+    ) {
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        if !matches!(member.state, State::Connected) {
+            self.reply(key, &request, 481, "Call/Transaction Does Not Exist");
+            return;
+        }
+        // RFC 3261 §14.2, RFC 3311 §5.2.
+        let is_waiting = member
+            .exchange
+            .as_ref()
+            .is_some_and(|one| one.client.is_some());
+        if is_waiting || member.late.is_some() {
+            self.reply(key, &request, 491, "Request Pending");
+            return;
+        }
+        if member.asked.is_some() || member.exchange.is_some() {
+            let mut response = Message::response(&request, 500, "Server Internal Error");
+            response.headers.push(Name::RetryAfter, "1");
+            self.refuse(key, response);
+            return;
+        }
+        if let Some(dialog) = member.dialog.as_mut() {
+            dialog.refresh_target(&request);
+            member.contact = dialog.remote_target.clone();
+        }
+        match body::sdp(&request) {
+            Some(sdp) => self.take_offer(focus, id, (key, request), &sdp),
+            None if request.method() == Some(&Method::Invite) => {
+                self.answer_with_offer(focus, id, key, &request);
+            }
+            None => self.answer_offer(focus, id, (key, &request), None),
+        }
+    }
+
+    fn take_offer(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        (key, request): (ServerKey, Message),
+        sdp: &[u8],
+    ) {
+        let Some(member) = focus.members.get(&id) else {
+            return;
+        };
+        let offer = match member.media.read(sdp) {
+            Ok(offer) => offer,
+            Err(refused) => return self.refuse_offer(key, &request, &refused),
+        };
+        let wish = wish_of(focus, id, &offer);
+        let (asked, rights) = match asked_of(focus, id, (key, request), (&offer, wish)) {
+            Ok(asked) => asked,
+            Err(refused) => {
+                let (key, request, added, why) = *refused;
+                focus.rooms.close(added);
+                return self.refuse_offer(key, &request, &why);
+            }
+        };
+        let drain = focus.settings.drain;
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        let mut asked = asked;
+        let identity = identity_of(member);
+        let mut acts = focus.rooms.plans(asked.added);
+        acts.extend(asked.draft.joins(id, &identity));
+        acts.extend(asked.draft.connects(&focus.rooms, id, rights));
+        acts.extend(self.leave_act(drain, id, asked.dropped));
+        if request_is_invite(&asked.request) {
+            self.tx.trying(asked.server);
+        }
+        member.asked = Some(asked);
+        if acts.is_empty() {
+            self.on_modified(focus, id, &[], None);
+        } else {
+            self.order_group(focus, acts, After::Modified(id));
+        }
+    }
+
+    fn refuse_offer(&mut self, key: ServerKey, request: &Message, refused: &Refused) {
+        self.counters.offers_refused += 1;
+        let response = not_acceptable(request, refused);
+        self.refuse(key, response);
+    }
+
+    /// The worker does what was offered: the participant gets its answer, and the others who are
+    /// affected get their offers.
+    pub(super) fn on_modified(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        acts: &[dataplane::api::Act],
+        refused: Option<Refusal>,
+    ) {
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        let Some(mut asked) = member.asked.take() else {
+            return;
+        };
+        if refused.is_some() {
+            self.counters.full_ports += 1;
+            focus.rooms.close(asked.added);
+            self.unavailable(asked.server, &asked.request);
+            return;
+        }
+        let key = member.key.clone();
+        let rights = focus.rights(id, &key);
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        asked.draft.opened(id, acts);
+        let before = member.media.used();
+        let answer = member.media.answer(&focus.rooms, asked.draft, rights);
+        member.goal = member.media.used();
+        let is_changed = before != member.goal;
+        let sent = answer.or_else(|| focus.sent_to(id));
+        self.answer_offer(focus, id, (asked.server, &asked.request), sent);
+        if is_changed {
+            focus.touch(id);
+        }
+        self.spread(focus, id, asked.added, asked.removed);
+    }
+
+    /// What others are to use follows from what one has added and removed (OMD-06).
+    fn spread(&self, focus: &mut Focus, by: MemberId, added: StreamSet, removed: StreamSet) {
+        let others = focus.members.values_mut().filter(|member| member.id != by);
+        for member in others {
+            match &member.state {
+                State::Connected => {
+                    let used = union(member.goal, member.media.used());
+                    member.goal = union(without(used, removed), added);
+                }
+                State::Opening { .. } | State::Inviting { .. } => {
+                    member.missed = union(member.missed, added);
+                }
+                State::Asking(_)
+                | State::Answering(_)
+                | State::Leaving { .. }
+                | State::Parting { .. }
+                | State::Cancelled { .. } => {}
+            }
+        }
+    }
+
+    /// Gives a participant the 200 to its re-INVITE or UPDATE.
+    fn answer_offer(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        (key, request): (ServerKey, &Message),
+        sdp: Option<bytes::Bytes>,
+    ) {
+        let contact = self.focus_contact(focus);
+        let own = focus.group.rules.session_expires;
+        let session = focus.id;
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        let mut response = self.acceptance(member, request, &contact);
+        self.note_timer_of_request(member, request, (&mut response, own));
+        if let Some(sdp) = sdp {
+            response.set_body("application/sdp", sdp);
+        }
+        if request_is_invite(request) {
+            let seat = super::Seat::Member(session, id);
+            self.focus.invites.insert(key, seat);
+        }
+        self.respond(key, response);
+    }
+
+    /// A re-INVITE without an offer gets the relay's, as it stands; the answer comes in the ACK.
+    fn answer_with_offer(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        key: ServerKey,
+        request: &Message,
+    ) {
+        let Some(owner) = focus.members.get(&id).map(|member| member.key.clone()) else {
+            return;
+        };
+        let rights = focus.rights(id, &owner);
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        let draft = member.media.draft_offer(&focus.rooms, member.media.used());
+        let offer = member.media.offer(&focus.rooms, &draft, rights);
+        member.late = Some(draft);
+        self.answer_offer(focus, id, (key, request), offer);
+    }
+
+    /// An ACK: of a 2xx whose offer was the relay's, it has the answer.
+    pub(super) fn on_member_ack(&mut self, focus: &mut Focus, id: MemberId, ack: &Message) {
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        let Some(draft) = member.late.take() else {
+            return;
+        };
+        let key = member.key.clone();
+        let rights = focus.rights(id, &key);
+        if let Some(sdp) = body::sdp(ack) {
+            self.settle_offer(focus, id, (draft, rights), &sdp);
+        }
+    }
+}
+
+fn request_is_invite(request: &Message) -> bool {
+    request.method() == Some(&Method::Invite)
+}
+
+/// What an offer asks for, by the rules of 5.2.3.8.2.
+fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
+    let none = StreamSet::default;
+    let mut wish = Wish {
+        fates: Vec::new(),
+        added: none(),
+        removed: none(),
+    };
+    let Some(member) = focus.members.get(&id) else {
+        return wish;
+    };
+    let own: Vec<Option<StreamId>> = member.media.lines().collect();
+    let used = member.media.used();
+    let key = member.key.clone();
+    let all = focus.used();
+    let may_add = focus.group.grants(focus.group.rules.add_streams, &key);
+    // Lines that go on come first: a new one is not to take their rooms.
+    let mut taken = none();
+    for (index, line) in offer.lines().iter().enumerate() {
+        let kept = own.get(index).copied().flatten().filter(|_| line.is_on);
+        taken = kept.map_or(taken, |room| taken.with(room));
+    }
+    let mut offered = none();
+    for index in 0..offer.lines().len() {
+        let line = offer.line(index).copied();
+        let is_on = line.is_some_and(|line| line.is_on);
+        let known = own.get(index).copied().flatten().filter(|_| is_on);
+        let fate = match known {
+            Some(room) => {
+                offered = offered.with(room);
+                line.filter(|line| line.is_supported).map(|_| room)
+            }
+            None => {
+                let found = room_for(focus, offer, index, taken);
+                match found {
+                    Some(room) if all.contains(room) => Some(room),
+                    Some(room) if may_add => {
+                        wish.added = wish.added.with(room);
+                        Some(room)
+                    }
+                    None if may_add => {
+                        let room = open_room(focus, offer, index, id);
+                        wish.added = room.map_or(wish.added, |room| wish.added.with(room));
+                        room
+                    }
+                    Some(_) | None => None,
+                }
+            }
+        };
+        taken = fate.map_or(taken, |room| taken.with(room));
+        wish.fates.push(fate);
+    }
+    let rules = &focus.group.rules;
+    let gone = without(used, offered);
+    let may_remove = rules.stream_drop == StreamDrop::RemoveForAllIfAuthorised
+        && focus.group.grants(rules.remove_streams, &key);
+    wish.removed = if may_remove { gone } else { none() };
+    wish
+}
+
+type Refusing = Box<(ServerKey, Message, StreamSet, Refused)>;
+
+/// The offer with its draft, where anything of it can be had.
+fn asked_of(
+    focus: &Focus,
+    id: MemberId,
+    (server, request): (ServerKey, Message),
+    (offer, wish): (&Offer, Wish),
+) -> Result<(Asked, Rights), Refusing> {
+    let Some(member) = focus.members.get(&id) else {
+        let why = Refused::not_acceptable(399, "nobody");
+        return Err(Box::new((server, request, wish.added, why)));
+    };
+    let rights = focus.rights(id, &member.key);
+    let draft = member.media.draft_answer(&focus.rooms, offer, &wish.fates);
+    let is_offered = offer.lines().iter().any(|line| line.is_on);
+    if is_offered && draft.streams().is_empty() {
+        let why = Refused::not_acceptable(305, "Incompatible media format");
+        return Err(Box::new((server, request, wish.added, why)));
+    }
+    let kept = draft.streams();
+    let added = both(wish.added, kept);
+    let asked = Asked {
+        server,
+        request,
+        added,
+        dropped: without(member.media.all(), kept),
+        removed: both(wish.removed, without(member.media.all(), kept)),
+        draft,
+    };
+    Ok((asked, rights))
+}

@@ -1,0 +1,152 @@
+//! Changes of streams besides the matrix.
+
+use super::*;
+
+#[test]
+fn mod_09_after_the_answers_the_new_stream_flows_both_ways() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+    assert_eq!(words(&seen), ["alice 200", "bob INVITE"]);
+    assert_eq!(scene.bench.rooms.of(1), (vec![0, 1], vec![0, 1]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    assert_eq!(scene.bench.rooms.of(2), (vec![0, 1], vec![0, 1]));
+    scene.end();
+}
+
+#[test]
+fn omd_13_one_who_refuses_a_new_stream_goes_on_without_it() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[CHAT]);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    let after = scene.answers("bob", &bob, 488, "");
+    assert_eq!(words(&after), ["bob ACK"]);
+    assert_eq!(scene.bench.rooms.of(2), (vec![0], vec![0]));
+    let carol = text_to(&seen, "carol", "INVITE");
+    scene.answers("carol", &carol, 200, &accept(&carol));
+    assert_eq!(scene.bench.rooms.of(3), (vec![0, 1], vec![0, 1]));
+    scene.end();
+}
+
+#[test]
+fn omd_15_a_stream_that_is_held_is_left_for_oneself_alone() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT, AUDIO]);
+    let held = format!("{AUDIO}a=inactive\r\n");
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, &held]));
+    assert_eq!(words(&seen), ["alice 200"]);
+    assert!(text_to(&seen, "alice", "200").contains("a=inactive"));
+    assert_eq!(scene.bench.rooms.of(1), (vec![0], vec![0]));
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+    assert_eq!(words(&seen), ["alice 200"]);
+    assert_eq!(scene.bench.rooms.of(1), (vec![0, 1], vec![0, 1]));
+    scene.end();
+}
+
+#[test]
+fn mod_06_only_who_is_affected_is_asked() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[CHAT, AUDIO]);
+    let held = format!("{AUDIO}a=sendonly\r\n");
+    let seen = scene.inside("carol", "UPDATE", "", &sdp(&[CHAT, &held]));
+    assert_eq!(words(&seen), ["carol 200"]);
+    assert_eq!(scene.bench.rooms.of(3), (vec![0, 1], vec![0]));
+    scene.end();
+}
+
+#[test]
+fn mod_12_offers_that_cross_are_refused_with_491_and_made_again() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+    let ours = text_to(&seen, "bob", "INVITE");
+    let crossed = scene.inside("bob", "INVITE", "", &sdp(&[CHAT, VIDEO]));
+    assert_eq!(words(&crossed), ["bob 491"]);
+    let after = scene.answers("bob", &ours, 491, "");
+    assert_eq!(words(&after), ["bob ACK"]);
+    let after = scene.wait(5);
+    let again = after
+        .iter()
+        .find(|(to, what, _)| *to == "bob" && what == "INVITE");
+    let again = again.unwrap().2.clone();
+    assert_eq!(media_of(&again), "message audio");
+    scene.answers("bob", &again, 200, &accept(&again));
+    assert_eq!(scene.bench.rooms.of(2), (vec![0, 1], vec![0, 1]));
+    scene.end();
+}
+
+#[test]
+fn mod_12_a_refused_offer_and_a_refresh_leave_the_media_as_they_are() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let before = scene.bench.acts.len();
+    let unknown = "m=message 0 TCP/MSRP *\r\n";
+    let seen = scene.inside(
+        "alice",
+        "INVITE",
+        "",
+        &sdp(&[unknown, "m=audio 4000 RTP/AVP 18\r\n"]),
+    );
+    assert_eq!(words(&seen), ["alice 488"]);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT]));
+    assert_eq!(words(&seen), ["alice 200"]);
+    let seen = scene.inside("alice", "UPDATE", "", "");
+    assert_eq!(words(&seen), ["alice 200"]);
+    assert_eq!(scene.bench.acts.len(), before, "{:?}", scene.bench.acts);
+    scene.end();
+}
+
+#[test]
+fn a_re_invite_without_an_offer_gets_one_and_its_ack_has_the_answer() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[AUDIO]);
+    let text = scene.inside_text("bob", "INVITE", "", "");
+    let seen = scene.give("bob", &text);
+    let offer = text_to(&seen, "bob", "200");
+    assert_eq!(media_of(&offer), "audio");
+    let held = format!("{AUDIO}a=inactive\r\n");
+    let ack = text.replace("INVITE", "ACK");
+    let body = sdp(&[&held]);
+    let head = ack.split("Content-Length").next().unwrap();
+    let ack = format!(
+        "{head}Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    scene.give("bob", &ack.replace("z9hG4bK-ACK", "z9hG4bK-late"));
+    assert_eq!(scene.bench.rooms.of(2), (vec![], vec![]));
+    scene.end();
+}
+
+#[test]
+fn who_joins_later_gets_the_streams_that_were_added() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[CHAT]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    let carol = text_to(&seen, "carol", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    scene.ack("alice", 1);
+    let added = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+    assert_eq!(words(&added), ["alice 200", "bob INVITE"]);
+    let after = scene.answers("carol", &carol, 200, &accept(&carol));
+    assert_eq!(words(&after), ["carol ACK", "carol INVITE"]);
+    assert_eq!(
+        media_of(&text_to(&after, "carol", "INVITE")),
+        "message audio"
+    );
+    scene.end();
+}
+
+#[test]
+fn one_who_sends_alone_is_heard_by_all_and_hears_nobody() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let alone = format!("{AUDIO}a=sendonly\r\n");
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[&alone]));
+    assert_eq!(scene.bench.acts[0], "room 0 Forward");
+    let bob = text_to(&seen, "bob", "INVITE");
+    assert!(bob.contains("a=sendonly"), "{bob}");
+    let after = scene.answers(
+        "bob",
+        &bob,
+        200,
+        &accept(&bob).replace("m=audio", "m=audio").to_string(),
+    );
+    assert!(text_to(&after, "alice", "200").contains("a=recvonly"));
+    assert_eq!(scene.bench.rooms.of(1), (vec![0], vec![]));
+    assert_eq!(scene.bench.rooms.of(2), (vec![], vec![0]));
+    scene.end();
+}

@@ -1,0 +1,293 @@
+//! Streams of group sessions: what rooms there are, and what each participant's description says
+//! of its legs in them (System Description 5.2.3.8, 5.2.3.9).
+//!
+//! The relay writes these descriptions itself: to each participant it is the other end.
+//!
+//! ```text
+//! offer of a participant ─▶ Offer ─▶ Rooms::open ─▶ Draft ══ worker ══▶ opened ─▶ answer
+//! offer to a participant ◀─ text ◀─ opened ◀══ worker ══ Draft ◀─ the rooms that it is to use
+//! ```
+
+mod audio;
+mod leg;
+mod member;
+mod offer;
+mod payloads;
+mod text;
+
+use std::sync::Arc;
+
+use dataplane::api::{Act, FloorId, MemberId, MixSpec, RoomKind, RoomPlan, StreamId, StreamSet};
+
+use super::Settings;
+use crate::limits::GROUP_STREAMS;
+use crate::sdp::{Flow, Kind, MediaDescription, Proto};
+pub use member::{Draft, MemberMedia, MemberStream, Settled};
+pub use offer::{Line, Offer};
+use payloads::Payload;
+
+/// The rooms of one group session.
+#[derive(Debug)]
+pub struct Rooms {
+    settings: Arc<Settings>,
+    rooms: Vec<Room>,
+    opened: u8,
+}
+
+/// One stream of a group session.
+#[derive(Debug)]
+pub struct Room {
+    /// Its name.
+    pub id: StreamId,
+    /// What it carries.
+    pub kind: Kind,
+    /// What the worker does with what its members send.
+    pub plan: RoomKind,
+    /// The floor that gates it.
+    pub floor: Option<FloorId>,
+    /// The only one who sends, where it is simplex.
+    pub sender: Option<MemberId>,
+    content: Content,
+}
+
+/// What a room's descriptions have in common.
+#[derive(Debug)]
+enum Content {
+    /// Decoded and encoded: the relay's own codecs.
+    Mixed,
+    /// Forwarded: the payload formats of who brought it.
+    Payloads(Vec<Payload>),
+    /// MSRP: what of its lines goes to everybody, such as `accept-types`.
+    Messages(Vec<String>),
+}
+
+/// What a participant may do in the rooms, whatever its description asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// Rooms in which it may send.
+    pub sends: StreamSet,
+    /// Rooms of which it may get something.
+    pub receives: StreamSet,
+}
+
+/// What becomes of a stream that is new in the session (UPL-13); `None`: it can't be had.
+#[must_use]
+pub fn room_kind(
+    kind: Kind,
+    proto: Proto,
+    flow: Flow,
+    speaker: Option<StreamId>,
+) -> Option<RoomKind> {
+    // One that is held as it begins may go both ways later.
+    let is_duplex = flow.sends == flow.receives;
+    match (proto, kind) {
+        (Proto::Rtp, Kind::Audio) if is_duplex => Some(RoomKind::Mix(MixSpec {
+            talkers: TALKERS,
+            jitter_max_ms: JITTER_MAX_MS,
+            auto_gain: false,
+        })),
+        (Proto::Rtp, Kind::Video) if is_duplex => Some(RoomKind::Switch { follows: speaker }),
+        (Proto::Rtp, Kind::Audio | Kind::Video | Kind::Text) => Some(RoomKind::Forward),
+        (Proto::Msrp { .. }, Kind::Message) => Some(RoomKind::FanOut),
+        (Proto::Rtp | Proto::Msrp { .. } | Proto::Bfcp { .. } | Proto::Other, _) => None,
+    }
+}
+
+impl Rooms {
+    /// A session without streams.
+    #[must_use]
+    pub fn new(settings: Arc<Settings>) -> Self {
+        Self {
+            settings,
+            rooms: Vec::new(),
+            opened: 0,
+        }
+    }
+
+    /// The rooms there are.
+    pub fn iter(&self) -> impl Iterator<Item = &Room> {
+        self.rooms.iter()
+    }
+
+    /// A room by its name.
+    #[must_use]
+    pub fn find(&self, id: StreamId) -> Option<&Room> {
+        self.rooms.iter().find(|room| room.id == id)
+    }
+
+    /// Every room.
+    #[must_use]
+    pub fn all(&self) -> StreamSet {
+        let ids = self.rooms.iter().map(|room| room.id);
+        ids.fold(StreamSet::default(), StreamSet::with)
+    }
+
+    /// Makes a room of what a participant offers on a line; `None` where there can be none.
+    pub fn open(
+        &mut self,
+        offer: &Offer,
+        index: usize,
+        sender: MemberId,
+        floor: bool,
+    ) -> Option<StreamId> {
+        let line = offer.line(index)?;
+        let source = offer.source(index)?;
+        let is_full = self.rooms.len() >= GROUP_STREAMS || self.opened >= STREAMS_EVER;
+        if is_full || !line.is_supported {
+            return None;
+        }
+        let speaker = self.mixed();
+        let plan = room_kind(line.kind, source.proto(), line.flow, speaker)?;
+        let content = match &plan {
+            RoomKind::Mix(_) => Content::Mixed,
+            RoomKind::Switch { .. } | RoomKind::Forward => {
+                Content::Payloads(payloads::read(source))
+            }
+            RoomKind::FanOut => Content::Messages(common_lines(source)),
+            RoomKind::Floors(_) => return None,
+        };
+        let is_simplex = matches!(plan, RoomKind::Forward) && line.flow.sends != line.flow.receives;
+        let id = StreamId(self.opened);
+        self.opened += 1;
+        self.rooms.push(Room {
+            id,
+            kind: line.kind,
+            plan,
+            floor: floor.then(|| FloorId(u16::from(id.0) + 1)),
+            sender: is_simplex.then_some(sender).filter(|_| line.flow.sends),
+            content,
+        });
+        Some(id)
+    }
+
+    fn mixed(&self) -> Option<StreamId> {
+        let mut rooms = self.rooms.iter();
+        let room = rooms.find(|room| matches!(room.plan, RoomKind::Mix(_)));
+        room.map(|room| room.id)
+    }
+
+    /// The acts that make some rooms.
+    #[must_use]
+    pub fn plans(&self, ids: StreamSet) -> Vec<Act> {
+        let rooms = self.rooms.iter().filter(|room| ids.contains(room.id));
+        let plans = rooms.map(|room| RoomPlan {
+            stream: room.id,
+            kind: room.plan.clone(),
+            floor: room.floor,
+        });
+        plans.map(Act::OpenRoom).collect()
+    }
+
+    /// Rooms end.
+    pub fn close(&mut self, ids: StreamSet) {
+        self.rooms.retain(|room| !ids.contains(room.id));
+    }
+
+    /// Of what a participant offers, the line's room in the session: one of the same kind that
+    /// none of `taken` is, and whose content both know.
+    #[must_use]
+    pub fn matching(&self, offer: &Offer, index: usize, taken: StreamSet) -> Option<StreamId> {
+        let source = offer.source(index)?;
+        let fits = |room: &&Room| {
+            !taken.contains(room.id)
+                && offer.line(index).is_some_and(|line| line.kind == room.kind)
+                && room.takes(source)
+        };
+        self.rooms.iter().find(fits).map(|room| room.id)
+    }
+
+    /// Keeps of a room's payload formats those that a participant has taken: what was agreed with
+    /// the first is what the others get (OMD-14).
+    pub fn narrow(&mut self, member: &MemberMedia) {
+        for room in &mut self.rooms {
+            if let Content::Payloads(payloads) = &mut room.content
+                && let Some(taken) = member.payloads(room.id)
+            {
+                for (payload, number) in payloads.iter_mut().zip(0_u16..) {
+                    payload.is_agreed &= taken.contains(&number);
+                }
+            }
+        }
+    }
+}
+
+impl Room {
+    /// Whether a line's content can be had in the room.
+    #[must_use]
+    fn takes(&self, line: &MediaDescription) -> bool {
+        match &self.content {
+            Content::Mixed => !audio::read(line).0.is_empty(),
+            Content::Payloads(known) => !payloads::shared(known, line).is_empty(),
+            Content::Messages(lines) => is_file(lines) == line.has("file-selector"),
+        }
+    }
+
+    fn is_forwarded(&self) -> bool {
+        matches!(self.content, Content::Payloads(_))
+    }
+
+    /// Whether some of its formats have RTCP feedback (RFC 4585).
+    fn wants_feedback(&self) -> bool {
+        match &self.content {
+            Content::Payloads(known) => known.iter().any(|payload| !payload.feedback.is_empty()),
+            Content::Mixed | Content::Messages(_) => false,
+        }
+    }
+
+    /// Who may send and who gets something, as far as the room itself says it.
+    #[must_use]
+    pub fn flow_of(&self, member: MemberId) -> Flow {
+        match self.sender {
+            None => Flow {
+                sends: true,
+                receives: true,
+            },
+            Some(sender) => Flow {
+                sends: sender == member,
+                receives: sender != member,
+            },
+        }
+    }
+}
+
+fn is_file(lines: &[String]) -> bool {
+    lines.iter().any(|line| line.starts_with("file-selector"))
+}
+
+/// The attributes of an MSRP line that hold for all participants.
+fn common_lines(line: &MediaDescription) -> Vec<String> {
+    const COMMON: [&str; 11] = [
+        "accept-types",
+        "accept-wrapped-types",
+        "max-size",
+        "chatroom",
+        "file-selector",
+        "file-transfer-id",
+        "file-disposition",
+        "file-date",
+        "file-icon",
+        "file-range",
+        "label",
+    ];
+    let lines = COMMON.iter().flat_map(|name| {
+        let values = line.attributes(name);
+        values.map(move |value| {
+            if value.is_empty() {
+                (*name).to_owned()
+            } else {
+                format!("{name}:{value}")
+            }
+        })
+    });
+    lines.collect()
+}
+
+/// Talkers that are mixed at a time: a few are all that anybody understands.
+const TALKERS: u8 = 4;
+/// The longest that a packet waits for those before it.
+const JITTER_MAX_MS: u16 = 200;
+/// Names of streams are bits of a set.
+const STREAMS_EVER: u8 = 32;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,202 @@
+//! Which room a stream becomes, and what the descriptions of it say.
+
+use super::*;
+use crate::media::{Msrp, Refused, Trunk};
+
+fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
+        media_v4: Some("127.0.0.9".parse().unwrap()),
+        media_v6: None,
+        learn: dataplane::api::Learn::Never,
+        silence_ms: 0,
+        msrp: Msrp::default(),
+    })
+}
+
+fn sdp(lines: &str) -> String {
+    format!("v=0\r\no=a 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n{lines}")
+}
+
+#[test]
+fn upl_13_media_type_direction_and_floor_decide_what_becomes_of_a_stream() {
+    let both = Flow {
+        sends: true,
+        receives: true,
+    };
+    let one = Flow {
+        receives: false,
+        ..both
+    };
+    let msrp = Proto::Msrp { tls: false };
+    let kind = |kind, proto, flow| room_kind(kind, proto, flow, None);
+    assert!(matches!(
+        kind(Kind::Audio, Proto::Rtp, both),
+        Some(RoomKind::Mix(_))
+    ));
+    assert_eq!(kind(Kind::Audio, Proto::Rtp, one), Some(RoomKind::Forward));
+    assert_eq!(
+        kind(Kind::Video, Proto::Rtp, both),
+        Some(RoomKind::Switch { follows: None })
+    );
+    assert_eq!(kind(Kind::Video, Proto::Rtp, one), Some(RoomKind::Forward));
+    assert_eq!(kind(Kind::Message, msrp, both), Some(RoomKind::FanOut));
+    assert_eq!(kind(Kind::Image, Proto::Other, both), None);
+    let mut rooms = Rooms::new(settings());
+    let media = MemberMedia::new(&rooms, Trunk::default(), 1);
+    let offer = sdp("m=audio 4000 RTP/AVP 0\r\n");
+    let offer = media.read(offer.as_bytes()).unwrap();
+    let gated = rooms.open(&offer, 0, MemberId(1), true).unwrap();
+    assert_eq!(rooms.find(gated).unwrap().floor, Some(FloorId(1)));
+    let plans = rooms.plans(rooms.all());
+    assert!(matches!(&plans[..], [Act::OpenRoom(plan)] if plan.floor == Some(FloorId(1))));
+}
+
+/// Binds what a draft needs.
+fn bind(draft: &mut Draft, member: MemberId) {
+    let mut joins = draft.joins(member, "<sip:x@y>");
+    for (act, port) in joins.iter_mut().zip([30_000_u16, 30_010, 30_020]) {
+        let Act::Join(plan) = act else { continue };
+        plan.local = match plan.leg {
+            dataplane::api::LegSpec::Rtp { local_ip, .. } => dataplane::api::LegLocal::Rtp {
+                rtp: (local_ip, port).into(),
+                rtcp: (local_ip, port + 1).into(),
+            },
+            dataplane::api::LegSpec::Msrp(spec) => {
+                dataplane::api::LegLocal::Msrp(dataplane::api::MsrpLocal {
+                    listen: (spec.local_ip, 2855).into(),
+                    session_id: [b'x'; 32],
+                })
+            }
+            _ => continue,
+        };
+    }
+    draft.opened(member, &joins);
+}
+
+const ALL: Rights = Rights {
+    sends: StreamSet::ALL,
+    receives: StreamSet::ALL,
+};
+
+const THREE: &str = "m=audio 4000 RTP/AVP 9 18 0 101\r\na=rtpmap:101 telephone-event/8000\r\n\
+    a=extmap:3 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\na=rtcp-mux\r\n\
+    m=video 4010 RTP/AVP 97 98\r\na=rtpmap:97 H264/90000\r\na=fmtp:97 profile-level-id=42e01f;packetization-mode=1\r\n\
+    a=rtpmap:98 VP8/90000\r\n\
+    m=message 4020 TCP/MSRP *\r\na=path:msrp://127.0.0.1:4020/abc;tcp\r\na=setup:active\r\na=accept-types:message/cpim\r\n";
+
+/// A session that a participant has begun with a description: its rooms, its media, its answer.
+fn begun(lines: &str) -> (Rooms, MemberMedia, String) {
+    let mut rooms = Rooms::new(settings());
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), 1);
+    let offer = media.read(sdp(lines).as_bytes()).unwrap();
+    let fates: Vec<_> = (0..offer.lines().len())
+        .map(|index| rooms.open(&offer, index, MemberId(1), false))
+        .collect();
+    let mut draft = media.draft_answer(&rooms, &offer, &fates);
+    bind(&mut draft, MemberId(1));
+    let answer = media.answer(&rooms, draft, ALL).unwrap();
+    (rooms, media, String::from_utf8(answer.to_vec()).unwrap())
+}
+
+#[test]
+fn an_answer_has_the_offerers_numbers_and_only_what_is_understood() {
+    let (_, media, answer) = begun(THREE);
+    for line in [
+        "m=audio 30000 RTP/AVP 9 0 101",
+        "a=rtcp-mux",
+        "a=rtpmap:9 G722/8000",
+        "a=extmap:3 urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        "m=video 30010 RTP/AVP 97 98",
+        "a=fmtp:97 profile-level-id=42e01f;packetization-mode=1",
+        "m=message 2855 TCP/MSRP *",
+        "a=setup:passive",
+        "a=accept-types:message/cpim",
+    ] {
+        assert!(
+            answer.contains(&format!("{line}\r\n")),
+            "{line} in {answer}"
+        );
+    }
+    assert!(!answer.contains("18"), "{answer}");
+    assert_eq!(media.used().0, 0b111);
+}
+
+#[test]
+fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker() {
+    let (mut rooms, _, _) = begun(THREE);
+    let b = MemberId(2);
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), 2);
+    let mut draft = media.draft_offer(&rooms, rooms.all());
+    assert!(media.offer(&rooms, &draft, ALL).is_none(), "not bound yet");
+    bind(&mut draft, b);
+    let offer = media.offer(&rooms, &draft, ALL).unwrap();
+    let offer = String::from_utf8(offer.to_vec()).unwrap();
+    assert!(
+        offer.contains("m=audio 30000 RTP/AVP 96 9 8 0 101\r\n"),
+        "{offer}"
+    );
+    assert!(offer.contains("a=setup:actpass"), "{offer}");
+    let answer = sdp(
+        "m=audio 5000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2\r\na=sendonly\r\n\
+        m=video 5010 RTP/AVP 100\r\na=rtpmap:100 VP8/90000\r\n\
+        m=message 0 TCP/MSRP *\r\n",
+    );
+    let settled = media
+        .settle(&rooms, draft, answer.as_bytes(), (b, ALL))
+        .unwrap();
+    assert_eq!(settled.leaves.0, 0b100);
+    assert_eq!(settled.connects.len(), 2);
+    let Act::ConnectMember { direction, .. } = &settled.connects[0] else {
+        panic!("{settled:?}");
+    };
+    assert!(direction.may_send && !direction.may_receive);
+    let Act::ConnectMember { formats, .. } = &settled.connects[1] else {
+        panic!("{settled:?}");
+    };
+    assert_eq!(
+        (formats.payloads[0].payload_type, formats.payloads[0].format),
+        (100, 1)
+    );
+    rooms.narrow(&media);
+    let c = MemberMedia::new(&rooms, Trunk::default(), 3);
+    let h264 = sdp("m=video 6000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n");
+    let h264 = c.read(h264.as_bytes()).unwrap();
+    assert_eq!(rooms.matching(&h264, 0, StreamSet::default()), None);
+}
+
+#[test]
+fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly() {
+    let (rooms, _, _) = begun("m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n");
+    let room = rooms.iter().next().unwrap();
+    assert_eq!(room.plan, RoomKind::Forward);
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), 2);
+    let mut draft = media.draft_offer(&rooms, rooms.all());
+    bind(&mut draft, MemberId(2));
+    let flow = room.flow_of(MemberId(2));
+    let rights = Rights {
+        sends: if flow.sends {
+            rooms.all()
+        } else {
+            StreamSet::default()
+        },
+        receives: if flow.receives {
+            rooms.all()
+        } else {
+            StreamSet::default()
+        },
+    };
+    let offer = media.offer(&rooms, &draft, rights).unwrap();
+    assert!(String::from_utf8_lossy(&offer).contains("a=sendonly"));
+}
+
+#[test]
+fn omd_07_a_stream_with_no_codec_that_is_known_is_not_supported() {
+    let rooms = Rooms::new(settings());
+    let media = MemberMedia::new(&rooms, Trunk::default(), 1);
+    let unknown =
+        sdp("m=audio 4000 RTP/AVP 18\r\nm=audio 4000 RTP/SAVP 0\r\nm=application 9 UDP/X y\r\n");
+    let offer = media.read(unknown.as_bytes()).unwrap();
+    assert!(offer.lines().iter().all(|line| !line.is_supported));
+    let nonsense: Result<Offer, Refused> = media.read(b"nonsense");
+    assert_eq!(nonsense.unwrap_err().code, 488);
+}
