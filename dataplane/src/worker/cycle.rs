@@ -22,6 +22,7 @@ use super::closing::Closings;
 use super::layer::Kit;
 use super::msrp::Msrp;
 use super::release::Drain;
+use super::rooms::Ticks;
 
 /// What a worker is made with.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct Worker<B: Backend> {
     pub(super) sessions: Sessions,
     pub(super) streams: Streams,
     pub(super) rooms: Rooms,
+    pub(super) ticks: Ticks,
     pub(super) ports: Ports,
     pub(super) tx: TxBatch,
     pub(super) drains: Vec<Drain>,
@@ -87,6 +89,7 @@ impl<B: Backend> Worker<B> {
             sessions: Sessions::new(SESSIONS_PER_WORKER),
             streams: Streams::new(),
             rooms: Rooms::default(),
+            ticks: Ticks::new(now, random.random()),
             ports: Ports::new(config, number),
             tx: TxBatch {
                 items: Vec::with_capacity(TX_BATCH + RX_BATCH),
@@ -155,6 +158,7 @@ impl<B: Backend> Worker<B> {
             next = next.min(self.drains_at);
         }
         let timers = [
+            self.ticks.next_deadline(),
             self.msrp.relay.poll_timeout(),
             self.msrp.handshakes.next_deadline(now),
             self.closings.next_deadline(),
@@ -329,6 +333,7 @@ impl<B: Backend> Worker<B> {
     }
 
     fn handle_timeouts(&mut self, now: Instant) {
+        self.tick_rooms(now);
         self.msrp_timeouts(now);
         self.finish_closings(now);
         if !self.drains.is_empty() && now >= self.drains_at {

@@ -3,7 +3,9 @@
 use crate::api::{
     Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
 };
-use crate::limits::{ACTS_PER_ORDER, MEMBERS_PER_ROOM, STREAMS_PER_SESSION};
+use crate::limits::{
+    ACTS_PER_ORDER, MEMBERS_PER_ROOM, MIX_MEMBERS, STREAMS_PER_SESSION, SWITCH_SEATS,
+};
 use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
 
 /// What a stream is made of.
@@ -13,7 +15,26 @@ pub(super) enum Kind {
     Bytes,
     Msrp,
     /// A room whose members have legs of RTP; its place, if it is there already.
-    RtpRoom(Option<RoomRef>),
+    RtpRoom(Option<RoomRef>, Shape),
+}
+
+/// What becomes of RTP in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Forward,
+    Mix,
+    Switch,
+}
+
+impl Shape {
+    /// Members that such a room has room for.
+    fn members_max(self) -> usize {
+        match self {
+            Self::Forward => MEMBERS_PER_ROOM,
+            Self::Mix => MIX_MEMBERS.min(MEMBERS_PER_ROOM),
+            Self::Switch => SWITCH_SEATS.min(MEMBERS_PER_ROOM),
+        }
+    }
 }
 
 impl Kind {
@@ -24,7 +45,9 @@ impl Kind {
             Media::Bytes(_) => Self::Bytes,
             Media::Msrp(_) => Self::Msrp,
             Media::Room(room) => match rooms.find(room)?.machine {
-                Machine::Forward(_) => Self::RtpRoom(Some(room)),
+                Machine::Forward(_) => Self::RtpRoom(Some(room), Shape::Forward),
+                Machine::Mix(_) => Self::RtpRoom(Some(room), Shape::Mix),
+                Machine::Switch(_) => Self::RtpRoom(Some(room), Shape::Switch),
             },
             Media::Member(_) => return None,
         })
@@ -45,10 +68,10 @@ impl Kind {
     /// What a new room is; `None` for kinds that there are none of here.
     fn of_room(kind: &RoomKind) -> Option<Self> {
         match kind {
-            RoomKind::Forward => Some(Self::RtpRoom(None)),
-            RoomKind::Mix(_) | RoomKind::Switch { .. } | RoomKind::FanOut | RoomKind::Floors(_) => {
-                None
-            }
+            RoomKind::Forward => Some(Self::RtpRoom(None, Shape::Forward)),
+            RoomKind::Mix(_) => Some(Self::RtpRoom(None, Shape::Mix)),
+            RoomKind::Switch { .. } => Some(Self::RtpRoom(None, Shape::Switch)),
+            RoomKind::FanOut | RoomKind::Floors(_) => None,
         }
     }
 
@@ -64,17 +87,25 @@ impl Kind {
 
     /// Whether a member's leg may have such a far end.
     fn has_member_at(self, remote: &Remote) -> bool {
-        matches!((self, remote), (Self::RtpRoom(_), Remote::Rtp(_)))
+        matches!((self, remote), (Self::RtpRoom(..), Remote::Rtp(_)))
     }
 
     /// Whether members' legs are of this kind.
     fn takes(self, leg: &LegSpec) -> bool {
-        matches!((self, leg), (Self::RtpRoom(_), LegSpec::Rtp { .. }))
+        matches!((self, leg), (Self::RtpRoom(..), LegSpec::Rtp { .. }))
+    }
+
+    /// Members that a room has room for.
+    fn members_max(self) -> usize {
+        match self {
+            Self::RtpRoom(_, shape) => shape.members_max(),
+            Self::Rtp | Self::Bytes | Self::Msrp => 0,
+        }
     }
 
     fn room(self) -> Option<Option<RoomRef>> {
         match self {
-            Self::RtpRoom(room) => Some(room),
+            Self::RtpRoom(room, _) => Some(room),
             Self::Rtp | Self::Bytes | Self::Msrp => None,
         }
     }
@@ -158,7 +189,7 @@ impl Expected<'_> {
             }
             Act::Trace { stream, .. } => match self.find(*stream) {
                 Some(Kind::Msrp) => Ok(()),
-                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(_)) | None => Err(Refusal::Unknown),
+                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(..)) | None => Err(Refusal::Unknown),
             },
         }
     }
@@ -182,7 +213,7 @@ impl Expected<'_> {
         let is_join = |act: &&Act| matches!(act, Act::Join(other) if other.stream == plan.stream);
         let joining = before.iter().filter(is_join).count();
         let present = self.room(kind).map_or(0, Room::len);
-        if present + joining >= MEMBERS_PER_ROOM {
+        if present + joining >= kind.members_max() {
             return Err(Refusal::Full);
         }
         Ok(())

@@ -34,6 +34,7 @@ mod sdp;
 mod seeds;
 mod sip;
 mod spoil;
+mod switching;
 mod torture;
 mod transactions;
 mod worker;

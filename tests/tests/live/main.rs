@@ -29,3 +29,4 @@ mod servers;
 mod standard;
 mod streams;
 mod torture;
+mod video;
