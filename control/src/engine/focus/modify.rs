@@ -20,14 +20,17 @@ use crate::engine::Engine;
 use crate::engine::invite::not_acceptable;
 use crate::media::Refused;
 use crate::media::group::{Offer, Rights};
+use crate::sdp::Kind;
 use crate::sip::{Message, Method, Name, ServerKey};
 
 /// What an offer asks for.
 struct Wish {
     /// The room of each line.
     fates: Vec<Option<StreamId>>,
-    /// Rooms that are new in the session.
+    /// Rooms that nobody uses yet.
     added: StreamSet,
+    /// Of those: that the worker doesn't have.
+    opened: StreamSet,
     /// Rooms that end for everybody.
     removed: StreamSet,
 }
@@ -91,21 +94,23 @@ impl Engine {
             Err(refused) => return self.refuse_offer(key, &request, &refused),
         };
         let wish = wish_of(focus, id, &offer);
+        let opened = wish.opened;
         let (asked, rights) = match asked_of(focus, id, (key, request), (&offer, wish)) {
             Ok(asked) => asked,
             Err(refused) => {
-                let (key, request, added, why) = *refused;
-                focus.rooms.close(added);
+                let (key, request, opened, why) = *refused;
+                focus.rooms.close(opened);
                 return self.refuse_offer(key, &request, &why);
             }
         };
         let drain = focus.settings.drain;
+        focus.rooms.close(without(opened, asked.opened));
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
         let mut asked = asked;
         let identity = identity_of(member);
-        let mut acts = focus.rooms.plans(asked.added);
+        let mut acts = focus.rooms.plans(asked.opened);
         acts.extend(asked.draft.joins(id, &identity));
         acts.extend(asked.draft.connects(&focus.rooms, id, rights));
         acts.extend(self.leave_act(drain, id, asked.dropped));
@@ -143,7 +148,7 @@ impl Engine {
         };
         if refused.is_some() {
             self.counters.full_ports += 1;
-            focus.rooms.close(asked.added);
+            focus.rooms.close(asked.opened);
             self.unavailable(asked.server, &asked.request);
             return;
         }
@@ -260,6 +265,7 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
     let mut wish = Wish {
         fates: Vec::new(),
         added: none(),
+        opened: none(),
         removed: none(),
     };
     let Some(member) = focus.members.get(&id) else {
@@ -273,14 +279,18 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
     // Lines that go on come first: a new one is not to take their rooms.
     let mut taken = none();
     for (index, line) in offer.lines().iter().enumerate() {
-        let kept = own.get(index).copied().flatten().filter(|_| line.is_on);
+        let kept = own.get(index).copied().flatten();
+        let kept = kept.filter(|room| line.is_on && is_of(focus, *room, line.kind));
         taken = kept.map_or(taken, |room| taken.with(room));
     }
     let mut offered = none();
     for index in 0..offer.lines().len() {
         let line = offer.line(index).copied();
         let is_on = line.is_some_and(|line| line.is_on);
-        let known = own.get(index).copied().flatten().filter(|_| is_on);
+        // A line that carries something else now is another stream.
+        let is_same = |room: &StreamId| line.is_some_and(|line| is_of(focus, *room, line.kind));
+        let known = own.get(index).copied().flatten();
+        let known = known.filter(|room| is_on && is_same(room));
         let fate = match known {
             Some(room) => {
                 offered = offered.with(room);
@@ -297,6 +307,7 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
                     None if may_add => {
                         let room = open_room(focus, offer, index, id);
                         wish.added = room.map_or(wish.added, |room| wish.added.with(room));
+                        wish.opened = room.map_or(wish.opened, |room| wish.opened.with(room));
                         room
                     }
                     Some(_) | None => None,
@@ -314,6 +325,11 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
     wish
 }
 
+/// Whether a room carries a kind of stream.
+fn is_of(focus: &Focus, room: StreamId, kind: Kind) -> bool {
+    focus.rooms.find(room).is_some_and(|room| room.kind == kind)
+}
+
 type Refusing = Box<(ServerKey, Message, StreamSet, Refused)>;
 
 /// The offer with its draft, where anything of it can be had.
@@ -325,14 +341,14 @@ fn asked_of(
 ) -> Result<(Asked, Rights), Refusing> {
     let Some(member) = focus.members.get(&id) else {
         let why = Refused::not_acceptable(399, "nobody");
-        return Err(Box::new((server, request, wish.added, why)));
+        return Err(Box::new((server, request, wish.opened, why)));
     };
     let rights = focus.rights(id, &member.key);
     let draft = member.media.draft_answer(&focus.rooms, offer, &wish.fates);
     let is_offered = offer.lines().iter().any(|line| line.is_on);
     if is_offered && draft.streams().is_empty() {
         let why = Refused::not_acceptable(305, "Incompatible media format");
-        return Err(Box::new((server, request, wish.added, why)));
+        return Err(Box::new((server, request, wish.opened, why)));
     }
     let kept = draft.streams();
     let added = both(wish.added, kept);
@@ -340,6 +356,7 @@ fn asked_of(
         server,
         request,
         added,
+        opened: both(wish.opened, kept),
         dropped: without(member.media.all(), kept),
         removed: both(wish.removed, without(member.media.all(), kept)),
         draft,

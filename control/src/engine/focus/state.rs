@@ -195,8 +195,10 @@ pub(in crate::engine) struct Asked {
     pub server: ServerKey,
     pub request: Message,
     pub draft: Draft,
-    /// Rooms that are new in the session.
+    /// Rooms that nobody used yet.
     pub added: StreamSet,
+    /// Of those: that the worker didn't have.
+    pub opened: StreamSet,
     /// Rooms that the participant leaves.
     pub dropped: StreamSet,
     /// Rooms that end for everybody.

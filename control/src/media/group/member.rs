@@ -136,7 +136,11 @@ impl MemberMedia {
         let mut slots = Vec::with_capacity(offer.sdp.media_count());
         for (index, line) in offer.sdp.media().iter().enumerate() {
             let fate = fates.get(index).copied().flatten();
-            let known = self.slots.get(index).and_then(|slot| slot.leg.clone());
+            // A room that is offered on another line than before goes on with its leg.
+            let of_room = |slot: &&Slot| slot.leg.as_ref().map(|leg| leg.stream) == fate;
+            let known = self.slots.get(index).filter(of_room);
+            let known = known.or_else(|| self.slots.iter().find(of_room));
+            let known = known.and_then(|slot| slot.leg.clone());
             let leg = fate
                 .and_then(|id| rooms.find(id))
                 .and_then(|room| self.answered_leg(room, known, (&offer.sdp, line), is_v6));
@@ -156,6 +160,9 @@ impl MemberMedia {
         (sdp, line): (&Sdp, &MediaDescription),
         is_v6: bool,
     ) -> Option<Leg> {
+        if room.kind != line.kind() || !room.takes(line) {
+            return None;
+        }
         let make = Leg::made_for(line, &self.terms).ok()?;
         let local_ip = self.terms.settings.address(is_v6)?;
         let is_held = super::offer::is_held(sdp, line);
@@ -175,9 +182,11 @@ impl MemberMedia {
         let mut slots = self.slots.clone();
         let mut missing = wanted;
         for slot in &mut slots {
-            match slot.leg.as_ref().map(|leg| (leg.stream, leg.is_stopped)) {
-                Some((id, false)) if wanted.contains(id) => {
-                    missing.0 &= !StreamSet::default().with(id).0;
+            match &mut slot.leg {
+                // One that was stopped is still the worker's.
+                Some(leg) if wanted.contains(leg.stream) => {
+                    leg.is_stopped = false;
+                    missing.0 &= !StreamSet::default().with(leg.stream).0;
                 }
                 Some(_) | None => slot.leg = None,
             }

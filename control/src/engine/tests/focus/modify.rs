@@ -192,3 +192,12 @@ fn omd_16_streams_that_the_group_does_not_allow_can_not_be_added() {
     assert_eq!(media_of(&text_to(&seen, "alice", "200")), "message");
     scene.end();
 }
+
+#[test]
+fn a_line_that_carries_something_else_than_before_is_another_stream() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[AUDIO]));
+    assert_eq!(media_of(&text_to(&seen, "alice", "200")), "audio");
+    assert_eq!(scene.bench.rooms.of(1), (vec![1], vec![1]));
+    scene.end();
+}
