@@ -225,6 +225,7 @@ impl Engine {
             self.reply(asked.server, &asked.request, 487, "Request Terminated");
         }
         if let Some(client) = member.exchange.take().and_then(|exchange| exchange.client) {
+            self.tx.cancel(self.now, client, &[]);
             self.clients
                 .insert(client, crate::engine::Purpose::Abandoned);
         }

@@ -491,6 +491,13 @@ impl Engine {
                 continue;
             };
             member.quiet_until.take_if(|until| *until <= now);
+            if let Some(exchange) = &mut member.exchange
+                && exchange.until.take_if(|until| *until <= now).is_some()
+                && let Some(client) = exchange.client
+            {
+                // One that only ever rings is given up.
+                self.tx.cancel(now, client, &[]);
+            }
             match &member.state {
                 State::Inviting { until, .. } if *until <= now => {
                     self.give_up_inviting(focus, id, 408);

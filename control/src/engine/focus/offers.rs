@@ -30,6 +30,7 @@ impl Engine {
         }
         member.exchange = Some(Exchange {
             client: None,
+            until: None,
             draft,
             removed,
         });
@@ -56,6 +57,7 @@ impl Engine {
         let draft = member.media.draft_offer(&focus.rooms, member.media.used());
         member.exchange = Some(Exchange {
             client: None,
+            until: None,
             draft,
             removed: StreamSet::default(),
         });
@@ -104,7 +106,9 @@ impl Engine {
         }
         invite.set_body("application/sdp", sdp);
         let client = self.send_in_dialog(member, session, invite)?;
-        member.exchange.as_mut()?.client = Some(client);
+        let exchange = member.exchange.as_mut()?;
+        exchange.client = Some(client);
+        exchange.until = Some(self.now + focus.group.rules.validity);
         Some(())
     }
 

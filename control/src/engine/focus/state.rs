@@ -185,6 +185,8 @@ pub(in crate::engine) struct Pending {
 pub(in crate::engine) struct Exchange {
     /// None while the worker binds ports for it.
     pub client: Option<ClientKey>,
+    /// When it is cancelled; `None` once it was, or while it isn't sent.
+    pub until: Option<Instant>,
     pub draft: Draft,
     /// Rooms that the participant uses and isn't offered any more.
     pub removed: StreamSet,
@@ -425,7 +427,8 @@ impl Focus {
                 State::Connected => {
                     let is_waiting = member.goal != member.media.used();
                     let quiet = member.quiet_until.filter(|_| is_waiting);
-                    let all = [member.expires, member.refresh_at, quiet];
+                    let offered = member.exchange.as_ref().and_then(|one| one.until);
+                    let all = [member.expires, member.refresh_at, quiet, offered];
                     all.into_iter().flatten().min()
                 }
                 State::Opening { .. }
