@@ -27,6 +27,7 @@ mod framers;
 mod media;
 mod mix;
 mod msrp_relay;
+mod msrp_room;
 mod registration;
 mod rtp;
 mod scene;
