@@ -236,7 +236,7 @@ impl Engine {
     }
 
     /// A participant of whom nothing is known but the address.
-    pub(super) fn new_member(&mut self, focus: &mut Focus, address: Text, flow: Flow) -> Member {
+    pub(super) fn new_member(&self, focus: &mut Focus, address: Text, flow: Flow) -> Member {
         focus.members_ever += 1;
         focus.change += 1;
         let id = MemberId(focus.members_ever);
@@ -356,7 +356,7 @@ impl Engine {
     }
 
     /// What a later one has taken is offered to the inviter, too (OFR-09, CON-17).
-    pub(super) fn widen(&mut self, focus: &mut Focus, by: MemberId) {
+    pub(super) fn widen(&self, focus: &mut Focus, by: MemberId) {
         let used = focus.members.get(&by).map(|member| member.media.used());
         let offered = focus.origin.offered;
         let (Some(used), Some(inviter)) = (used, focus.members.get_mut(&INVITER)) else {

@@ -14,6 +14,7 @@
 //! | [`offers`] | offers to participants |
 //! | [`refer`] | who is added and removed by others |
 //! | [`events`] | participant information |
+//! | [`pager`] | messages to a group, outside of sessions |
 //! | [`orders`] | orders to the worker and what follows them |
 //! | [`state`] | what is kept of a session |
 //! | [`views`] | records and what the operator sees |
@@ -26,6 +27,7 @@ mod leave;
 mod modify;
 mod offers;
 mod orders;
+mod pager;
 mod refer;
 mod state;
 mod views;
@@ -127,6 +129,9 @@ impl Engine {
             (Target::Group(group), Method::Invite) => {
                 self.on_group_invite(key, request, group, (flow, own_route));
             }
+            (Target::Group(group), Method::Message) => {
+                self.on_group_message(key, request, &group, (flow, own_route));
+            }
             (Target::Factory, Method::Invite) => {
                 self.begin_ad_hoc(key, request, (flow, own_route));
             }
@@ -180,13 +185,14 @@ impl Engine {
         Some(match self.settings.groups.find(uri)? {
             Addressed::Factory => Target::Factory,
             Addressed::Group(group) => {
-                let is_invite = request.method() == Some(&Method::Invite);
+                let is_for_group =
+                    matches!(request.method(), Some(Method::Invite | Method::Message));
                 let running = group.address.as_deref().and_then(|address| {
                     let key = crate::cpm::policy::user_key(address);
                     self.focus.by_group.get(&key).copied()
                 });
                 match running {
-                    Some(id) if !is_invite => Target::Session(id),
+                    Some(id) if !is_for_group => Target::Session(id),
                     _ => Target::Group(group),
                 }
             }
@@ -509,7 +515,7 @@ impl Engine {
     /// Sends a request in a participant's dialog.
     fn send_in_dialog(
         &mut self,
-        member: &mut Member,
+        member: &Member,
         session: SessionId,
         mut request: Message,
     ) -> Option<ClientKey> {

@@ -413,8 +413,10 @@ impl Focus {
 
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let members = self.members.values().filter_map(|member| {
-            let of_state = match &member.state {
+        let members = self
+            .members
+            .values()
+            .filter_map(|member| match &member.state {
                 State::Inviting { until, .. } => Some(*until),
                 State::Connected => {
                     let is_waiting = member.goal != member.media.used();
@@ -428,9 +430,7 @@ impl Focus {
                 | State::Leaving { .. }
                 | State::Parting { .. }
                 | State::Cancelled { .. } => None,
-            };
-            of_state
-        });
+            });
         let watchers = self.watchers.iter().filter_map(Watcher::due);
         members.chain(watchers).min()
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use dataplane::api::{
     Act, AudioFormat, Direction, LegLocal, LegSpec, MemberId, MemberPlan, MsrpRemote, MsrpSetup,
-    MsrpSpec, MsrpTransport, PayloadFormat, RtpFormats, RtpRemote, Side, StreamId,
+    MsrpSpec, MsrpTransport, PayloadFormat, RtpFormats, RtpRemote, Side, StreamId, VideoFormat,
 };
 
 use super::{Content, Rights, Room, audio, offer, payloads};
@@ -50,6 +50,8 @@ pub(super) struct Said {
     pub levels: [Option<u8>; 2],
     pub mux: bool,
     pub feedback: bool,
+    pub video: Vec<VideoFormat>,
+    pub orientation: Option<u8>,
     /// What the relay writes of its own.
     pub setup: Option<Setup>,
     pub has_connection: bool,
@@ -163,6 +165,8 @@ impl Leg {
             feedback: line.has("rtcp-fb"),
             has_connection: line.has("connection"),
             levels: audio::levels(line),
+            video: payloads::video(line),
+            orientation: audio::extension(line, payloads::ORIENTATION),
             ..Said::default()
         };
         match &room.content {
@@ -283,6 +287,8 @@ impl Leg {
             client_level: self.said.levels[0],
             mixer_level: self.said.levels[1],
             feedback: self.said.feedback,
+            video: self.said.video.clone(),
+            orientation: self.said.orientation,
         }
     }
 

@@ -298,12 +298,12 @@ impl MemberMedia {
             match slot.leg.as_ref().zip(room) {
                 None => lines.push_str(&text::off(slot)),
                 Some((leg, room)) => {
-                    address = address.or(stream::bound(&leg.local).map(|bound| bound.ip()));
+                    address = address.or_else(|| Some(stream::bound(&leg.local)?.ip()));
                     lines.push_str(&text::on(slot, leg, room, role, (rights, &self.terms))?);
                 }
             }
         }
-        let address: IpAddr = address.or(self.terms.settings.address(draft.is_v6))?;
+        let address: IpAddr = address.or_else(|| self.terms.settings.address(draft.is_v6))?;
         let same = text::head(self.origin, self.version, address) + &lines;
         if let Some(sent) = self.sent.as_ref().filter(|sent| **sent == same) {
             return Some(sent.clone());

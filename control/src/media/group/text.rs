@@ -7,10 +7,10 @@ use dataplane::api::{LegLocal, MsrpTransport};
 
 use super::leg::{Leg, Make};
 use super::member::Slot;
-use super::{Content, Rights, Room, audio};
+use super::{Content, Rights, Room, audio, payloads};
 use crate::media::msrp;
 use crate::media::trunk::Terms;
-use crate::sdp::Flow;
+use crate::sdp::{Flow, Kind};
 
 /// What a description is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +120,9 @@ fn offered_formats(room: &Room, attributes: &mut Vec<String>) -> String {
             for payload in agreed.clone() {
                 write_payload(payload.payload_type, payload, attributes);
             }
+            if room.kind == Kind::Video {
+                attributes.push(format!("extmap:3 {}", payloads::ORIENTATION));
+            }
             join(agreed.map(|payload| payload.payload_type))
         }
         Content::Messages(_) => String::new(),
@@ -141,13 +144,16 @@ fn answered_formats(leg: &Leg, room: &Room, attributes: &mut Vec<String>) -> Str
                     write_payload(*number, payload, attributes);
                 }
             }
+            if let Some(id) = leg.said.orientation {
+                attributes.push(format!("extmap:{id} {}", payloads::ORIENTATION));
+            }
             join(agreed.iter().map(|(number, _)| *number))
         }
         Content::Messages(_) => String::new(),
     }
 }
 
-fn write_payload(number: u8, payload: &super::payloads::Payload, attributes: &mut Vec<String>) {
+fn write_payload(number: u8, payload: &payloads::Payload, attributes: &mut Vec<String>) {
     attributes.push(format!("rtpmap:{number} {}", payload.encoding));
     if let Some(fmtp) = &payload.fmtp {
         attributes.push(format!("fmtp:{number} {fmtp}"));
