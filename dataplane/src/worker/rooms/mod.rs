@@ -1,11 +1,13 @@
 //! Group sessions: rooms, who is in them, and what becomes of what they send.
 
 mod egress;
+mod floors;
 mod machines;
 mod packets;
 mod reports;
 mod ticks;
 
+pub(super) use floors::user_of;
 pub(super) use ticks::Ticks;
 
 use std::time::{Duration, Instant};
@@ -18,12 +20,13 @@ use crate::api::{
 };
 use crate::limits::SWITCH_DWELL_MS;
 use crate::net::Backend;
+use crate::proto::floor::Floors;
 use crate::proto::forward::Forward;
 use crate::proto::mix::Mixer;
 use crate::proto::switch::{Switch, SwitchSpec};
 use crate::session::{
-    Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating, SessionRef,
-    SlotRef, Stream, Switching,
+    FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating,
+    SessionRef, SlotRef, Stream, Switching,
 };
 use crate::wire::rtp::Ssrc;
 
@@ -77,7 +80,11 @@ impl<B: Backend> Worker<B> {
                     follows: *follows,
                 })))
             }
-            RoomKind::FanOut | RoomKind::Floors(_) => None,
+            RoomKind::Floors(spec) => Some(Machine::Floors(Box::new(FloorRoom {
+                floors: Floors::new(spec),
+                untold: Vec::new(),
+            }))),
+            RoomKind::FanOut => None,
         }
     }
 
@@ -103,7 +110,8 @@ impl<B: Backend> Worker<B> {
             LegSpec::Rtp { .. } => self
                 .open_rtp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Rtp(leg), local)),
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_) => Err(Refusal::Unknown),
+            LegSpec::Bfcp(spec) => self.open_bfcp(opening, spec),
+            LegSpec::Bytes { .. } | LegSpec::Msrp(_) => Err(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -130,14 +138,18 @@ impl<B: Backend> Worker<B> {
     /// A room that was made is a stream of its session.
     pub(super) fn attach_room(
         &mut self,
+        now: Instant,
         session: SessionRef,
-        stream: StreamId,
+        plan: &RoomPlan,
         slot: Option<SlotRef>,
     ) {
         if let Some(slot) = slot
-            && let Some(session) = self.sessions.session_mut(session)
+            && let Some(streams) = self.sessions.session_mut(session)
         {
-            session.add(stream, slot.index);
+            streams.add(plan.stream, slot.index);
+        }
+        if let Some(floor) = plan.floor {
+            self.inherit_holders(now, session, floor);
         }
     }
 
@@ -160,6 +172,10 @@ impl<B: Backend> Worker<B> {
             && let Some(seat) = room.add(Seat::new(member.id, slot))
         {
             member.place = Some((room_ref, seat));
+            let (id, bfcp) = (member.id, member.bfcp_mut().map(|leg| *leg.spec()));
+            if let Some(spec) = bfcp {
+                self.join_floors(room_ref, id, spec);
+            }
             if let Some(mut open) = self.open(now, room_ref) {
                 open.join(now, seat);
             }
@@ -195,6 +211,10 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let slot = room.seat(index).map(|seat| seat.slot);
+        if let (Some(slot), Remote::Bfcp(remote)) = (slot, remote) {
+            self.connect_bfcp(now, slot, remote);
+            return;
+        }
         let stream = slot.and_then(|slot| self.streams.find_mut(slot));
         let leg = stream
             .and_then(|stream| stream.member_mut())
