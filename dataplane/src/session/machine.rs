@@ -3,6 +3,7 @@
 use crate::api::StreamId;
 use crate::proto::forward::Forward;
 use crate::proto::mix::{self, Mixer};
+use crate::proto::msrp::RoomKey;
 use crate::proto::switch::{self, Switch};
 
 /// What becomes of what the members of a room send.
@@ -14,6 +15,8 @@ pub enum Machine {
     Mix(Box<Mixing>),
     /// Video of who speaks is shown.
     Switch(Box<Switching>),
+    /// Messages are fanned out, by the MSRP relay; this is its room.
+    Chat(RoomKey),
 }
 
 /// A mixed room.

@@ -75,6 +75,8 @@ pub struct Member {
 pub enum MemberLeg {
     /// RTP and RTCP.
     Rtp(RtpLeg),
+    /// MSRP; what it did is told by the relay.
+    Msrp(MsrpLeg),
 }
 
 impl Member {
@@ -83,6 +85,7 @@ impl Member {
     pub fn facts(&self, now: Instant, stream: &Stream) -> MemberFacts {
         let leg = match &self.leg {
             MemberLeg::Rtp(leg) => leg.facts(),
+            MemberLeg::Msrp(_) => LegFacts::default(),
         };
         MemberFacts {
             member: self.id,
@@ -99,6 +102,24 @@ impl Member {
     pub fn rtp_mut(&mut self) -> Option<&mut RtpLeg> {
         match &mut self.leg {
             MemberLeg::Rtp(leg) => Some(leg),
+            MemberLeg::Msrp(_) => None,
+        }
+    }
+
+    /// Its leg, if it is one of MSRP.
+    #[must_use]
+    pub fn msrp(&self) -> Option<&MsrpLeg> {
+        match &self.leg {
+            MemberLeg::Msrp(leg) => Some(leg),
+            MemberLeg::Rtp(_) => None,
+        }
+    }
+
+    /// The same, to change.
+    pub fn msrp_mut(&mut self) -> Option<&mut MsrpLeg> {
+        match &mut self.leg {
+            MemberLeg::Msrp(leg) => Some(leg),
+            MemberLeg::Rtp(_) => None,
         }
     }
 }

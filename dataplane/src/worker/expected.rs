@@ -4,7 +4,7 @@ use crate::api::{
     Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
 };
 use crate::limits::{
-    ACTS_PER_ORDER, MEMBERS_PER_ROOM, MIX_MEMBERS, STREAMS_PER_SESSION, SWITCH_SEATS,
+    ACTS_PER_ORDER, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS, STREAMS_PER_SESSION, SWITCH_SEATS,
 };
 use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
 
@@ -16,6 +16,8 @@ pub(super) enum Kind {
     Msrp,
     /// A room whose members have legs of RTP; its place, if it is there already.
     RtpRoom(Option<RoomRef>, Shape),
+    /// The same, with legs of MSRP.
+    ChatRoom(Option<RoomRef>),
 }
 
 /// What becomes of RTP in a room.
@@ -48,6 +50,7 @@ impl Kind {
                 Machine::Forward(_) => Self::RtpRoom(Some(room), Shape::Forward),
                 Machine::Mix(_) => Self::RtpRoom(Some(room), Shape::Mix),
                 Machine::Switch(_) => Self::RtpRoom(Some(room), Shape::Switch),
+                Machine::Chat(_) => Self::ChatRoom(Some(room)),
             },
             Media::Member(_) => return None,
         })
@@ -71,7 +74,8 @@ impl Kind {
             RoomKind::Forward => Some(Self::RtpRoom(None, Shape::Forward)),
             RoomKind::Mix(_) => Some(Self::RtpRoom(None, Shape::Mix)),
             RoomKind::Switch { .. } => Some(Self::RtpRoom(None, Shape::Switch)),
-            RoomKind::FanOut | RoomKind::Floors(_) => None,
+            RoomKind::FanOut(_) => Some(Self::ChatRoom(None)),
+            RoomKind::Floors(_) => None,
         }
     }
 
@@ -87,25 +91,32 @@ impl Kind {
 
     /// Whether a member's leg may have such a far end.
     fn has_member_at(self, remote: &Remote) -> bool {
-        matches!((self, remote), (Self::RtpRoom(..), Remote::Rtp(_)))
+        matches!(
+            (self, remote),
+            (Self::RtpRoom(..), Remote::Rtp(_)) | (Self::ChatRoom(_), Remote::Msrp(_))
+        )
     }
 
     /// Whether members' legs are of this kind.
     fn takes(self, leg: &LegSpec) -> bool {
-        matches!((self, leg), (Self::RtpRoom(..), LegSpec::Rtp { .. }))
+        matches!(
+            (self, leg),
+            (Self::RtpRoom(..), LegSpec::Rtp { .. }) | (Self::ChatRoom(_), LegSpec::Msrp(_))
+        )
     }
 
     /// Members that a room has room for.
     fn members_max(self) -> usize {
         match self {
             Self::RtpRoom(_, shape) => shape.members_max(),
+            Self::ChatRoom(_) => MSRP_MEMBERS.min(MEMBERS_PER_ROOM),
             Self::Rtp | Self::Bytes | Self::Msrp => 0,
         }
     }
 
     fn room(self) -> Option<Option<RoomRef>> {
         match self {
-            Self::RtpRoom(room, _) => Some(room),
+            Self::RtpRoom(room, _) | Self::ChatRoom(room) => Some(room),
             Self::Rtp | Self::Bytes | Self::Msrp => None,
         }
     }
@@ -189,7 +200,9 @@ impl Expected<'_> {
             }
             Act::Trace { stream, .. } => match self.find(*stream) {
                 Some(Kind::Msrp) => Ok(()),
-                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(..)) | None => Err(Refusal::Unknown),
+                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(..) | Kind::ChatRoom(_)) | None => {
+                    Err(Refusal::Unknown)
+                }
             },
         }
     }

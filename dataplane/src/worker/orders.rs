@@ -149,7 +149,10 @@ impl<B: Backend> Worker<B> {
             match todo {
                 Act::Open(plan) => self.attach(session, plan, slot),
                 Act::OpenRoom(plan) => self.attach_room(session, plan.stream, slot),
-                Act::Join(plan) => self.take_seat(now, session, plan.stream, slot),
+                Act::Join(plan) => {
+                    self.take_seat(now, session, plan.stream, slot);
+                    self.join_chat(slot, plan.identity.as_deref());
+                }
                 Act::Connect {
                     stream,
                     side,

@@ -17,7 +17,9 @@ mod text;
 
 use std::sync::Arc;
 
-use dataplane::api::{Act, FloorId, MemberId, MixSpec, RoomKind, RoomPlan, StreamId, StreamSet};
+use dataplane::api::{
+    Act, FanSpec, FloorId, MemberId, MixSpec, RoomKind, RoomPlan, StreamId, StreamSet,
+};
 
 use super::Settings;
 use crate::limits::GROUP_STREAMS;
@@ -88,7 +90,7 @@ pub fn room_kind(
         })),
         (Proto::Rtp, Kind::Video) if is_duplex => Some(RoomKind::Switch { follows: speaker }),
         (Proto::Rtp, Kind::Audio | Kind::Video | Kind::Text) => Some(RoomKind::Forward),
-        (Proto::Msrp { .. }, Kind::Message) => Some(RoomKind::FanOut),
+        (Proto::Msrp { .. }, Kind::Message) => Some(RoomKind::FanOut(FanSpec::default())),
         (Proto::Rtp | Proto::Msrp { .. } | Proto::Bfcp { .. } | Proto::Other, _) => None,
     }
 }
@@ -143,7 +145,7 @@ impl Rooms {
             RoomKind::Switch { .. } | RoomKind::Forward => {
                 Content::Payloads(payloads::read(source))
             }
-            RoomKind::FanOut => Content::Messages(common_lines(source)),
+            RoomKind::FanOut(_) => Content::Messages(common_lines(source)),
             RoomKind::Floors(_) => return None,
         };
         let is_simplex = matches!(plan, RoomKind::Forward) && line.flow.sends != line.flow.receives;

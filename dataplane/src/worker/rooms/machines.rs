@@ -61,7 +61,7 @@ impl<B: Backend> Open<'_, B> {
     /// A member has a seat.
     pub(super) fn join(&mut self, now: Instant, seat: u32) {
         match &mut self.machine {
-            Machine::Forward(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.mixer.add() {
                     mixing.seating.add(seat, theirs, theirs.index());
@@ -85,6 +85,7 @@ impl<B: Backend> Open<'_, B> {
         has_floor: bool,
     ) {
         match &mut self.machine {
+            Machine::Chat(_) => {}
             Machine::Forward(forward) => {
                 forward.set(seat as usize, &formats.payloads, direction.may_receive);
                 if !direction.may_send {
@@ -119,7 +120,7 @@ impl<B: Backend> Open<'_, B> {
         let place = self.egress.seats.get(seat as usize).copied().flatten();
         match &mut self.machine {
             Machine::Forward(forward) if !holds => forward.mute(seat as usize),
-            Machine::Forward(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat).filter(|_| !holds) {
                     mixing.mixer.hush(theirs);
@@ -146,6 +147,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn remove(&mut self, now: Instant, seat: u32) {
         self.say_bye(now, seat);
         match &mut self.machine {
+            Machine::Chat(_) => {}
             Machine::Forward(forward) => forward.remove(seat as usize),
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.remove(seat) {
@@ -170,6 +172,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn rtp(&mut self, now: Instant, seat: u32, frame: &Frame) -> Result<(), DropReason> {
         let egress = &mut self.egress;
         match &mut self.machine {
+            Machine::Chat(_) => Err(DropReason::NoLeg),
             Machine::Forward(forward) => {
                 let turn = forward.receive(now, seat as usize, egress.pool.bytes(frame))?;
                 for to in 0..egress.seats.len() {
@@ -203,6 +206,7 @@ impl<B: Backend> Open<'_, B> {
     /// Takes a member's RTCP.
     pub(super) fn rtcp(&mut self, now: Instant, seat: u32, frame: &Frame) {
         match &mut self.machine {
+            Machine::Chat(_) => {}
             Machine::Forward(_) | Machine::Mix(_) => self.take_reports(now, seat, frame),
             Machine::Switch(switching) => {
                 let Switching {
@@ -221,7 +225,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let egress = &mut self.egress;
         match &mut self.machine {
-            Machine::Forward(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) => {}
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
                 let scratch = self.desk.scratch.get_or_insert_default();
@@ -241,7 +245,7 @@ impl<B: Backend> Open<'_, B> {
     /// When something is due; nothing in a room that is idle.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.machine {
-            Machine::Forward(_) => None,
+            Machine::Forward(_) | Machine::Chat(_) => None,
             Machine::Mix(mixing) => mixing.mixer.poll_timeout(),
             Machine::Switch(switching) => switching.switch.poll_timeout(now),
         }

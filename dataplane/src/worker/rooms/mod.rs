@@ -77,7 +77,8 @@ impl<B: Backend> Worker<B> {
                     follows: *follows,
                 })))
             }
-            RoomKind::FanOut | RoomKind::Floors(_) => None,
+            RoomKind::FanOut(spec) => Some(Machine::Chat(self.open_chat(spec)?)),
+            RoomKind::Floors(_) => None,
         }
     }
 
@@ -103,7 +104,10 @@ impl<B: Backend> Worker<B> {
             LegSpec::Rtp { .. } => self
                 .open_rtp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Rtp(leg), local)),
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_) => Err(Refusal::Unknown),
+            LegSpec::Msrp(_) => self
+                .open_msrp(opening, Side::A, &plan.leg)
+                .map(|(leg, local)| (MemberLeg::Msrp(leg), local)),
+            LegSpec::Bytes { .. } | LegSpec::Bfcp(_) => Err(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -191,6 +195,9 @@ impl<B: Backend> Worker<B> {
         formats: &RtpFormats,
     ) {
         let ((room_ref, index), (remote, direction)) = (place, far);
+        if let Remote::Msrp(remote) = remote {
+            return self.connect_chat(place, remote, direction);
+        }
         let Some(room) = self.rooms.find_mut(room_ref) else {
             return;
         };
@@ -288,6 +295,7 @@ impl<B: Backend> Worker<B> {
 
     /// Ends a room that nobody is in.
     pub(super) fn close_room(&mut self, room: RoomRef) {
+        self.close_chat(room);
         self.rooms.remove(room);
     }
 
@@ -311,6 +319,7 @@ impl<B: Backend> Worker<B> {
                 if let Some(mut open) = self.open(now, room_ref) {
                     open.hold(now, seat, holds);
                 }
+                self.gate_chat((room_ref, seat));
             }
             self.look_after(now, room_ref);
         }

@@ -103,7 +103,7 @@ impl<B: Backend> Open<'_, B> {
                 }
                 writer.cname(ssrc, name);
             }
-            Machine::Switch(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) => return,
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }
@@ -160,7 +160,7 @@ impl<B: Backend> Open<'_, B> {
                     bye(ssrc);
                 }
             }
-            Machine::Switch(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) => return,
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }

@@ -134,7 +134,7 @@ impl<B: Backend> Worker<B> {
             };
             let follows = match &room.machine {
                 Machine::Switch(switching) => switching.follows,
-                Machine::Forward(_) | Machine::Mix(_) => None,
+                Machine::Forward(_) | Machine::Mix(_) | Machine::Chat(_) => None,
             };
             if follows == Some(stream)
                 && let Some(seat) = room.find(member)
