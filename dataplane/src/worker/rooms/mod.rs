@@ -71,7 +71,7 @@ impl<B: Backend> Worker<B> {
                 let spec = SwitchSpec {
                     seed: self.random.random(),
                     clock: self.ticks.clock,
-                    cname: self.cname_of(session),
+                    cname: self.cname_of(session).into(),
                     dwell_ms: SWITCH_DWELL_MS,
                 };
                 Some(Machine::Switch(Box::new(Switching {
@@ -90,11 +90,14 @@ impl<B: Backend> Worker<B> {
 
     /// The canonical name of the relay's sources in a session: the same in all its rooms, so that
     /// what is heard and what is seen belong together, and in no other session (RFC 7022 §4.2).
-    fn cname_of(&self, session: SessionId) -> Box<[u8]> {
+    fn cname_of(&self, session: SessionId) -> [u8; 16] {
         let mixed = (session.0 ^ self.ticks.secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = mixed ^ mixed >> 29 ^ self.ticks.secret.rotate_left(32);
-        let digit = |at: u32| HEX.get((mixed >> (4 * at) & 15) as usize).copied();
-        (0..16).filter_map(digit).collect()
+        let mut name = [0; 16];
+        for (pair, octet) in name.chunks_exact_mut(2).zip(mixed.to_be_bytes()) {
+            pair.copy_from_slice(&[octet >> 4, octet & 15].map(|digit| HEX[usize::from(digit)]));
+        }
+        name
     }
 
     /// Binds a member's leg; it has no seat yet, as its room may be made by the same order.
