@@ -1,6 +1,7 @@
 //! What becomes of what the members of a room send: its machine, and who sits where in it.
 
-use crate::api::StreamId;
+use crate::api::{FloorId, StreamId};
+use crate::proto::floor::Floors;
 use crate::proto::forward::Forward;
 use crate::proto::mix::{self, Mixer};
 use crate::proto::msrp::RoomKey;
@@ -17,6 +18,17 @@ pub enum Machine {
     Switch(Box<Switching>),
     /// Messages are fanned out, by the MSRP relay; this is its room.
     Chat(RoomKey),
+    /// Floors are asked for, and given.
+    Floors(Box<FloorRoom>),
+}
+
+/// A room of floors.
+#[derive(Debug)]
+pub struct FloorRoom {
+    /// The machine.
+    pub floors: Floors,
+    /// Floors that have other holders, which control has yet to be told.
+    pub untold: Vec<FloorId>,
 }
 
 /// A mixed room.

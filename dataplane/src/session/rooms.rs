@@ -52,6 +52,8 @@ pub struct Seat {
     pub may_receive: bool,
     /// It holds the floor; of no matter where no floor gates the room.
     pub holds: bool,
+    /// When what it sends passed the gate of a floor last.
+    pub heard: Option<Instant>,
     /// Packets that were sent to it.
     pub sent: u64,
     /// Octets of their payloads.
@@ -77,6 +79,7 @@ impl Seat {
             may_send: false,
             may_receive: false,
             holds: false,
+            heard: None,
             sent: 0,
             octets: 0,
             sent_reported: 0,

@@ -248,6 +248,7 @@ const ONE_BYTE: u16 = 0xbede;
 const TWO_BYTE: u16 = 0x1000;
 
 #[cfg(test)]
+#[expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
 mod tests {
     use super::{Fields, Head, RtpTime, Seq, Ssrc, TelephoneEvent, View};
 

@@ -26,8 +26,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// A member that has its seat gets what is said from now on.
-    pub(super) fn join_chat(&mut self, slot: Option<SlotRef>, identity: Option<&str>) {
-        let Some(slot) = slot else { return };
+    pub(super) fn join_chat(&mut self, slot: SlotRef, identity: Option<&str>) {
         let member = self.streams.find(slot).and_then(|stream| stream.member());
         let Some((leg, room)) = member.and_then(|one| Some((one.msrp()?.key, one.place?.0))) else {
             return;
@@ -112,7 +111,7 @@ impl<B: Backend> Worker<B> {
     fn chat_of(&self, room: RoomRef) -> Option<RoomKey> {
         match self.rooms.find(room)?.machine {
             Machine::Chat(key) => Some(key),
-            Machine::Forward(_) | Machine::Mix(_) | Machine::Switch(_) => None,
+            Machine::Forward(_) | Machine::Mix(_) | Machine::Switch(_) | Machine::Floors(_) => None,
         }
     }
 }

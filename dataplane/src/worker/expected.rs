@@ -1,12 +1,16 @@
 //! Whether all acts of an order can be done, before any is.
 
 use crate::api::{
-    Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
+    Act, BfcpTransport, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId,
+    StreamPlan,
 };
 use crate::limits::{
-    ACTS_PER_ORDER, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS, STREAMS_PER_SESSION, SWITCH_SEATS,
+    ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS,
+    STREAMS_PER_SESSION, SWITCH_SEATS,
 };
 use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
+
+use super::rooms::user_of;
 
 /// What a stream is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +22,8 @@ pub(super) enum Kind {
     RtpRoom(Option<RoomRef>, Shape),
     /// The same, with legs of MSRP.
     ChatRoom(Option<RoomRef>),
+    /// A room of floors, the same.
+    FloorRoom(Option<RoomRef>),
 }
 
 /// What becomes of RTP in a room.
@@ -51,6 +57,7 @@ impl Kind {
                 Machine::Mix(_) => Self::RtpRoom(Some(room), Shape::Mix),
                 Machine::Switch(_) => Self::RtpRoom(Some(room), Shape::Switch),
                 Machine::Chat(_) => Self::ChatRoom(Some(room)),
+                Machine::Floors(_) => Self::FloorRoom(Some(room)),
             },
             Media::Member(_) => return None,
         })
@@ -74,6 +81,7 @@ impl Kind {
             RoomKind::Forward => Some(Self::RtpRoom(None, Shape::Forward)),
             RoomKind::Mix(_) => Some(Self::RtpRoom(None, Shape::Mix)),
             RoomKind::Switch { .. } => Some(Self::RtpRoom(None, Shape::Switch)),
+            RoomKind::Floors(spec) if spec.floors.len() <= FLOORS => Some(Self::FloorRoom(None)),
             RoomKind::FanOut(_) => Some(Self::ChatRoom(None)),
             RoomKind::Floors(_) => None,
         }
@@ -93,16 +101,23 @@ impl Kind {
     fn has_member_at(self, remote: &Remote) -> bool {
         matches!(
             (self, remote),
-            (Self::RtpRoom(..), Remote::Rtp(_)) | (Self::ChatRoom(_), Remote::Msrp(_))
+            (Self::RtpRoom(..), Remote::Rtp(_))
+                | (Self::ChatRoom(_), Remote::Msrp(_))
+                | (Self::FloorRoom(_), Remote::Bfcp(_))
         )
     }
 
     /// Whether members' legs are of this kind.
     fn takes(self, leg: &LegSpec) -> bool {
-        matches!(
-            (self, leg),
-            (Self::RtpRoom(..), LegSpec::Rtp { .. }) | (Self::ChatRoom(_), LegSpec::Msrp(_))
-        )
+        match leg {
+            LegSpec::Rtp { .. } => matches!(self, Self::RtpRoom(..)),
+            LegSpec::Bfcp(spec) => {
+                // No worker speaks BFCP over TLS.
+                matches!(self, Self::FloorRoom(_)) && spec.transport != BfcpTransport::Tls
+            }
+            LegSpec::Msrp(_) => matches!(self, Self::ChatRoom(_)),
+            LegSpec::Bytes { .. } => false,
+        }
     }
 
     /// Members that a room has room for.
@@ -110,13 +125,14 @@ impl Kind {
         match self {
             Self::RtpRoom(_, shape) => shape.members_max(),
             Self::ChatRoom(_) => MSRP_MEMBERS.min(MEMBERS_PER_ROOM),
+            Self::FloorRoom(_) => FLOOR_MEMBERS.min(MEMBERS_PER_ROOM),
             Self::Rtp | Self::Bytes | Self::Msrp => 0,
         }
     }
 
     fn room(self) -> Option<Option<RoomRef>> {
         match self {
-            Self::RtpRoom(room, _) | Self::ChatRoom(room) => Some(room),
+            Self::RtpRoom(room, _) | Self::ChatRoom(room) | Self::FloorRoom(room) => Some(room),
             Self::Rtp | Self::Bytes | Self::Msrp => None,
         }
     }
@@ -200,9 +216,14 @@ impl Expected<'_> {
             }
             Act::Trace { stream, .. } => match self.find(*stream) {
                 Some(Kind::Msrp) => Ok(()),
-                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(..) | Kind::ChatRoom(_)) | None => {
-                    Err(Refusal::Unknown)
-                }
+                Some(
+                    Kind::Rtp
+                    | Kind::Bytes
+                    | Kind::RtpRoom(..)
+                    | Kind::ChatRoom(_)
+                    | Kind::FloorRoom(_),
+                )
+                | None => Err(Refusal::Unknown),
             },
         }
     }
@@ -219,7 +240,10 @@ impl Expected<'_> {
 
     fn join(&self, before: &[Act], plan: &MemberPlan) -> Result<(), Refusal> {
         let kind = self.find(plan.stream).ok_or(Refusal::Unknown)?;
-        if !kind.takes(&plan.leg) || self.is_in(before, kind, (plan.stream, plan.member)) {
+        if !kind.takes(&plan.leg)
+            || self.is_in(before, kind, (plan.stream, plan.member))
+            || self.is_user(before, kind, plan)
+        {
             return Err(Refusal::Unknown);
         }
         // Who leaves by this order still counts: everything is bound before anything is freed.
@@ -230,6 +254,20 @@ impl Expected<'_> {
             return Err(Refusal::Full);
         }
         Ok(())
+    }
+
+    /// Whether the user of a leg of floor control is another member's; who leaves still counts.
+    fn is_user(&self, before: &[Act], kind: Kind, plan: &MemberPlan) -> bool {
+        let Some(user) = user_of(&plan.leg) else {
+            return false;
+        };
+        let is_same = |act: &Act| match act {
+            Act::Join(other) => other.stream == plan.stream && user_of(&other.leg) == Some(user),
+            _ => false,
+        };
+        let room = self.room(kind).map(|room| &room.machine);
+        let is_there = matches!(room, Some(Machine::Floors(room)) if room.floors.has_user(user));
+        is_there || before.iter().any(is_same)
     }
 
     /// Whether a member is in a room after some acts: the last one that says so decides.

@@ -148,11 +148,8 @@ impl<B: Backend> Worker<B> {
         for (act, (todo, slot)) in order.acts.iter_mut().zip(bound).enumerate() {
             match todo {
                 Act::Open(plan) => self.attach(session, plan, slot),
-                Act::OpenRoom(plan) => self.attach_room(session, plan.stream, slot),
-                Act::Join(plan) => {
-                    self.take_seat(now, session, plan.stream, slot);
-                    self.join_chat(slot, plan.identity.as_deref());
-                }
+                Act::OpenRoom(plan) => self.attach_room(now, session, plan, slot),
+                Act::Join(plan) => self.take_seat(now, session, plan, slot),
                 Act::Connect {
                     stream,
                     side,

@@ -301,6 +301,10 @@ impl<B: Backend> Worker<B> {
                         self.report_msrp(leg);
                         self.remove_msrp(leg);
                     }
+                    MemberLeg::Bfcp(leg) => {
+                        self.close_bfcp(leg);
+                        give(self, leg.pair());
+                    }
                 }
             }
             Media::Bytes(legs) => {
@@ -347,6 +351,14 @@ fn look_at_leg(now: Instant, stream: &mut Stream, side: Side) -> Option<Event> {
             let who = member.id;
             if member.msrp().is_some() {
                 return lost_news(stream, side);
+            }
+            if let Some(leg) = member.bfcp_mut() {
+                let lost = Event::MemberLost {
+                    session,
+                    stream: id,
+                    member: who,
+                };
+                return leg.lost_untold.then_some(lost);
             }
             let change = member.rtp_mut()?.silence_mut().look(now, limit?)?;
             Some(match change {
@@ -402,6 +414,9 @@ fn note_told(stream: &mut Stream, side: Side, change: Option<Change>) {
         Media::Member(member) => {
             if let (Some(change), Some(leg)) = (change, member.rtp_mut()) {
                 leg.silence_mut().told(change);
+            }
+            if let Some(leg) = member.bfcp_mut() {
+                leg.lost_untold = false;
             }
             if let Some(leg) = member.msrp_mut() {
                 leg.lost_untold = false;

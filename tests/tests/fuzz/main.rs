@@ -22,6 +22,7 @@ mod campaign;
 mod clients;
 mod closings;
 mod engine;
+mod floors;
 mod framers;
 mod media;
 mod mix;

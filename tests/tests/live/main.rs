@@ -11,6 +11,8 @@ mod closing;
 mod codecs;
 mod devices;
 mod failures;
+mod floors_wire;
+mod groups;
 mod histories;
 mod interworking;
 mod killed;

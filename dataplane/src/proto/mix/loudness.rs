@@ -15,6 +15,11 @@ impl Loudness {
         self.0 = now.max(self.0 - FALL);
     }
 
+    /// Whether there is nothing to be heard: what a muted telephone sends, at most.
+    pub(super) fn is_silence(self) -> bool {
+        self.0 < AUDIBLE
+    }
+
     fn is_speech(self) -> bool {
         self.0 >= SPEECH
     }
@@ -121,6 +126,8 @@ impl Speaker {
 const FALL: i32 = 16;
 /// 6 dB.
 const FAVOUR: i32 = 6 * 16;
+/// Above −70 dBov: A-law's silence is at −72.
+const AUDIBLE: i32 = (127 - 70) * 16;
 /// Above −60 dBov.
 const SPEECH: i32 = (127 - 60) * 16;
 /// 3 dB louder, for 300 ms.

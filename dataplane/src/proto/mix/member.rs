@@ -119,7 +119,9 @@ impl Member {
                 Ok((Kind::Other, talks_hz.or_else(first_hz).unwrap_or(HZ_MIN)))
             }
             // RFC 3551 §4.5.2, table 4: 13 is comfort noise, at 8 kHz.
-            _ if view.payload_type == NOISE => Ok((Kind::Noise, talks_hz.unwrap_or(HZ_MIN))),
+            _ if view.payload_type == NOISE && view.payload.len() <= NOISE_BYTES => {
+                Ok((Kind::Noise, talks_hz.unwrap_or(HZ_MIN)))
+            }
             _ => Err(Refused::Format),
         }
     }
@@ -232,6 +234,8 @@ impl Outgoing {
 
 /// RFC 3551 table 4: comfort noise, at 8 kHz.
 const NOISE: u8 = 13;
+/// Octets of a level and of all coefficients that anybody sends (RFC 3389 §3.2).
+const NOISE_BYTES: usize = 32;
 /// The longest packet of audio (RFC 6716: 120 ms).
 const PACKET_MS: u32 = 120;
 /// A gap up to this is the mixer's own doing.

@@ -71,7 +71,7 @@ impl Limiter {
                 i64::from(to) << 16
             };
             let sample = (i64::from(*sum) * (at >> 16)) >> 15;
-            *out = clamped(i32::try_from(sample).unwrap_or(i32::from(i16::MAX)));
+            *out = clamped(i32::try_from(sample).unwrap_or(0));
         }
         self.gain = to;
     }

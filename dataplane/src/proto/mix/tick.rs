@@ -26,6 +26,9 @@ const FRAME: usize = 960;
 /// Who is heard in this tick, in the order of their frames.
 #[derive(Debug, Clone, Copy)]
 struct Heard {
+    /// Who sends, and be it silence: others are sent that, too, as a stream that stops is taken
+    /// for one that is lost.
+    senders: usize,
     count: usize,
     seats: [Seat; MIX_TALKERS],
     ssrcs: [Ssrc; MIX_TALKERS],
@@ -34,6 +37,7 @@ struct Heard {
 
 impl Heard {
     const NOBODY: Self = Self {
+        senders: 0,
         count: 0,
         seats: [Seat(u16::MAX); MIX_TALKERS],
         ssrcs: [Ssrc(0); MIX_TALKERS],
@@ -172,7 +176,10 @@ impl Mixer {
             let frame = &mut scratch.frames[scratch.heard.count.min(MIX_TALKERS - 1)][..length];
             let sounds = talker.pull(&pull, frame);
             member.is_heard = pull.is_heard;
-            if pull.is_heard && sounds {
+            scratch.heard.senders += usize::from(pull.is_heard && sounds);
+            // As soon as it is louder: who is heard was found by the packet before.
+            let is_silence = member.loudness.is_silence() && talker.level() >= SILENT_LEVEL;
+            if pull.is_heard && sounds && !is_silence {
                 if self.spec.auto_gain {
                     member.gain.apply(talker.level(), frame);
                 }
@@ -242,7 +249,8 @@ impl Mixer {
                     scratch.heard
                 }
             };
-            let rest = Some(&scratch.rest[..length]).filter(|_| heard.count > 0);
+            let others = heard.senders - usize::from(place.is_some());
+            let rest = Some(&scratch.rest[..length]).filter(|_| others > 0);
             own.push(rest, hz, &mut scratch.between);
             while let Some((start_us, octets)) =
                 packet(&mut own, at.0, true, &mut scratch.payload[..])
@@ -281,7 +289,7 @@ impl Mixer {
             if !is_listened_to && !voice.is_long() {
                 continue;
             }
-            let sum = Some(&scratch.sum[..length]).filter(|_| scratch.heard.count > 0);
+            let sum = Some(&scratch.sum[..length]).filter(|_| scratch.heard.senders > 0);
             voice.push(sum, hz, &mut scratch.between);
             while let Some((start_us, octets)) =
                 packet(voice, at.0, is_listened_to, &mut scratch.payload[..])
@@ -306,7 +314,7 @@ impl Member {
     /// Whether it gets a mix of its own: from when it is heard until a packet ends after that.
     fn choose(&mut self, is_heard: bool, listens: Listens, shared: Option<&Voice>, phase_ms: u32) {
         if !is_heard {
-            let begins = phase_ms % u32::from(listens.format.ptime_ms) == 0;
+            let begins = phase_ms.is_multiple_of(u32::from(listens.format.ptime_ms));
             self.gets_own &= !begins;
         } else if !self.gets_own {
             if self.own.is_none() {
@@ -367,6 +375,8 @@ fn packet(
 }
 
 const TICK_MS: u32 = 20;
+/// −70 dBov.
+const SILENT_LEVEL: u8 = 70;
 /// A worker that is later than this begins anew.
 const STALL_US: i64 = 100_000;
 /// Ticks without anybody until the clock is stopped: the longest packet is out by then.

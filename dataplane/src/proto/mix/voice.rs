@@ -48,7 +48,7 @@ impl Voice {
 
     /// Whether it holds part of a packet between two ticks.
     pub(super) fn is_long(&self) -> bool {
-        TICK_MS % u32::from(self.format.ptime_ms) != 0
+        !TICK_MS.is_multiple_of(u32::from(self.format.ptime_ms))
     }
 
     /// Forgets what it holds, and holds as much silence as those do that began with the clock.

@@ -18,6 +18,8 @@ use super::egress::{Egress, Seated};
 pub(super) struct Desk {
     /// Members of the room in use who are due a report.
     pub(super) due: Vec<u32>,
+    /// A message of floor control that is being sent.
+    pub(super) message: Vec<u8>,
     bench: Bench,
 }
 
@@ -61,7 +63,7 @@ impl<B: Backend> Open<'_, B> {
     /// A member has a seat.
     pub(super) fn join(&mut self, now: Instant, seat: u32) {
         match &mut self.machine {
-            Machine::Forward(_) | Machine::Chat(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.mixer.add() {
                     mixing.seating.add(seat, theirs, theirs.index());
@@ -85,13 +87,13 @@ impl<B: Backend> Open<'_, B> {
         has_floor: bool,
     ) {
         match &mut self.machine {
-            Machine::Chat(_) => {}
             Machine::Forward(forward) => {
                 forward.set(seat as usize, &formats.payloads, direction.may_receive);
                 if !direction.may_send {
                     forward.mute(seat as usize);
                 }
             }
+            Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat) {
                     mixing.mixer.set(theirs, formats, direction);
@@ -120,7 +122,7 @@ impl<B: Backend> Open<'_, B> {
         let place = self.egress.seats.get(seat as usize).copied().flatten();
         match &mut self.machine {
             Machine::Forward(forward) if !holds => forward.mute(seat as usize),
-            Machine::Forward(_) | Machine::Chat(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat).filter(|_| !holds) {
                     mixing.mixer.hush(theirs);
@@ -147,8 +149,13 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn remove(&mut self, now: Instant, seat: u32) {
         self.say_bye(now, seat);
         match &mut self.machine {
-            Machine::Chat(_) => {}
             Machine::Forward(forward) => forward.remove(seat as usize),
+            Machine::Chat(_) => {}
+            Machine::Floors(room) => {
+                if let Some(Some(seat)) = self.egress.seats.get(seat as usize) {
+                    room.floors.leave(seat.member, now);
+                }
+            }
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.remove(seat) {
                     mixing.mixer.remove(theirs);
@@ -172,7 +179,6 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn rtp(&mut self, now: Instant, seat: u32, frame: &Frame) -> Result<(), DropReason> {
         let egress = &mut self.egress;
         match &mut self.machine {
-            Machine::Chat(_) => Err(DropReason::NoLeg),
             Machine::Forward(forward) => {
                 let turn = forward.receive(now, seat as usize, egress.pool.bytes(frame))?;
                 for to in 0..egress.seats.len() {
@@ -182,6 +188,7 @@ impl<B: Backend> Open<'_, B> {
                 }
                 Ok(())
             }
+            Machine::Chat(_) | Machine::Floors(_) => Err(DropReason::NotRtp),
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
                 let theirs = seating.theirs(seat).ok_or(DropReason::NoLeg)?;
@@ -206,8 +213,8 @@ impl<B: Backend> Open<'_, B> {
     /// Takes a member's RTCP.
     pub(super) fn rtcp(&mut self, now: Instant, seat: u32, frame: &Frame) {
         match &mut self.machine {
-            Machine::Chat(_) => {}
             Machine::Forward(_) | Machine::Mix(_) => self.take_reports(now, seat, frame),
+            Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Switch(switching) => {
                 let Switching {
                     switch, seating, ..
@@ -226,6 +233,7 @@ impl<B: Backend> Open<'_, B> {
         let egress = &mut self.egress;
         match &mut self.machine {
             Machine::Forward(_) | Machine::Chat(_) => {}
+            Machine::Floors(room) => room.floors.handle_timeout(now),
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
                 let scratch = self.desk.scratch.get_or_insert_default();
@@ -246,6 +254,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.machine {
             Machine::Forward(_) | Machine::Chat(_) => None,
+            Machine::Floors(room) => room.poll_timeout(now),
             Machine::Mix(mixing) => mixing.mixer.poll_timeout(),
             Machine::Switch(switching) => switching.switch.poll_timeout(now),
         }

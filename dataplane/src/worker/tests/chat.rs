@@ -32,7 +32,7 @@ fn connect(member: u32, direction: Direction) -> Act {
         member: MemberId(member),
         stream: StreamId(CHAT),
         remote: Remote::Msrp(MsrpRemote {
-            path: far(member).into(),
+            path: far(member),
             address: address("192.0.2.1:7000"),
             setup: MsrpSetup::Passive,
             fingerprint: None,
@@ -116,7 +116,7 @@ impl Group {
     }
 
     /// What was written to a member since this was asked last.
-    fn hear(&mut self, member: u32) -> Box<str> {
+    fn hear(&self, member: u32) -> Box<str> {
         let socket = self.members[member as usize].1;
         let mut net = self.world.net.borrow_mut();
         let sock = net.sockets.get_mut(&socket.0).unwrap();
@@ -220,7 +220,7 @@ fn upl_05_only_who_holds_the_floor_is_heard() {
     assert!(group.hear(1).contains("hello"));
     group.world.order(1, vec![connect(2, HELD)]);
     group.say(2, "qrst", Some(HELLO));
-    assert!(group.hear(2).starts_with("MSRP qrst 403"), "on hold");
+    assert!(group.hear(2).contains("MSRP qrst 403"), "on hold");
 }
 
 #[test]

@@ -247,6 +247,35 @@ fn nobody_is_sent_anything_and_no_clock_runs_where_nobody_talks() {
 }
 
 #[test]
+fn those_who_send_silence_share_one_encoding_of_it_and_are_heard_from_their_first_word_on() {
+    let mut world = World::new(SPEC);
+    for _ in 0..5 {
+        world.join(pcma(), -1.0);
+    }
+    world.run(2000);
+    let before = world.mixer.counts();
+    world.run(1000);
+    let after = world.mixer.counts();
+    let ticks = after.ticks - before.ticks;
+    assert_eq!(after.encoded - before.encoded, ticks);
+    assert_eq!(after.sent - before.sent, 5 * ticks);
+    assert!(world.phones[0].got.last().unwrap().csrcs.is_empty());
+    world.phones[0].tone_hz = 500.0;
+    let (sent, from) = (world.phones[0].sent, world.phones[1].heard.len());
+    world.run(400);
+    let words = usize::try_from(world.phones[0].sent - sent).unwrap();
+    let heard = world.phones[1].heard[from..].chunks_exact(160);
+    let loud = heard
+        .filter(|frame| amplitude(frame, 500.0, 8000) > 4000.0)
+        .count();
+    // What is still on its way, and a frame in which the word begins.
+    assert!(loud + 3 >= words, "{loud} of {words}");
+    for phone in &world.phones {
+        assert_continuous(&phone.got[10..], 160);
+    }
+}
+
+#[test]
 fn a_stream_goes_on_after_silence_with_a_marker_and_the_time_that_has_passed() {
     let mut world = World::new(SPEC);
     let talker = world.join(pcma(), 400.0);

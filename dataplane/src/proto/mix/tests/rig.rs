@@ -366,7 +366,7 @@ impl World {
         if self.mixer.poll_timeout().is_some_and(|due| due <= now) {
             let phones = &mut self.phones;
             let mut out = |seat: Seat, head: &[u8], payload: &[u8]| {
-                give(phones, at_us, seat, &[head, payload])
+                give(phones, at_us, seat, &[head, payload]);
             };
             self.mixer.tick(now, &mut self.scratch, &mut out);
         }
