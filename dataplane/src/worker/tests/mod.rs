@@ -12,6 +12,7 @@ mod orders;
 mod panic;
 mod random;
 mod recording;
+mod reports;
 mod rooms;
 mod rtp;
 mod start;
