@@ -4,6 +4,7 @@ mod bytes;
 mod churn;
 mod closing;
 mod fake;
+mod floors;
 mod halves;
 mod layers;
 mod mixed;
