@@ -72,6 +72,10 @@ pub struct Member {
 
 /// What a member's leg is.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "RTP is the usual case, and a box would cost every packet a cache miss"
+)]
 pub enum MemberLeg {
     /// RTP and RTCP.
     Rtp(RtpLeg),

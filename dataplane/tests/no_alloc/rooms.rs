@@ -13,20 +13,15 @@ use dataplane::worker::Worker;
 
 use super::{order, taken, worker};
 
-/// Three members of a room, all of whom send; each packet is copied, or mixed, for the others.
-fn share<B: Backend>((mut worker, mut control): (Worker<B>, ControlEnd), kind: RoomKind) {
-    let clients: [UdpSocket; 3] = std::array::from_fn(|_| {
-        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.set_nonblocking(true).unwrap();
-        client
-    });
-    let (stream, mut acts) = (StreamId(0), Vec::new());
-    acts.push(Act::OpenRoom(RoomPlan {
+/// A room and its members, who are connected by the same order.
+fn acts(clients: &[UdpSocket], kind: RoomKind) -> Vec<Act> {
+    let stream = StreamId(0);
+    let mut acts = vec![Act::OpenRoom(RoomPlan {
         stream,
         kind,
         floor: None,
-    }));
-    for (member, client) in (0..).map(MemberId).zip(&clients) {
+    })];
+    for (member, client) in (0..).map(MemberId).zip(clients) {
         acts.push(Act::Join(MemberPlan {
             member,
             stream,
@@ -56,6 +51,17 @@ fn share<B: Backend>((mut worker, mut control): (Worker<B>, ControlEnd), kind: R
             },
         });
     }
+    acts
+}
+
+/// Three members of a room, all of whom send; each packet is copied, or mixed, for the others.
+fn share<B: Backend>((mut worker, mut control): (Worker<B>, ControlEnd), kind: RoomKind) {
+    let clients: [UdpSocket; 3] = std::array::from_fn(|_| {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_nonblocking(true).unwrap();
+        client
+    });
+    let acts = acts(&clients, kind);
     let opened = order(&mut worker, &mut control, acts);
     let local: Vec<SocketAddr> = opened
         .acts

@@ -83,9 +83,9 @@ impl<B: Backend> Open<'_, B> {
         now: Instant,
         seat: u32,
         formats: &RtpFormats,
-        direction: Direction,
-        has_floor: bool,
+        may: (Direction, bool),
     ) {
+        let (direction, has_floor) = may;
         match &mut self.machine {
             Machine::Forward(forward) => {
                 forward.set(seat as usize, &formats.payloads, direction.may_receive);

@@ -245,7 +245,7 @@ impl<B: Backend> Worker<B> {
             seat.report_at = Some(now);
         }
         if let Some(mut open) = self.open(now, room_ref) {
-            open.set(now, index, formats, direction, has_floor);
+            open.set(now, index, formats, (direction, has_floor));
         }
         self.untie(tied);
         self.look_after(now, room_ref);
