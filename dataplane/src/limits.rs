@@ -28,6 +28,14 @@ pub const MEMBERS_PER_ROOM: usize = 4_096;
 pub const FORWARD_TRACKS: usize = 4;
 /// Milliseconds without a packet after which a member's place among those is another one's.
 pub const FORWARD_IDLE_MS: u64 = 1_000;
+/// Milliseconds between two requests for a picture to who sends there, however many miss it.
+pub const FORWARD_KEY_MS: u64 = 500;
+/// Milliseconds between two reports to one member of a room, on average (RFC 3550 §6.2).
+pub const ROOM_REPORT_MS: u64 = 5_000;
+/// Milliseconds after which a room's clock is served late: a quarter of a packet of voice.
+pub const LATE_TICK_MS: u64 = 5;
+/// Milliseconds that who is shown stays for at least.
+pub const SWITCH_DWELL_MS: u32 = 1_500;
 /// Members that leave in one cycle when a room ends; packets wait for them.
 pub const LEAVES_PER_CYCLE: usize = 64;
 /// Sockets of one worker: two legs with RTP and RTCP each, for every session.

@@ -51,7 +51,7 @@ pub enum DropReason {
     Format,
     /// Too many members of its room send at a time.
     Crowded,
-    /// It is older than what its source began with, since another one sent.
+    /// It came too late or twice, or is from before its source began, since another one sent.
     Stale,
 }
 
@@ -232,6 +232,8 @@ counters! {
     rooms,
     /// Members' legs in them now.
     members,
+    /// Times that a room's clock was served late, by `limits::LATE_TICK_MS` or more.
+    late_ticks,
     /// Sockets now.
     sockets,
     /// Ports of the pool that are free now.

@@ -11,9 +11,8 @@ use tests::live::{find, workspace};
 use crate::report::{self, Row};
 use crate::table::lay_out;
 
-/// Programs of the build and of the live tests, and the Debian packages that have them.
+/// Programs of the live tests, and the Debian packages that have them.
 const PACKAGES: &[(&str, &str)] = &[
-    ("cmake", "cmake"),
     ("ffmpeg", "ffmpeg"),
     ("sipp", "sip-tester"),
     ("dovecot", "dovecot-imapd"),

@@ -7,6 +7,7 @@
 //! | `path` | a packet from its frame to its way out; a cycle over sockets in memory |
 //! | `mix` | a tick of a mixed room; its sums, and the same written plainly |
 //! | `recording` | a message that is relayed, and recorded or not |
+//! | `switch` | a talker's packet of video to all who watch it |
 //! | `order` | an order to a worker and back |
 //! | `codec`, `samples` | 20 ms of audio: codecs, other rates, levels |
 //! | `live` | a started worker over real sockets on loopback, per backend |
@@ -19,6 +20,7 @@ mod mixing;
 mod order;
 mod path;
 mod recording;
+mod switching;
 mod table;
 mod wire;
 
@@ -42,6 +44,7 @@ criterion_group! {
         mixing::ticks,
         mixing::sums,
         recording::message,
+        switching::talker,
         order::round_trip,
         codec::codecs_20_ms,
         codec::samples_20_ms,

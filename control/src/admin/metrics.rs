@@ -89,7 +89,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 38] = {
+const WORKER: [Shown; 39] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -112,6 +112,7 @@ const WORKER: [Shown; 38] = {
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
         ("rooms", "rooms", "Rooms of group sessions of a worker", None, Gauge),
         ("members", "members", "Members' legs in rooms of a worker", None, Gauge),
+        ("late_ticks", "late_ticks", "Times that a room's clock was served late", None, Counter),
         ("sockets", "sockets", "Sockets of a worker", None, Gauge),
         ("ports_free", "ports_free", "Ports of the pool that are free", None, Gauge),
         ("ports_total", "ports", "Ports of the pool in all", None, Gauge),
@@ -339,6 +340,19 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             "Sessions that went to Interworking Functions",
             Counter,
             metrics.sessions_interworked,
+        ),
+        single("groups", "Group sessions begun", Counter, metrics.groups.0),
+        single(
+            "group_participants",
+            "Participants of group sessions now",
+            Kind::Gauge,
+            metrics.groups.1,
+        ),
+        single(
+            "groups_refused",
+            "Requests that the policy of a group has refused",
+            Counter,
+            metrics.groups_refused,
         ),
         single(
             "cdrs_written",

@@ -31,6 +31,8 @@ pub struct Controlling {
     pub stream_drop: StreamDrop,
     /// What becomes of a joiner whose Conversation-ID isn't the session's.
     pub join_conflict: JoinConflict,
+    /// The code that a message to a group is answered with; 200 or 202.
+    pub message_ack: u16,
     /// Who may add participants.
     pub add: Right,
     /// Who may remove participants.
@@ -65,6 +67,7 @@ impl Default for Controlling {
             accept_set: AcceptSet::FirstAccept,
             stream_drop: StreamDrop::RemoveForAllIfAuthorised,
             join_conflict: JoinConflict::ExistingWins,
+            message_ack: 202,
             add: Right::Participants,
             remove: Right::Owners,
             add_streams: Right::Participants,

@@ -505,6 +505,8 @@ impl Relay {
             sessions_refused: counters.full_sessions + counters.full_ports,
             refused_by_policy: counters.without_identity + counters.barred,
             sessions_interworked: counters.sessions_interworked,
+            groups: (counters.groups_begun, self.engine.participants()),
+            groups_refused: counters.groups_refused,
             offers_again: counters.offers_again,
             histories_due: counters.histories_due,
             histories_late: counters.histories_late,

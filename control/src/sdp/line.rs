@@ -116,6 +116,11 @@ impl Lines {
         self.0.iter().any(|line| line.is_attribute(name))
     }
 
+    /// Adds an attribute behind all lines, also where there are others of its name.
+    pub(crate) fn add_attribute(&mut self, name: &str, value: Option<&str>) {
+        self.0.push(Line::attribute(name, value));
+    }
+
     /// Puts an attribute where the first of its name is, removing others of that name; else last.
     pub(crate) fn set_attribute(&mut self, name: &str, value: Option<&str>) {
         let new = Line::attribute(name, value);

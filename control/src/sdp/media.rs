@@ -67,7 +67,7 @@ pub struct MediaDescription {
     media: Bytes,
     port: u16,
     port_count: Option<u16>,
-    proto: Bytes,
+    pub(super) proto: Bytes,
     formats: Bytes,
     pub(super) lines: Lines,
 }

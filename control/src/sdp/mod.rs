@@ -3,6 +3,7 @@
 //! A description is kept as its lines, in the order they came, letters and charsets unknown to us
 //! included. Only the lines that a relay must own are ever parsed further, and only those change.
 
+mod bfcp;
 mod line;
 mod media;
 #[cfg(test)]
@@ -13,6 +14,7 @@ use std::net::IpAddr;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+pub use bfcp::{BfcpProto, FloorControl, FloorStreams, Roles};
 pub use media::{Kind, MediaDescription, Proto};
 
 use crate::limits::{SDP_BYTES, SDP_LINES, SDP_MEDIA};

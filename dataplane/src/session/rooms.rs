@@ -8,12 +8,13 @@
 //! A member's sockets are its leg's, in the table of streams; what others' packets need of it is in
 //! its seat, and seats lie side by side.
 
+use std::time::Instant;
+
 use crate::api::{FloorId, MemberId, SessionId, StreamId};
 use crate::limits::{MEMBERS_PER_ROOM, ROOMS_PER_WORKER};
-use crate::proto::forward::Forward;
 use crate::stats::DropReason;
 
-use super::{SlotRef, WayOut};
+use super::{Machine, Reception, SlotRef, WayOut};
 
 /// A stream of a group session.
 #[derive(Debug)]
@@ -26,19 +27,14 @@ pub struct Room {
     pub floor: Option<FloorId>,
     /// What becomes of what its members send.
     pub machine: Machine,
+    /// When its machine is to be looked at next; nothing for a room that is idle.
+    pub due: Option<Instant>,
     /// Who has the floor, members or not.
     holders: Box<[MemberId]>,
     seats: Vec<Option<Seat>>,
     free: Vec<u32>,
     /// In the order of their names, to find them.
     members: Vec<(MemberId, u32)>,
-}
-
-/// What becomes of what the members of a room send.
-#[derive(Debug)]
-pub enum Machine {
-    /// RTP goes to all others as it came.
-    Forward(Box<Forward>),
 }
 
 /// What a room keeps of a member.
@@ -56,8 +52,20 @@ pub struct Seat {
     pub may_receive: bool,
     /// It holds the floor; of no matter where no floor gates the room.
     pub holds: bool,
+    /// When what it sends passed the gate of a floor last.
+    pub heard: Option<Instant>,
     /// Packets that were sent to it.
     pub sent: u64,
+    /// Octets of their payloads.
+    pub octets: u64,
+    /// Packets that had been sent at the last report.
+    pub sent_reported: u64,
+    /// What reports say of what comes from it.
+    pub reception: Reception,
+    /// The clock rate of what comes from it, in hertz.
+    pub clock_rate: u32,
+    /// When the next packet brings a report; `None`: one is due already, or it isn't connected.
+    pub report_at: Option<Instant>,
 }
 
 impl Seat {
@@ -71,8 +79,19 @@ impl Seat {
             may_send: false,
             may_receive: false,
             holds: false,
+            heard: None,
             sent: 0,
+            octets: 0,
+            sent_reported: 0,
+            reception: Reception::default(),
+            clock_rate: CLOCK_RATE,
+            report_at: None,
         }
+    }
+
+    /// Whether a report is due; it counts as sent from now on.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        self.report_at.take_if(|at| *at <= now).is_some()
     }
 }
 
@@ -90,6 +109,7 @@ impl Room {
             stream,
             floor,
             machine,
+            due: None,
             holders: Box::default(),
             seats: Vec::new(),
             free: Vec::new(),
@@ -171,6 +191,12 @@ impl Room {
         (&mut self.machine, &mut self.seats)
     }
 
+    /// Whether a member has the floor, or needs none.
+    #[must_use]
+    pub fn has_floor(&self, index: u32) -> bool {
+        self.floor.is_none() || self.seat(index).is_some_and(|seat| seat.holds)
+    }
+
     /// Whether what a member sends is taken.
     ///
     /// # Errors
@@ -187,21 +213,19 @@ impl Room {
         }
     }
 
-    /// Says who has the floor; from the next packet on only they are heard.
-    pub fn set_holders(&mut self, holders: &[MemberId]) {
+    /// Says who has the floor, and whose seats have got or lost it; from the next packet on only
+    /// holders are heard.
+    pub fn set_holders(&mut self, holders: &[MemberId]) -> Vec<(u32, bool)> {
         self.holders = holders.into();
-        for index in 0..self.seats.len() {
-            let Some(Some(seat)) = self.seats.get_mut(index) else {
-                continue;
-            };
+        let mut changed = Vec::new();
+        for (index, seat) in (0..).zip(&mut self.seats) {
+            let Some(seat) = seat else { continue };
             let holds = holders.contains(&seat.member);
-            if seat.holds && !holds {
-                match &mut self.machine {
-                    Machine::Forward(forward) => forward.mute(index),
-                }
+            if std::mem::replace(&mut seat.holds, holds) != holds {
+                changed.push((index, holds));
             }
-            seat.holds = holds;
         }
+        changed
     }
 
     fn place_of(&self, member: MemberId) -> Result<usize, usize> {
@@ -210,7 +234,7 @@ impl Room {
 }
 
 /// A room's place in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RoomRef(u32);
 
 /// All rooms of a worker, at most [`ROOMS_PER_WORKER`].
@@ -267,10 +291,14 @@ impl Rooms {
     }
 }
 
+/// The clock of video, and of what says no other (RFC 3551 §5).
+const CLOCK_RATE: u32 = 90_000;
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::limits::FORWARD_TRACKS;
+    use crate::proto::forward::Forward;
     use crate::wire::rtp::Ssrc;
 
     fn room(floor: Option<FloorId>) -> Room {

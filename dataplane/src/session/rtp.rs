@@ -168,10 +168,10 @@ impl RtpLeg {
         [Component::Rtp, rtcp].map(|component| self.way_out(component).ok())
     }
 
-    /// Where RTP for this side goes, once that is known.
+    /// What was lost of what came from this side.
     #[must_use]
-    pub fn rtp_way(&self) -> Option<WayOut> {
-        self.way_out(Component::Rtp).ok()
+    pub fn loss(&self) -> &Loss {
+        &self.loss
     }
 
     /// Counts a datagram of this side that was dropped.

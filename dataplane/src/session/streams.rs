@@ -6,7 +6,7 @@ use crate::api::{LegFacts, MemberFacts, MemberId, SessionId, Side, StreamId, Str
 use crate::limits::STREAMS_PER_WORKER;
 use crate::proto::msrp::RecordingKey;
 
-use super::{BytesLeg, MsrpLeg, RoomRef, RtpLeg, SlotRef};
+use super::{BfcpLeg, BytesLeg, MsrpLeg, RoomRef, RtpLeg, SlotRef};
 
 /// A stream: two legs of a kind, or a room; or one member's leg in a room.
 #[derive(Debug)]
@@ -75,6 +75,8 @@ pub struct Member {
 pub enum MemberLeg {
     /// RTP and RTCP.
     Rtp(RtpLeg),
+    /// Floor control.
+    Bfcp(Box<BfcpLeg>),
 }
 
 impl Member {
@@ -83,6 +85,7 @@ impl Member {
     pub fn facts(&self, now: Instant, stream: &Stream) -> MemberFacts {
         let leg = match &self.leg {
             MemberLeg::Rtp(leg) => leg.facts(),
+            MemberLeg::Bfcp(leg) => leg.facts(),
         };
         MemberFacts {
             member: self.id,
@@ -95,10 +98,19 @@ impl Member {
         }
     }
 
+    /// Its leg, if it is one of floor control.
+    pub fn bfcp_mut(&mut self) -> Option<&mut BfcpLeg> {
+        match &mut self.leg {
+            MemberLeg::Bfcp(leg) => Some(leg),
+            MemberLeg::Rtp(_) => None,
+        }
+    }
+
     /// Its leg, if it is one of RTP.
     pub fn rtp_mut(&mut self) -> Option<&mut RtpLeg> {
         match &mut self.leg {
             MemberLeg::Rtp(leg) => Some(leg),
+            MemberLeg::Bfcp(_) => None,
         }
     }
 }

@@ -280,6 +280,15 @@ impl<B: Backend> Egress for Out<'_, B> {
             left: conn.written.saturating_sub(waiting as u64),
         }
     }
+
+    fn is_short(&self) -> bool {
+        // Half of the frames are for what can't wait.
+        let (free, total) = (
+            self.pool.free(Class::Stream),
+            self.pool.total(Class::Stream),
+        );
+        free < total / 2
+    }
 }
 
 impl Conn {

@@ -22,6 +22,7 @@ use super::closing::Closings;
 use super::layer::Kit;
 use super::msrp::Msrp;
 use super::release::Drain;
+use super::rooms::Ticks;
 
 /// What a worker is made with.
 #[derive(Debug)]
@@ -45,6 +46,7 @@ pub struct Worker<B: Backend> {
     pub(super) sessions: Sessions,
     pub(super) streams: Streams,
     pub(super) rooms: Rooms,
+    pub(super) ticks: Ticks,
     pub(super) ports: Ports,
     pub(super) tx: TxBatch,
     pub(super) drains: Vec<Drain>,
@@ -87,6 +89,7 @@ impl<B: Backend> Worker<B> {
             sessions: Sessions::new(SESSIONS_PER_WORKER),
             streams: Streams::new(),
             rooms: Rooms::default(),
+            ticks: Ticks::new(now, random.random()),
             ports: Ports::new(config, number),
             tx: TxBatch {
                 items: Vec::with_capacity(TX_BATCH + RX_BATCH),
@@ -155,6 +158,7 @@ impl<B: Backend> Worker<B> {
             next = next.min(self.drains_at);
         }
         let timers = [
+            self.ticks.next_deadline(),
             self.msrp.relay.poll_timeout(),
             self.msrp.handshakes.next_deadline(now),
             self.closings.next_deadline(),
@@ -223,6 +227,11 @@ impl<B: Backend> Worker<B> {
 
     fn take_item(&mut self, now: Instant, item: RxItem) {
         match item {
+            RxItem::Datagram { token, from, frame } if Mark(token.0).is_bfcp() => {
+                if let Some(Owner::Bfcp(slot)) = Mark(token.0).owner() {
+                    self.bfcp_datagram(now, slot, from, frame);
+                }
+            }
             RxItem::Datagram { token, from, frame } => {
                 if let Some(input) = self.path(now).datagram(token, from, frame) {
                     self.room_received(now, input);
@@ -249,8 +258,16 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_received(now, slot, side, frame),
             Some(Owner::MsrpConnection(slot)) => self.msrp_received(now, slot, frame),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_received(now, slot, frame),
             Some(Owner::Closing(_)) => self.pool.give(frame),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
             }
@@ -270,10 +287,13 @@ impl<B: Backend> Worker<B> {
             Some(Owner::MsrpListener(transport)) => {
                 self.msrp_accepted(now, transport, (socket, peer));
             }
+            Some(Owner::BfcpListener(slot)) => self.bfcp_accepted(slot, socket, peer),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesConnection(..)
                 | Owner::MsrpConnection(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpConnection(_)
                 | Owner::Closing(_),
             )
             | None => self.close_socket(socket),
@@ -284,10 +304,13 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_connected(slot),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesListener(..)
                 | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_)
                 | Owner::Closing(_),
             )
             | None => {}
@@ -298,9 +321,17 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_ended(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_ended(now, slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_ended(now, slot),
             // Its own half ends, and that it has is told when both have.
             Some(Owner::Closing(_)) => {}
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {}
         }
     }
 
@@ -308,8 +339,16 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_lost(slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_lost(now, slot),
             Some(Owner::Closing(place)) => self.closing_closed(place),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {}
         }
     }
 
@@ -317,8 +356,15 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_drained(now, slot, side),
             // Whoever waits for it is looked at when the batch ends.
-            Some(Owner::MsrpConnection(_) | Owner::Closing(_)) => {}
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
+            Some(Owner::MsrpConnection(_) | Owner::BfcpConnection(_) | Owner::Closing(_)) => {}
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {}
         }
     }
 
@@ -329,6 +375,7 @@ impl<B: Backend> Worker<B> {
     }
 
     fn handle_timeouts(&mut self, now: Instant) {
+        self.tick_rooms(now);
         self.msrp_timeouts(now);
         self.finish_closings(now);
         if !self.drains.is_empty() && now >= self.drains_at {

@@ -1,10 +1,16 @@
 //! Whether all acts of an order can be done, before any is.
 
 use crate::api::{
-    Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
+    Act, BfcpTransport, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId,
+    StreamPlan,
 };
-use crate::limits::{ACTS_PER_ORDER, MEMBERS_PER_ROOM, STREAMS_PER_SESSION};
+use crate::limits::{
+    ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, STREAMS_PER_SESSION,
+    SWITCH_SEATS,
+};
 use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
+
+use super::rooms::user_of;
 
 /// What a stream is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,7 +19,28 @@ pub(super) enum Kind {
     Bytes,
     Msrp,
     /// A room whose members have legs of RTP; its place, if it is there already.
-    RtpRoom(Option<RoomRef>),
+    RtpRoom(Option<RoomRef>, Shape),
+    /// A room of floors, the same.
+    FloorRoom(Option<RoomRef>),
+}
+
+/// What becomes of RTP in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Forward,
+    Mix,
+    Switch,
+}
+
+impl Shape {
+    /// Members that such a room has room for.
+    fn members_max(self) -> usize {
+        match self {
+            Self::Forward => MEMBERS_PER_ROOM,
+            Self::Mix => MIX_MEMBERS.min(MEMBERS_PER_ROOM),
+            Self::Switch => SWITCH_SEATS.min(MEMBERS_PER_ROOM),
+        }
+    }
 }
 
 impl Kind {
@@ -24,7 +51,10 @@ impl Kind {
             Media::Bytes(_) => Self::Bytes,
             Media::Msrp(_) => Self::Msrp,
             Media::Room(room) => match rooms.find(room)?.machine {
-                Machine::Forward(_) => Self::RtpRoom(Some(room)),
+                Machine::Forward(_) => Self::RtpRoom(Some(room), Shape::Forward),
+                Machine::Mix(_) => Self::RtpRoom(Some(room), Shape::Mix),
+                Machine::Switch(_) => Self::RtpRoom(Some(room), Shape::Switch),
+                Machine::Floors(_) => Self::FloorRoom(Some(room)),
             },
             Media::Member(_) => return None,
         })
@@ -45,10 +75,11 @@ impl Kind {
     /// What a new room is; `None` for kinds that there are none of here.
     fn of_room(kind: &RoomKind) -> Option<Self> {
         match kind {
-            RoomKind::Forward => Some(Self::RtpRoom(None)),
-            RoomKind::Mix(_) | RoomKind::Switch { .. } | RoomKind::FanOut | RoomKind::Floors(_) => {
-                None
-            }
+            RoomKind::Forward => Some(Self::RtpRoom(None, Shape::Forward)),
+            RoomKind::Mix(_) => Some(Self::RtpRoom(None, Shape::Mix)),
+            RoomKind::Switch { .. } => Some(Self::RtpRoom(None, Shape::Switch)),
+            RoomKind::Floors(spec) if spec.floors.len() <= FLOORS => Some(Self::FloorRoom(None)),
+            RoomKind::FanOut | RoomKind::Floors(_) => None,
         }
     }
 
@@ -64,17 +95,36 @@ impl Kind {
 
     /// Whether a member's leg may have such a far end.
     fn has_member_at(self, remote: &Remote) -> bool {
-        matches!((self, remote), (Self::RtpRoom(_), Remote::Rtp(_)))
+        matches!(
+            (self, remote),
+            (Self::RtpRoom(..), Remote::Rtp(_)) | (Self::FloorRoom(_), Remote::Bfcp(_))
+        )
     }
 
     /// Whether members' legs are of this kind.
     fn takes(self, leg: &LegSpec) -> bool {
-        matches!((self, leg), (Self::RtpRoom(_), LegSpec::Rtp { .. }))
+        match leg {
+            LegSpec::Rtp { .. } => matches!(self, Self::RtpRoom(..)),
+            LegSpec::Bfcp(spec) => {
+                // No worker speaks BFCP over TLS.
+                matches!(self, Self::FloorRoom(_)) && spec.transport != BfcpTransport::Tls
+            }
+            LegSpec::Bytes { .. } | LegSpec::Msrp(_) => false,
+        }
+    }
+
+    /// Members that a room has room for.
+    fn members_max(self) -> usize {
+        match self {
+            Self::RtpRoom(_, shape) => shape.members_max(),
+            Self::FloorRoom(_) => FLOOR_MEMBERS.min(MEMBERS_PER_ROOM),
+            Self::Rtp | Self::Bytes | Self::Msrp => 0,
+        }
     }
 
     fn room(self) -> Option<Option<RoomRef>> {
         match self {
-            Self::RtpRoom(room) => Some(room),
+            Self::RtpRoom(room, _) | Self::FloorRoom(room) => Some(room),
             Self::Rtp | Self::Bytes | Self::Msrp => None,
         }
     }
@@ -158,7 +208,9 @@ impl Expected<'_> {
             }
             Act::Trace { stream, .. } => match self.find(*stream) {
                 Some(Kind::Msrp) => Ok(()),
-                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(_)) | None => Err(Refusal::Unknown),
+                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(..) | Kind::FloorRoom(_)) | None => {
+                    Err(Refusal::Unknown)
+                }
             },
         }
     }
@@ -175,17 +227,34 @@ impl Expected<'_> {
 
     fn join(&self, before: &[Act], plan: &MemberPlan) -> Result<(), Refusal> {
         let kind = self.find(plan.stream).ok_or(Refusal::Unknown)?;
-        if !kind.takes(&plan.leg) || self.is_in(before, kind, (plan.stream, plan.member)) {
+        if !kind.takes(&plan.leg)
+            || self.is_in(before, kind, (plan.stream, plan.member))
+            || self.is_user(before, kind, plan)
+        {
             return Err(Refusal::Unknown);
         }
         // Who leaves by this order still counts: everything is bound before anything is freed.
         let is_join = |act: &&Act| matches!(act, Act::Join(other) if other.stream == plan.stream);
         let joining = before.iter().filter(is_join).count();
         let present = self.room(kind).map_or(0, Room::len);
-        if present + joining >= MEMBERS_PER_ROOM {
+        if present + joining >= kind.members_max() {
             return Err(Refusal::Full);
         }
         Ok(())
+    }
+
+    /// Whether the user of a leg of floor control is another member's; who leaves still counts.
+    fn is_user(&self, before: &[Act], kind: Kind, plan: &MemberPlan) -> bool {
+        let Some(user) = user_of(&plan.leg) else {
+            return false;
+        };
+        let is_same = |act: &Act| match act {
+            Act::Join(other) => other.stream == plan.stream && user_of(&other.leg) == Some(user),
+            _ => false,
+        };
+        let room = self.room(kind).map(|room| &room.machine);
+        let is_there = matches!(room, Some(Machine::Floors(room)) if room.floors.has_user(user));
+        is_there || before.iter().any(is_same)
     }
 
     /// Whether a member is in a room after some acts: the last one that says so decides.

@@ -427,6 +427,10 @@ impl<B: Backend> Worker<B> {
             self.stats.drop(DropReason::PoolFull);
             self.msrp_lost(slot);
         }
+        if self.msrp.relay.is_behind() {
+            let (relay, mut out, stats) = self.msrp_parts();
+            relay.catch_up(&mut out, stats);
+        }
         self.make_next_hops();
         self.resume_some(MSRP_RESUMES_PER_CYCLE);
         self.finish_halves(now, MSRP_RESUMES_PER_CYCLE);

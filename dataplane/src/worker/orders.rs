@@ -148,8 +148,8 @@ impl<B: Backend> Worker<B> {
         for (act, (todo, slot)) in order.acts.iter_mut().zip(bound).enumerate() {
             match todo {
                 Act::Open(plan) => self.attach(session, plan, slot),
-                Act::OpenRoom(plan) => self.attach_room(session, plan.stream, slot),
-                Act::Join(plan) => self.take_seat(session, plan.stream, slot),
+                Act::OpenRoom(plan) => self.attach_room(now, session, plan, slot),
+                Act::Join(plan) => self.take_seat(now, session, plan.stream, slot),
                 Act::Connect {
                     stream,
                     side,
@@ -172,7 +172,7 @@ impl<B: Backend> Worker<B> {
                     }
                 }
                 Act::GiveFloor { floor, holders } => {
-                    self.set_holders(session, *floor, holders);
+                    self.set_holders(now, session, *floor, holders);
                 }
                 Act::Leave {
                     member,
@@ -182,8 +182,8 @@ impl<B: Backend> Worker<B> {
                 } => {
                     let until = now + Duration::from_millis(u64::from(*drain_ms));
                     let left = match member {
-                        Some(member) => self.leave(session, *streams, *member),
-                        None => self.empty_rooms(session, *streams),
+                        Some(member) => self.leave(now, session, *streams, *member),
+                        None => self.empty_rooms(now, session, *streams),
                     };
                     waiting.extend(left.map(|slot| Draining { act, slot, until }));
                 }
@@ -191,7 +191,7 @@ impl<B: Backend> Worker<B> {
                     streams, drain_ms, ..
                 } => {
                     let until = now + Duration::from_millis(u64::from(*drain_ms));
-                    let left = self.empty_rooms(session, *streams);
+                    let left = self.empty_rooms(now, session, *streams);
                     waiting.extend(left.map(|slot| Draining { act, slot, until }));
                     let slots = self.detach(session, *streams).into_iter().flatten();
                     waiting.extend(slots.map(|slot| Draining { act, slot, until }));

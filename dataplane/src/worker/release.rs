@@ -284,6 +284,10 @@ impl<B: Backend> Worker<B> {
                         self.close_rtp(leg);
                         give(self, leg.pair());
                     }
+                    MemberLeg::Bfcp(leg) => {
+                        self.close_bfcp(leg);
+                        give(self, leg.pair());
+                    }
                 }
             }
             Media::Bytes(legs) => {
@@ -328,6 +332,14 @@ fn look_at_leg(now: Instant, stream: &mut Stream, side: Side) -> Option<Event> {
         Media::Bytes(_) | Media::Msrp(_) => lost_news(stream, side),
         Media::Member(member) if side == Side::A => {
             let who = member.id;
+            if let Some(leg) = member.bfcp_mut() {
+                let lost = Event::MemberLost {
+                    session,
+                    stream: id,
+                    member: who,
+                };
+                return leg.lost_untold.then_some(lost);
+            }
             let change = member.rtp_mut()?.silence_mut().look(now, limit?)?;
             Some(match change {
                 Change::Silent => Event::MemberSilent {
@@ -374,6 +386,9 @@ fn note_told(stream: &mut Stream, side: Side, change: Option<Change>) {
         Media::Member(member) => {
             if let (Some(change), Some(leg)) = (change, member.rtp_mut()) {
                 leg.silence_mut().told(change);
+            }
+            if let Some(leg) = member.bfcp_mut() {
+                leg.lost_untold = false;
             }
         }
         Media::Room(_) => {}

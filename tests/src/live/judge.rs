@@ -18,6 +18,8 @@ pub struct Ports {
     pub rtp: Vec<u16>,
     /// MSRP over TCP.
     pub msrp: Vec<u16>,
+    /// BFCP over TCP.
+    pub bfcp: Vec<u16>,
 }
 
 /// A capture on the loopback interface.
@@ -109,6 +111,9 @@ impl Wire {
         }
         for port in &ports.msrp {
             decode("tcp", *port, "msrp");
+        }
+        for port in &ports.bfcp {
+            decode("tcp", *port, "bfcp");
         }
         if !fields.is_empty() {
             command.args(["-T", "fields"]);
@@ -202,6 +207,21 @@ impl Wire {
 /// The tools fail, or a frame is too long for a packet.
 #[must_use]
 pub fn msrp(frames: &[Vec<u8>]) -> Wire {
+    packets(frames, MSRP)
+}
+
+/// Has tshark read BFCP messages, each as a packet of its own.
+///
+/// # Panics
+///
+/// The tools fail, or a message is too long for a packet.
+#[must_use]
+pub fn bfcp(messages: &[Vec<u8>]) -> Wire {
+    packets(messages, BFCP)
+}
+
+/// Each of some frames in a segment of its own, from and to a port.
+fn packets(frames: &[Vec<u8>], port: u16) -> Wire {
     const PACKET_MAX: usize = 65_000;
     let folder = Folder::new("frames");
     let (dump, file) = (folder.path().join("dump"), folder.path().join("wire.pcap"));
@@ -222,7 +242,7 @@ pub fn msrp(frames: &[Vec<u8>]) -> Wire {
     }
     std::fs::write(&dump, text).expect("the folder can be written");
     let mut command = Command::new(find("text2pcap").expect("text2pcap is installed"));
-    command.args(["-q", "-T", &format!("{MSRP},{MSRP}")]);
+    command.args(["-q", "-T", &format!("{port},{port}")]);
     let output = command.arg(&dump).arg(&file).output();
     let output = output.expect("text2pcap starts");
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -235,6 +255,8 @@ pub fn msrp(frames: &[Vec<u8>]) -> Wire {
 
 /// The port of the packets that [`msrp`] makes.
 pub const MSRP: u16 = 2855;
+/// The port of the packets that [`bfcp`] makes.
+pub const BFCP: u16 = 5070;
 
 fn octets(hex: &str) -> Vec<u8> {
     let pairs = hex.as_bytes().chunks(2);

@@ -1,6 +1,7 @@
 //! Clients written from the RFCs with simple string code. They share nothing with the relay, so
 //! that a mistake in the relay's parsers can't hide in theirs.
 
+pub mod bfcp;
 pub mod content;
 pub mod imap;
 pub mod msrp;

@@ -67,6 +67,9 @@ pub fn local(leg: &LegSpec, port: u16) -> LegLocal {
         LegSpec::Bytes { local_ip } => LegLocal::Bytes {
             listen: SocketAddr::new(*local_ip, port),
         },
+        LegSpec::Bfcp(spec) => LegLocal::Bfcp {
+            listen: SocketAddr::new(spec.local_ip, port),
+        },
     }
 }
 

@@ -24,7 +24,7 @@ const CODECS: [AudioCodec; 4] = [
 ];
 
 fn formats(random: &mut StdRng) -> RtpFormats {
-    let count = random.random_range(0..4);
+    let count = random.random_range(0..4_u8);
     let format = |n| AudioFormat {
         payload_type: 96 + n,
         codec: *pick(random, &CODECS),

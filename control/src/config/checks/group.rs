@@ -26,6 +26,10 @@ pub(super) fn check(config: &Config) -> Result<(), Failed> {
         let expected = "90 to 86400 (RFC 4028: no less than 90)";
         fail(SECTION, "session_expires_s", seconds.to_string(), expected)
     })?;
+    let ack = base.message_ack;
+    require([200, 202].contains(&ack), || {
+        fail(SECTION, "message_ack", ack.to_string(), "200 or 202")
+    })?;
     let validity = base.validity.as_secs();
     require((1..=3600).contains(&validity), || {
         fail(SECTION, "validity_s", validity.to_string(), "1 to 3600")

@@ -14,6 +14,7 @@
 //! | [`offers`] | offers to participants |
 //! | [`refer`] | who is added and removed by others |
 //! | [`events`] | participant information |
+//! | [`pager`] | messages to a group, outside of sessions |
 //! | [`orders`] | orders to the worker and what follows them |
 //! | [`state`] | what is kept of a session |
 //! | [`views`] | records and what the operator sees |
@@ -26,6 +27,7 @@ mod leave;
 mod modify;
 mod offers;
 mod orders;
+mod pager;
 mod refer;
 mod state;
 mod views;
@@ -118,6 +120,12 @@ impl Engine {
         let Some(target) = self.target_of(request) else {
             return false;
         };
+        if let Some(unknown) = unknown_options(request) {
+            let mut response = Message::response(request, 420, "Bad Extension");
+            response.headers.push(Name::Unsupported, unknown);
+            self.refuse(key, response);
+            return true;
+        }
         let method = request.method().cloned().unwrap_or(Method::Options);
         match (target, method) {
             (Target::Gone, Method::Subscribe) => {
@@ -126,6 +134,9 @@ impl Engine {
             (Target::Gone, _) => self.reply(key, request, 404, "Not Found"),
             (Target::Group(group), Method::Invite) => {
                 self.on_group_invite(key, request, group, (flow, own_route));
+            }
+            (Target::Group(group), Method::Message) => {
+                self.on_group_message(key, request, &group, (flow, own_route));
             }
             (Target::Factory, Method::Invite) => {
                 self.begin_ad_hoc(key, request, (flow, own_route));
@@ -180,13 +191,14 @@ impl Engine {
         Some(match self.settings.groups.find(uri)? {
             Addressed::Factory => Target::Factory,
             Addressed::Group(group) => {
-                let is_invite = request.method() == Some(&Method::Invite);
+                let is_for_group =
+                    matches!(request.method(), Some(Method::Invite | Method::Message));
                 let running = group.address.as_deref().and_then(|address| {
                     let key = crate::cpm::policy::user_key(address);
                     self.focus.by_group.get(&key).copied()
                 });
                 match running {
-                    Some(id) if !is_invite => Target::Session(id),
+                    Some(id) if !is_for_group => Target::Session(id),
                     _ => Target::Group(group),
                 }
             }
@@ -287,7 +299,12 @@ impl Engine {
     pub(super) fn on_seat_ack(&mut self, seat: Seat, key: ServerKey, ack: &Message) {
         self.focus.invites.remove(&key);
         if let Seat::Member(id, member) = seat {
-            self.with_focus(id, |engine, focus| engine.on_member_ack(focus, member, ack));
+            self.with_focus(id, |engine, focus| {
+                if let Some(member) = focus.members.get_mut(&member) {
+                    member.invites.retain(|invite| *invite != key);
+                }
+                engine.on_member_ack(focus, member, ack);
+            });
         }
     }
 
@@ -509,7 +526,7 @@ impl Engine {
     /// Sends a request in a participant's dialog.
     fn send_in_dialog(
         &mut self,
-        member: &mut Member,
+        member: &Member,
         session: SessionId,
         mut request: Message,
     ) -> Option<ClientKey> {
@@ -522,6 +539,26 @@ impl Engine {
         Some(client)
     }
 }
+
+/// The options that a request insists on and that aren't known here (RFC 3261 §8.2.2.3).
+fn unknown_options(request: &Message) -> Option<String> {
+    let options = request.headers.values(Name::Require);
+    let unknown = options.filter(|option| {
+        let mut known = KNOWN_OPTIONS.iter();
+        !known.any(|known| known.eq_ignore_ascii_case(option))
+    });
+    let unknown: Vec<&str> = unknown.collect();
+    (!unknown.is_empty()).then(|| unknown.join(", "))
+}
+
+/// The extensions that group sessions know.
+const KNOWN_OPTIONS: [&str; 5] = [
+    "timer",
+    "norefersub",
+    "multiple-refer",
+    "recipient-list-invite",
+    "pref",
+];
 
 /// What session identities begin with: they are told from other addresses by it.
 const IDENTITY_PREFIX: &str = "cpm-session-";

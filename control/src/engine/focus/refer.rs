@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// Tells who asked for a participant what has become of it.
-    pub(super) fn tell_referrers(&mut self, focus: &mut Focus, id: MemberId, code: u16) {
+    pub(super) fn tell_referrers(&self, focus: &mut Focus, id: MemberId, code: u16) {
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -146,7 +146,7 @@ impl Engine {
         }
     }
 
-    fn tell_referrer(&mut self, focus: &mut Focus, watcher: Option<u32>, code: u16) {
+    fn tell_referrer(&self, focus: &mut Focus, watcher: Option<u32>, code: u16) {
         let watcher = watcher.and_then(|id| focus.watcher_mut(id));
         let Some(watcher) = watcher else { return };
         if let Watched::Referral { told, owed, .. } = &mut watcher.watched {

@@ -120,6 +120,8 @@ pub(in crate::engine) struct Member {
     /// The change that touched it last.
     pub changed_at: u64,
     pub facts: Facts,
+    /// INVITEs of it that are answered and have no ACK yet, or are not answered.
+    pub invites: Vec<ServerKey>,
     /// REFERs whose outcome it is.
     pub referrals: Vec<u32>,
     /// How it ends, once that is certain.
@@ -413,8 +415,10 @@ impl Focus {
 
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let members = self.members.values().filter_map(|member| {
-            let of_state = match &member.state {
+        let members = self
+            .members
+            .values()
+            .filter_map(|member| match &member.state {
                 State::Inviting { until, .. } => Some(*until),
                 State::Connected => {
                     let is_waiting = member.goal != member.media.used();
@@ -428,9 +432,7 @@ impl Focus {
                 | State::Leaving { .. }
                 | State::Parting { .. }
                 | State::Cancelled { .. } => None,
-            };
-            of_state
-        });
+            });
         let watchers = self.watchers.iter().filter_map(Watcher::due);
         members.chain(watchers).min()
     }

@@ -148,13 +148,16 @@ pub(super) fn write(formats: &[AudioFormat], event: Option<(u8, u32)>) -> Vec<St
 
 /// The ids of the header extensions with levels: from clients, from the mixer.
 pub(super) fn levels(line: &MediaDescription) -> [Option<u8>; 2] {
-    LEVELS.map(|uri| {
-        line.attributes("extmap").find_map(|value| {
-            let mut words = value.split_ascii_whitespace();
-            let id = words.next()?.split('/').next()?.parse::<u8>().ok()?;
-            let is_meant = words.next()?.eq_ignore_ascii_case(uri);
-            (is_meant && (1..=14).contains(&id)).then_some(id)
-        })
+    LEVELS.map(|uri| extension(line, uri))
+}
+
+/// The id of a header extension (RFC 8285 §8).
+pub(super) fn extension(line: &MediaDescription, uri: &str) -> Option<u8> {
+    line.attributes("extmap").find_map(|value| {
+        let mut words = value.split_ascii_whitespace();
+        let id = words.next()?.split('/').next()?.parse::<u8>().ok()?;
+        let is_meant = words.next()?.eq_ignore_ascii_case(uri);
+        (is_meant && (1..=14).contains(&id)).then_some(id)
     })
 }
 

@@ -1,7 +1,9 @@
 //! Payload formats of RTP that is forwarded: told apart by what SDP says of them, not decoded.
 
+use dataplane::api::{VideoCodec, VideoFeedback, VideoFormat};
+
 use super::audio;
-use crate::sdp::MediaDescription;
+use crate::sdp::{Kind, MediaDescription};
 
 /// A payload format of a room.
 #[derive(Debug, Clone)]
@@ -90,6 +92,35 @@ pub(super) fn shared(known: &[Payload], line: &MediaDescription) -> Vec<(u8, u16
     pairs.collect()
 }
 
+/// What is known of a video line's payload types.
+pub(super) fn video(line: &MediaDescription) -> Vec<VideoFormat> {
+    if line.kind() != Kind::Video {
+        return Vec::new();
+    }
+    let payloads = read(line).into_iter();
+    let formats = payloads.filter_map(|payload| {
+        let name = payload.encoding.split('/').next().unwrap_or_default();
+        let codec = match name.to_ascii_uppercase().as_str() {
+            "VP8" => VideoCodec::Vp8,
+            "H264" => VideoCodec::H264,
+            "H265" => VideoCodec::H265,
+            _ => return None,
+        };
+        let has = |kind: &str| payload.feedback.iter().any(|one| one == kind);
+        Some(VideoFormat {
+            payload_type: payload.payload_type,
+            codec,
+            feedback: VideoFeedback {
+                nack: has("nack"),
+                picture_loss: has("nack pli"),
+                full_intra: has("ccm fir"),
+                remb: has("goog-remb"),
+            },
+        })
+    });
+    formats.collect()
+}
+
 /// `a=rtcp-fb` of a payload type; what is for all of them counts for each (RFC 4585 §4.2).
 fn feedback(line: &MediaDescription, payload_type: u8) -> Vec<String> {
     let values = line.attributes("rtcp-fb").filter_map(|value| {
@@ -111,5 +142,7 @@ const REPAIR: [&str; 6] = [
 ];
 /// What travels between members (RFC 4585, RFC 5104).
 const FEEDBACK: [&str; 4] = ["nack", "nack pli", "ccm fir", "goog-remb"];
+/// The header extension with the orientation of video (3GPP TS 26.114 7.4.5).
+pub(super) const ORIENTATION: &str = "urn:3gpp:video-orientation";
 /// Formats of one room.
 const FORMATS: usize = 16;

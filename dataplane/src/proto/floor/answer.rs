@@ -120,6 +120,10 @@ impl Floors {
             self.outgoing.push(member.id, Carrier::Unreliable, answer);
             return;
         }
+        if member.link.is_stale(&head) {
+            self.counts.dropped += 1;
+            return;
+        }
         let message = Message {
             head,
             attributes: Attributes::new(payload),

@@ -148,6 +148,18 @@ impl Link {
         Some(&answer.message)
     }
 
+    /// Whether a request is from before one that was answered lately: it was under way for long, or
+    /// is a copy. Numbers only grow (RFC 8855 §8.1), but a client that begins anew says Hello.
+    pub(super) fn is_stale(&self, head: &Head) -> bool {
+        let Self::Unreliable(datagrams) = self else {
+            return false;
+        };
+        let is_hello = head.primitive == Primitive::Hello.number();
+        let newest = datagrams.answers.back().map(|answer| answer.transaction);
+        let age = newest.map_or(0, |newest| newest.wrapping_sub(head.transaction));
+        !is_hello && age > 0 && age < u16::MAX / 2
+    }
+
     /// Keeps an answer for when its request comes again.
     pub(super) fn keep_answer(&mut self, head: &Head, message: &[u8], now: Instant) {
         let Self::Unreliable(datagrams) = self else {

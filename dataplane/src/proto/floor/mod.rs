@@ -169,6 +169,12 @@ impl Floors {
         Ok(())
     }
 
+    /// Whether a member has this user identifier.
+    #[must_use]
+    pub fn has_user(&self, user: u16) -> bool {
+        self.place_of_user(user).is_some()
+    }
+
     /// Takes a member out: what it holds is released, what it asked for is cancelled.
     pub fn leave(&mut self, member: MemberId, now: Instant) {
         let Some(place) = self.place_of(member) else {
@@ -205,15 +211,27 @@ impl Floors {
         }
     }
 
-    /// Media came from a member in a room that a floor gates.
+    /// Media came from a member in a room that a floor gates, at some time until now. It matters
+    /// to silence alone, so that it may be told as late as [`Floors::handle_timeout`] is called.
     pub fn heard(&mut self, floor: FloorId, member: MemberId, now: Instant) {
         let floor = self.floors.iter_mut().find(|one| one.rule.floor == floor);
         let grants = floor.map(|floor| floor.grants.iter_mut());
         for grant in grants.into_iter().flatten() {
             if grant.member == member {
-                grant.heard = now;
+                grant.heard = grant.heard.max(now);
             }
         }
+    }
+
+    /// Who is on whose silence a floor is taken away, and that floor.
+    pub fn listened(&self) -> impl Iterator<Item = (FloorId, MemberId)> + '_ {
+        let floors = self.floors.iter().filter(|floor| floor.rule.silence_ms > 0);
+        floors.flat_map(|floor| {
+            floor
+                .holders
+                .iter()
+                .map(|member| (floor.rule.floor, *member))
+        })
     }
 
     /// Those that hold a floor; nobody where there is no such floor.

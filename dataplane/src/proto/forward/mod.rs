@@ -124,17 +124,11 @@ impl Forward {
         self.tracks.iter()
     }
 
-    /// Whether somebody sent lately.
-    #[must_use]
-    pub fn is_awake(&self, now: Instant, within: Duration) -> bool {
-        self.tracks.iter().any(|track| track.is_awake(now, within))
-    }
-
-    /// Who sends on the track with an SSRC, and its own SSRC.
-    #[must_use]
-    pub fn source_of(&self, ssrc: Ssrc) -> Option<(usize, Ssrc)> {
-        let mut tracks = self.tracks.iter();
-        tracks.find(|track| track.ssrc() == ssrc)?.source()
+    /// A receiver misses a picture of a track: whom to ask for it, and its SSRC; `None` where nobody
+    /// sends there, or has just been asked.
+    pub fn ask(&mut self, now: Instant, ssrc: Ssrc) -> Option<(usize, Ssrc)> {
+        let mut tracks = self.tracks.iter_mut();
+        tracks.find(|track| track.ssrc() == ssrc)?.ask(now)
     }
 
     /// The track of a member: its own, one that nobody has, or one that nobody has used lately.

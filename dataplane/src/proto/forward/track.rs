@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::limits::FORWARD_KEY_MS;
 use crate::wire::rewrite::Fields;
 use crate::wire::rtp::{Seq, Ssrc};
 
@@ -18,6 +19,8 @@ pub struct Track {
     first: First,
     packets: u32,
     octets: u32,
+    /// When its source was asked for a picture.
+    asked: Option<Instant>,
 }
 
 /// The newest packet of a track.
@@ -40,6 +43,7 @@ impl Track {
             first: First::default(),
             packets: 0,
             octets: 0,
+            asked: None,
         }
     }
 
@@ -67,9 +71,23 @@ impl Track {
         self.last.map(|last| last.time_at(now))
     }
 
-    pub(super) fn is_awake(&self, now: Instant, within: Duration) -> bool {
+    /// Whether something left on it lately.
+    #[must_use]
+    pub fn is_awake(&self, now: Instant, within: Duration) -> bool {
         let silent = self.last.map(|last| now.saturating_duration_since(last.at));
         silent.is_some_and(|silent| silent < within)
+    }
+
+    /// Whom to ask for a picture, unless it was asked just now.
+    pub(super) fn ask(&mut self, now: Instant) -> Option<(usize, Ssrc)> {
+        let pause = Duration::from_millis(FORWARD_KEY_MS);
+        let is_recent = |at| now.saturating_duration_since(at) < pause;
+        if self.asked.is_some_and(is_recent) {
+            return None;
+        }
+        let source = self.source?;
+        self.asked = Some(now);
+        Some(source)
     }
 
     pub(super) fn leave(&mut self, seat: usize) {

@@ -230,6 +230,13 @@ impl Mixer {
         self.changed();
     }
 
+    /// Forgets what waits of a member: it isn't to be heard any more, as it has lost the floor.
+    pub fn hush(&mut self, seat: Seat) {
+        if let Some(member) = self.member_mut(seat) {
+            member.drop_talker();
+        }
+    }
+
     /// Takes a member's packet. What isn't mixed is passed to `out` at once, as `tick` does.
     ///
     /// # Errors
@@ -271,6 +278,17 @@ impl Mixer {
             payload: view.payload,
         };
         self.keep(seat, &arrival, clock_hz)
+    }
+
+    /// A member's stream: its source, and what its timestamp is now; `None` where it gets nothing.
+    pub fn stream_of(&mut self, seat: Seat, now: Instant) -> Option<(Ssrc, u32)> {
+        let at_us = self.micros(now);
+        let member = self.member(seat)?;
+        let clock_hz = member.listens?.format.codec.clock_rate();
+        Some((
+            member.outgoing.ssrc,
+            member.outgoing.time_of(at_us, clock_hz),
+        ))
     }
 
     /// When `tick` is due; `None`: nobody sends.

@@ -187,6 +187,14 @@ impl Loss {
         self.lost_before + self.lost_now()
     }
 
+    /// Of the source that sends now: itself, the highest sequence number with its cycles, packets
+    /// expected, packets received; `None` before the first.
+    #[must_use]
+    pub fn counted(&self) -> Option<(Ssrc, u32, u32, u32)> {
+        let expected = self.highest.wrapping_sub(self.base).wrapping_add(1);
+        Some((self.ssrc?, self.highest, expected, self.received))
+    }
+
     fn lost_now(&self) -> u64 {
         if self.ssrc.is_none() {
             return 0;

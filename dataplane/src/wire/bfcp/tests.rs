@@ -225,3 +225,22 @@ fn a_group_that_is_longer_than_an_attribute_is_not_written() {
     });
     assert_eq!(out.len(), HEAD_BYTES);
 }
+
+#[test]
+fn a_chairs_action_is_read_floor_by_floor() {
+    let payload = [
+        30, 24, 0, 9, // FLOOR-REQUEST-INFORMATION of request 9
+        34, 8, 0, 1, 10, 4, 3, 0, // FLOOR-REQUEST-STATUS of floor 1: granted
+        34, 12, 0, 2, 10, 4, 2, 5, 18, 3, b'x', 0, // of floor 2: accepted in place 5, "x"
+    ];
+    let message = Message {
+        head: head(Primitive::ChairAction),
+        attributes: Attributes::new(&payload),
+    };
+    let action = message.action().unwrap();
+    assert_eq!(action.request, 9);
+    let decided: Vec<_> = floors_decided(action)
+        .map(|one| (one.floor, one.status, one.position, one.info))
+        .collect();
+    assert_eq!(decided, [(1, 3, 0, &b""[..]), (2, 2, 5, b"x")]);
+}

@@ -4,8 +4,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
 
 use super::{
-    ByteRange, FailureReport, Flag, FrameError, Framer, Head, HeadError, Method, Return, Shared,
-    Status, Step, TransactionId,
+    ByteRange, Cpim, FailureReport, Flag, FrameError, Framer, Head, HeadError, Method, Return,
+    Shared, Status, Step, TransactionId, cpim_head_end, is_same_address,
 };
 use crate::limits::MSRP_HEAD_BYTES;
 
@@ -414,5 +414,83 @@ fn an_empty_range_is_written_1_0_0() {
         "", "1", "1-", "1-2", "1-2/", "-2/3", "1-2/3/4", "a-2/3", "1-+2/3", "**-1/1",
     ] {
         assert_eq!(ByteRange::parse(text.as_bytes()), None, "{text:?}");
+    }
+}
+
+#[test]
+fn addresses_are_the_same_as_their_schemes_say() {
+    // RFC 3261 §19.1.4 has most of these.
+    let same = [
+        (
+            "sip:%61lice@atlanta.com;transport=TCP",
+            "SIP:alice@AtLanTa.CoM;Transport=tcp",
+        ),
+        ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+        (
+            "sip:carol@chicago.com;security=on",
+            "sip:carol@chicago.com;newparam=5",
+        ),
+        ("tel:+1-555-12(34)", "TEL:+155512.34"),
+        ("im:a@example.com", "IM:a@example.com"),
+    ];
+    let other = [
+        ("sip:ALICE@AtLanTa.CoM", "sip:alice@AtLanTa.CoM"),
+        ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
+        ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
+        ("sip:bob@biloxi.com", "sips:bob@biloxi.com"),
+        (
+            "sip:carol@chicago.com;security=on",
+            "sip:carol@chicago.com;security=off",
+        ),
+        ("sip:carol@chicago.com?Subject=x", "sip:carol@chicago.com"),
+        ("tel:1234;phone-context=+1", "tel:1234;phone-context=+2"),
+        ("sip:+1@example.com", "tel:+1"),
+        ("sip:a@b", ""),
+    ];
+    for (one, other) in same {
+        assert!(
+            is_same_address(one.as_bytes(), other.as_bytes()),
+            "{one} {other}"
+        );
+        assert!(
+            is_same_address(other.as_bytes(), one.as_bytes()),
+            "{other} {one}"
+        );
+    }
+    for (one, other) in other {
+        assert!(
+            !is_same_address(one.as_bytes(), other.as_bytes()),
+            "{one} {other}"
+        );
+        assert!(
+            !is_same_address(other.as_bytes(), one.as_bytes()),
+            "{other} {one}"
+        );
+    }
+}
+
+#[test]
+fn the_head_of_a_cpim_message_is_written_with_another_from() {
+    let head = b"To: Group <sip:g@x>\r\nFrom: Al <sip:a@x>\r\nNS: i <urn:i>\r\ni.X: y\r\n\r\n";
+    assert_eq!(cpim_head_end(&head[..head.len() - 1]), None);
+    assert_eq!(cpim_head_end(head), Some(head.len()));
+    let read = Cpim::parse(head).unwrap();
+    assert_eq!(read.to().collect::<Vec<_>>(), [b"sip:g@x"]);
+    for (identity, from) in [
+        ("<sip:b@x>", "From: Al <sip:b@x>"),
+        ("Bob <sip:b@x>", "From: Bob <sip:b@x>"),
+    ] {
+        let mut written = Vec::new();
+        read.write_from(identity.as_bytes(), &mut written);
+        let expected = format!("To: Group <sip:g@x>\r\n{from}\r\nNS: i <urn:i>\r\ni.X: y\r\n\r\n");
+        assert_eq!(std::str::from_utf8(&written), Ok(&*expected));
+    }
+    for broken in [
+        &b"No colon\r\n\r\n"[..],
+        b"A: b\nFrom: c\r\n\r\n",
+        b": x\r\n\r\n",
+        b"A b: c\r\n\r\n",
+    ] {
+        assert!(Cpim::parse(broken).is_none(), "{}", broken.escape_ascii());
     }
 }

@@ -1,19 +1,32 @@
 //! Group sessions: rooms, who is in them, and what becomes of what they send.
 
+mod egress;
+mod floors;
+mod machines;
 mod packets;
+mod reports;
+mod ticks;
+
+pub(super) use floors::user_of;
+pub(super) use ticks::Ticks;
 
 use std::time::{Duration, Instant};
 
 use rand::RngExt;
 
 use crate::api::{
-    Direction, LegSpec, MemberId, MemberPlan, Refusal, Remote, RoomKind, RoomPlan, RtpFormats,
-    SessionId, Side, StreamId, StreamSet,
+    Direction, FloorId, LegSpec, MemberId, MemberPlan, Refusal, Remote, RoomKind, RoomPlan,
+    RtpFormats, SessionId, Side, StreamId, StreamSet,
 };
+use crate::limits::SWITCH_DWELL_MS;
 use crate::net::Backend;
+use crate::proto::floor::Floors;
 use crate::proto::forward::Forward;
+use crate::proto::mix::Mixer;
+use crate::proto::switch::{Switch, SwitchSpec};
 use crate::session::{
-    Machine, Media, Member, MemberLeg, Phase, Room, RoomRef, Seat, SessionRef, SlotRef, Stream,
+    FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating,
+    SessionRef, SlotRef, Stream, Switching,
 };
 use crate::wire::rtp::Ssrc;
 
@@ -28,7 +41,9 @@ impl<B: Backend> Worker<B> {
         session: SessionId,
         plan: &RoomPlan,
     ) -> Result<SlotRef, Refusal> {
-        let machine = self.machine_of(&plan.kind).ok_or(Refusal::Unknown)?;
+        let machine = self
+            .machine_of(session, &plan.kind)
+            .ok_or(Refusal::Unknown)?;
         let slot = self.streams.reserve().ok_or(Refusal::Full)?;
         let room = Room::new(session, plan.stream, plan.floor, machine);
         let Some(room) = self.rooms.add(Box::new(room)) else {
@@ -41,16 +56,45 @@ impl<B: Backend> Worker<B> {
         Ok(slot)
     }
 
-    fn machine_of(&mut self, kind: &RoomKind) -> Option<Machine> {
+    fn machine_of(&mut self, session: SessionId, kind: &RoomKind) -> Option<Machine> {
         match kind {
             RoomKind::Forward => {
                 let ssrcs = std::array::from_fn(|_| Ssrc(self.random.random()));
                 Some(Machine::Forward(Box::new(Forward::new(ssrcs))))
             }
-            RoomKind::Mix(_) | RoomKind::Switch { .. } | RoomKind::FanOut | RoomKind::Floors(_) => {
-                None
+            RoomKind::Mix(spec) => Some(Machine::Mix(Box::new(Mixing {
+                mixer: Mixer::new(*spec, self.random.random()),
+                seating: Seating::default(),
+                told: None,
+            }))),
+            RoomKind::Switch { follows } => {
+                let spec = SwitchSpec {
+                    seed: self.random.random(),
+                    clock: self.ticks.clock,
+                    cname: self.cname_of(session),
+                    dwell_ms: SWITCH_DWELL_MS,
+                };
+                Some(Machine::Switch(Box::new(Switching {
+                    switch: Switch::new(spec),
+                    seating: Seating::default(),
+                    follows: *follows,
+                })))
             }
+            RoomKind::Floors(spec) => Some(Machine::Floors(Box::new(FloorRoom {
+                floors: Floors::new(spec),
+                untold: Vec::new(),
+            }))),
+            RoomKind::FanOut => None,
         }
+    }
+
+    /// The canonical name of the relay's sources in a session: the same in all its rooms, so that
+    /// what is heard and what is seen belong together, and in no other session (RFC 7022 §4.2).
+    fn cname_of(&self, session: SessionId) -> Box<[u8]> {
+        let mixed = (session.0 ^ self.ticks.secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = mixed ^ mixed >> 29 ^ self.ticks.secret.rotate_left(32);
+        let digit = |at: u32| HEX.get((mixed >> (4 * at) & 15) as usize).copied();
+        (0..16).filter_map(digit).collect()
     }
 
     /// Binds a member's leg; it has no seat yet, as its room may be made by the same order.
@@ -66,7 +110,8 @@ impl<B: Backend> Worker<B> {
             LegSpec::Rtp { .. } => self
                 .open_rtp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Rtp(leg), local)),
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_) => Err(Refusal::Unknown),
+            LegSpec::Bfcp(spec) => self.open_bfcp(opening, spec),
+            LegSpec::Bytes { .. } | LegSpec::Msrp(_) => Err(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -93,20 +138,25 @@ impl<B: Backend> Worker<B> {
     /// A room that was made is a stream of its session.
     pub(super) fn attach_room(
         &mut self,
+        now: Instant,
         session: SessionRef,
-        stream: StreamId,
+        plan: &RoomPlan,
         slot: Option<SlotRef>,
     ) {
         if let Some(slot) = slot
-            && let Some(session) = self.sessions.session_mut(session)
+            && let Some(streams) = self.sessions.session_mut(session)
         {
-            session.add(stream, slot.index);
+            streams.add(plan.stream, slot.index);
+        }
+        if let Some(floor) = plan.floor {
+            self.inherit_holders(now, session, floor);
         }
     }
 
     /// A member whose leg is bound takes its seat.
     pub(super) fn take_seat(
         &mut self,
+        now: Instant,
         session: SessionRef,
         stream: StreamId,
         slot: Option<SlotRef>,
@@ -122,6 +172,13 @@ impl<B: Backend> Worker<B> {
             && let Some(seat) = room.add(Seat::new(member.id, slot))
         {
             member.place = Some((room_ref, seat));
+            let (id, bfcp) = (member.id, member.bfcp_mut().map(|leg| *leg.spec()));
+            if let Some(spec) = bfcp {
+                self.join_floors(room_ref, id, spec);
+            }
+            if let Some(mut open) = self.open(now, room_ref) {
+                open.join(now, seat);
+            }
         }
     }
 
@@ -149,11 +206,15 @@ impl<B: Backend> Worker<B> {
         far: (&Remote, Direction),
         formats: &RtpFormats,
     ) {
-        let ((room, index), (remote, direction)) = (place, far);
-        let Some(room) = self.rooms.find_mut(room) else {
+        let ((room_ref, index), (remote, direction)) = (place, far);
+        let Some(room) = self.rooms.find_mut(room_ref) else {
             return;
         };
         let slot = room.seat(index).map(|seat| seat.slot);
+        if let (Some(slot), Remote::Bfcp(remote)) = (slot, remote) {
+            self.connect_bfcp(now, slot, remote);
+            return;
+        }
         let stream = slot.and_then(|slot| self.streams.find_mut(slot));
         let leg = stream
             .and_then(|stream| stream.member_mut())
@@ -164,25 +225,26 @@ impl<B: Backend> Worker<B> {
         let tied = leg.untie();
         leg.connect(now, remote, direction);
         let out = leg.ways();
+        let has_floor = room.has_floor(index);
         if let Some(seat) = room.seat_mut(index) {
             seat.out = out;
             seat.may_send = direction.may_send;
             seat.may_receive = direction.may_receive;
+            seat.clock_rate = clock_rate(formats).unwrap_or(seat.clock_rate);
+            // The first packet brings a report, so that a far end knows the streams' clocks.
+            seat.report_at = Some(now);
         }
-        match &mut room.machine {
-            Machine::Forward(forward) => {
-                forward.set(index as usize, &formats.payloads, direction.may_receive);
-                if !direction.may_send {
-                    forward.mute(index as usize);
-                }
-            }
+        if let Some(mut open) = self.open(now, room_ref) {
+            open.set(now, index, formats, direction, has_floor);
         }
         self.untie(tied);
+        self.look_after(now, room_ref);
     }
 
     /// Takes one member out of rooms, and says where its legs are.
     pub(super) fn leave(
         &mut self,
+        now: Instant,
         session: SessionRef,
         streams: StreamSet,
         member: MemberId,
@@ -192,7 +254,7 @@ impl<B: Backend> Worker<B> {
             if streams.contains(stream)
                 && let Some((room, seat)) = self.seat_of(session, stream, member)
             {
-                left.extend(self.unseat(room, seat));
+                left.extend(self.unseat(now, room, seat));
             }
         }
         left.into_iter()
@@ -201,6 +263,7 @@ impl<B: Backend> Worker<B> {
     /// Takes everybody out of rooms and the rooms out of their session, and says where all are.
     pub(super) fn empty_rooms(
         &mut self,
+        now: Instant,
         session: SessionRef,
         streams: StreamSet,
     ) -> std::vec::IntoIter<SlotRef> {
@@ -222,7 +285,7 @@ impl<B: Backend> Worker<B> {
             let first = left.len();
             // The last ones first, as the others move up; told in the order of their names.
             let slots = seats.iter().rev();
-            left.extend(slots.filter_map(|seat| self.unseat(room, *seat)));
+            left.extend(slots.filter_map(|seat| self.unseat(now, room, *seat)));
             left.get_mut(first..).unwrap_or_default().reverse();
             left.push(slot);
         }
@@ -231,17 +294,15 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Takes a member's seat; its leg is still there.
-    fn unseat(&mut self, room: RoomRef, index: u32) -> Option<SlotRef> {
-        let room = self.rooms.find_mut(room)?;
-        let seat = room.remove(index)?;
-        match &mut room.machine {
-            Machine::Forward(forward) => forward.remove(index as usize),
-        }
+    fn unseat(&mut self, now: Instant, room_ref: RoomRef, index: u32) -> Option<SlotRef> {
+        self.open(now, room_ref)?.remove(now, index);
+        let seat = self.rooms.find_mut(room_ref)?.remove(index)?;
         let stream = self.streams.find_mut(seat.slot)?;
         stream.phase = Phase::Frozen;
         let member = stream.member_mut()?;
         member.place = None;
         member.sent = seat.sent;
+        self.look_after(now, room_ref);
         Some(seat.slot)
     }
 
@@ -253,16 +314,25 @@ impl<B: Backend> Worker<B> {
     /// Says who holds a floor; the rooms that it gates take only what they send from now on.
     pub(super) fn set_holders(
         &mut self,
+        now: Instant,
         session: SessionRef,
-        floor: crate::api::FloorId,
+        floor: FloorId,
         holders: &[MemberId],
     ) {
         for (stream, _) in self.slots_of(session) {
-            let room = self.room_of(session, stream);
-            let room = room.and_then(|room| self.rooms.find_mut(room));
-            if let Some(room) = room.filter(|room| room.floor == Some(floor)) {
-                room.set_holders(holders);
+            let Some(room_ref) = self.room_of(session, stream) else {
+                continue;
+            };
+            let room = self.rooms.find_mut(room_ref);
+            let Some(room) = room.filter(|room| room.floor == Some(floor)) else {
+                continue;
+            };
+            for (seat, holds) in room.set_holders(holders) {
+                if let Some(mut open) = self.open(now, room_ref) {
+                    open.hold(now, seat, holds);
+                }
             }
+            self.look_after(now, room_ref);
         }
     }
 }
@@ -280,3 +350,12 @@ fn stream_of(now: Instant, media: Media, whose: (SessionId, StreamId), silence_m
         plan: None,
     }
 }
+
+/// The clock rate of what a member sends.
+fn clock_rate(formats: &RtpFormats) -> Option<u32> {
+    let audio = formats.audio.first().map(|audio| audio.codec.clock_rate());
+    let payload = formats.payloads.first().map(|payload| payload.clock_rate);
+    audio.or(payload)
+}
+
+const HEX: [u8; 16] = *b"0123456789abcdef";

@@ -6,13 +6,9 @@
 
 use std::time::Instant;
 
-use crate::frame::{Class, Frame, Pool};
-use crate::limits::TX_BATCH;
-use crate::net::{Backend, SocketId, TxBatch, TxItem};
+use crate::net::Backend;
 use crate::pipeline::{Place, ToRoom};
-use crate::session::{Machine, Seat, WayOut};
-use crate::stats::{DropReason, Stats};
-use crate::wire::rewrite::Fields;
+use crate::stats::DropReason;
 use crate::wire::rtp::Packet;
 
 use super::super::Worker;
@@ -25,47 +21,53 @@ impl<B: Backend> Worker<B> {
             packet,
             frame,
         } = input;
-        let room = self.rooms.find_mut(place.room);
-        if let Some(seat) = room.and_then(|room| room.seat_mut(place.seat)) {
-            // A far end behind NAT is somewhere else once it was heard.
-            seat.out = place.out;
+        let Place {
+            room: room_ref,
+            seat,
+            ..
+        } = place;
+        let done = self.gate(now, place, &packet).and_then(|()| {
+            let mut open = self.open(now, room_ref).ok_or(DropReason::NoLeg)?;
+            if packet == Packet::Rtcp {
+                open.rtcp(now, seat, &frame);
+                Ok(())
+            } else {
+                open.rtp(now, seat, &frame)
+            }
+        });
+        if done.is_ok() && packet != Packet::Rtcp {
+            self.note_reception(now, (room_ref, seat), &frame);
         }
-        let done = match packet {
-            Packet::Rtp(_) => self.room_rtp(now, place, &frame),
-            // A room ends each member's RTCP: what it reports is of the relay's own streams.
-            Packet::Rtcp => Ok(()),
-            // Keys that are agreed on with the room itself are none of a forwarded room's.
-            Packet::Dtls => Err(DropReason::NotRtp),
-        };
         self.pool.give(frame);
-        if let Err(why) = done {
-            self.stats.drop(why);
-            self.count_drop_of(place);
+        match done {
+            Ok(()) => self.look_after(now, room_ref),
+            Err(why) => {
+                self.stats.drop(why);
+                self.count_drop_of(place);
+            }
         }
     }
 
-    fn room_rtp(&mut self, now: Instant, place: Place, frame: &Frame) -> Result<(), DropReason> {
+    /// Whether a member's packet is taken.
+    fn gate(&mut self, now: Instant, place: Place, packet: &Packet) -> Result<(), DropReason> {
         let room = self.rooms.find_mut(place.room).ok_or(DropReason::NoLeg)?;
-        room.gate(place.seat)?;
-        let index = place.seat as usize;
-        let (machine, seats) = room.parts_mut();
-        match machine {
-            Machine::Forward(forward) => {
-                let turn = forward.receive(now, index, self.pool.bytes(frame))?;
-                let mut egress = Egress {
-                    backend: &mut self.backend,
-                    pool: &mut self.pool,
-                    tx: &mut self.tx,
-                    stats: &mut self.stats,
-                };
-                for (at, seat) in seats.iter_mut().enumerate() {
-                    let Some(seat) = seat else { continue };
-                    if let Some(fields) = forward.head_for(at, &turn) {
-                        egress.send_to(seat, frame, &fields);
-                    }
+        if let Some(seat) = room.seat_mut(place.seat) {
+            // A far end behind NAT is somewhere else once it was heard.
+            seat.out = place.out;
+        }
+        match packet {
+            Packet::Rtp(_) => {
+                room.gate(place.seat)?;
+                if room.floor.is_some()
+                    && let Some(seat) = room.seat_mut(place.seat)
+                {
+                    seat.heard = Some(now);
                 }
                 Ok(())
             }
+            Packet::Rtcp => Ok(()),
+            // Keys would be agreed on with the room itself, which has none.
+            Packet::Dtls => Err(DropReason::NotRtp),
         }
     }
 
@@ -75,48 +77,5 @@ impl<B: Backend> Worker<B> {
         if let Some(leg) = member.and_then(|member| member.rtp_mut()) {
             leg.count_drop();
         }
-    }
-}
-
-/// Where packets of a room leave.
-struct Egress<'a, B: Backend> {
-    backend: &'a mut B,
-    pool: &'a mut Pool,
-    tx: &'a mut TxBatch,
-    stats: &'a mut Stats,
-}
-
-impl<B: Backend> Egress<'_, B> {
-    /// Sends a member a copy of a packet with a header of its own.
-    fn send_to(&mut self, seat: &mut Seat, packet: &Frame, fields: &Fields) {
-        let [Some(WayOut { socket, to }), _] = seat.out else {
-            self.stats.drop(DropReason::NoRemote);
-            return;
-        };
-        let Some(mut frame) = self.frame() else {
-            self.stats.drop(DropReason::PoolFull);
-            return;
-        };
-        self.pool.join(&mut frame, packet);
-        fields.write(self.pool.bytes_mut(&frame));
-        seat.sent += 1;
-        self.stats.datagrams_out += 1;
-        self.stats.datagram_bytes_out += frame.len() as u64;
-        let socket = SocketId(socket.0);
-        self.tx.items.push(TxItem::Datagram { socket, to, frame });
-        if self.tx.items.len() >= TX_BATCH {
-            self.backend.send(self.tx, self.pool);
-        }
-    }
-
-    /// A frame to be sent; those that wait to be are sent first where no other is free.
-    fn frame(&mut self) -> Option<Frame> {
-        if let Some(frame) = self.pool.take(Class::Datagram) {
-            return Some(frame);
-        }
-        self.backend.send(self.tx, self.pool);
-        let frame = self.pool.take(Class::Datagram);
-        self.stats.full_pool += u64::from(frame.is_none());
-        frame
     }
 }

@@ -6,6 +6,7 @@ mod closing;
 mod fake;
 mod halves;
 mod layers;
+mod mixed;
 mod msrp;
 mod orders;
 mod panic;

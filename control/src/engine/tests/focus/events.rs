@@ -78,11 +78,7 @@ fn pin_07_changes_are_told_with_the_next_version_and_the_end_as_the_last_word() 
             waiting.extend(more);
         }
     }
-    let notify = last
-        .iter()
-        .filter(|(what, _)| what == "NOTIFY")
-        .next_back()
-        .unwrap();
+    let notify = last.iter().rfind(|(what, _)| what == "NOTIFY").unwrap();
     assert!(
         notify.1.contains("terminated;reason=noresource"),
         "{}",

@@ -5,6 +5,7 @@ mod events;
 mod matrix;
 mod membership;
 mod modify;
+mod pager;
 mod timers;
 
 use std::collections::BTreeMap;

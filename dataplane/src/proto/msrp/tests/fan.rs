@@ -127,7 +127,7 @@ fn a_long_message_goes_in_pieces_as_it_comes() {
 }
 
 #[test]
-fn a_member_that_takes_nothing_holds_nobody_up_and_gets_the_next_message_whole() {
+fn upl_04_a_member_that_takes_nothing_holds_nobody_up_and_gets_the_next_message_whole() {
     let Group {
         mut world,
         source,
