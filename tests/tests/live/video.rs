@@ -51,7 +51,7 @@ const H265: Codec = Codec {
         "-tune",
         "zerolatency",
         "-x265-params",
-        "log-level=error:keyint=15:repeat-headers=1:pools=1",
+        "log-level=error:keyint=15:open-gop=0:repeat-headers=1:pools=1",
     ],
 };
 
@@ -85,7 +85,7 @@ impl Codec {
         Process::start(colour, folder, &mut command)
     }
 
-    /// Decodes [`FRAMES`] frames and ends; the first fault ends it as well, without success.
+    /// Decodes [`FRAMES`] frames, which it numbers as it gets them, and ends; the first fault ends it as well, without success.
     fn receive(&self, folder: &Path, at: u16) -> Process {
         let name = self.name;
         let description = format!(
@@ -99,7 +99,7 @@ impl Codec {
         command.args(["-frames:v", &FRAMES.to_string(), "-fps_mode", "passthrough"]);
         command.args([
             "-vf",
-            "scale=4:3",
+            "setpts=N,scale=4:3",
             "-pix_fmt",
             "rgb24",
             "-f",
@@ -354,7 +354,7 @@ fn tshark_reads_feedback_and_reports_as_they_were_meant() {
     let media = "rtcp.mediassrc";
     assert_eq!(read("rtcp.psfb.fmt == 1", &[media]), ["0x00000009"]);
     let fir = ["rtcp.psfb.fir.fci.ssrc", "rtcp.psfb.fir.fci.csn"];
-    assert_eq!(read("rtcp.psfb.fmt == 4", &fir), ["9\t3"]);
+    assert_eq!(read("rtcp.psfb.fmt == 4", &fir), ["0x00000009\t3"]);
     let nack = [media, "rtcp.rtpfb.nack_pid", "rtcp.rtpfb.nack_blp"];
     let lines = read("rtcp.rtpfb.fmt == 1", &nack);
     assert_eq!(lines, ["0x00000009\t65535,40\t0x8005,0x0000"]);

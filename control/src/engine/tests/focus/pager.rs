@@ -2,7 +2,8 @@
 
 use super::*;
 
-const IDS: &str = "Conversation-ID: f81d4fae\r\nContribution-ID: abcdef\r\nContent-Type: message/cpim\r\n";
+const IDS: &str =
+    "Conversation-ID: f81d4fae\r\nContribution-ID: abcdef\r\nContent-Type: message/cpim\r\n";
 const BODY: &str = "From: <sip:alice@x>\r\n\r\nContent-Type: text/plain\r\n\r\nhello";
 
 #[test]
@@ -21,7 +22,10 @@ fn msg_08_the_sender_is_answered_without_waiting_for_the_members() {
     assert_eq!(words(&seen)[0], "alice 202");
     let mut scene = Scene::with(&["alice", "bob"], |base, _| base.message_ack = 200);
     let text = scene.request_text("MESSAGE", ("alice", TEAM), IDS, BODY);
-    assert_eq!(words(&scene.give("alice", &text)), ["alice 200", "bob MESSAGE"]);
+    assert_eq!(
+        words(&scene.give("alice", &text)),
+        ["alice 200", "bob MESSAGE"]
+    );
 }
 
 #[test]
@@ -35,7 +39,10 @@ fn msg_09_every_other_member_gets_it_whatever_becomes_of_it_elsewhere() {
     );
     for name in ["alice", "carol", "dave"] {
         let message = text_to(&seen, name, "MESSAGE");
-        assert!(header(&message, "From").starts_with(&format!("<{TEAM}>")), "{message}");
+        assert!(
+            header(&message, "From").starts_with(&format!("<{TEAM}>")),
+            "{message}"
+        );
         assert_eq!(header(&message, "Referred-By"), format!("<{}>", uri("bob")));
         assert!(IDS.lines().all(|line| message.contains(line)), "{message}");
         assert!(message.ends_with(BODY), "{message}");
