@@ -15,3 +15,4 @@ mod recording;
 mod rooms;
 mod rtp;
 mod start;
+mod switched;
