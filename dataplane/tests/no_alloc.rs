@@ -26,6 +26,8 @@ use dataplane::worker::{Setup, Worker};
 
 #[path = "no_alloc/mixing.rs"]
 mod mixing;
+#[path = "no_alloc/rooms.rs"]
+mod rooms;
 #[path = "no_alloc/switching.rs"]
 mod switching;
 

@@ -14,12 +14,12 @@ use super::fake::{LEARN, World, address, config, open, release, rtp, rtp_spec};
 
 const AUDIO: u8 = 0;
 const VIDEO: u8 = 1;
-const TALKS: Direction = Direction::BOTH;
-const LISTENS: Direction = Direction {
+pub const TALKS: Direction = Direction::BOTH;
+pub const LISTENS: Direction = Direction {
     may_send: false,
     may_receive: true,
 };
-const SENDS: Direction = Direction {
+pub const SENDS: Direction = Direction {
     may_send: true,
     may_receive: false,
 };
@@ -101,21 +101,22 @@ fn facts(act: &Act) -> &[MemberFacts] {
     }
 }
 
+/// A datagram that was sent: from, to, octets.
+pub type Sent = (SocketAddr, SocketAddr, Vec<u8>);
+
 /// What isn't RTCP.
-pub fn media(
-    mut sent: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
-) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+pub fn media(mut sent: Vec<Sent>) -> Vec<Sent> {
     sent.retain(|(_, _, packet)| !(192..=223).contains(&packet[1]));
     sent
 }
 
 /// A session with one forwarded room; where each member sends to.
-struct Group {
-    world: World,
-    local: Vec<SocketAddr>,
+pub struct Group {
+    pub world: World,
+    pub local: Vec<SocketAddr>,
 }
 
-fn group(directions: &[Direction], floor: Option<u16>) -> Group {
+pub fn group(directions: &[Direction], floor: Option<u16>) -> Group {
     let mut world = World::new(&config(10_000, 19_999));
     let mut acts = vec![room(AUDIO, floor)];
     for (member, _) in (0..).zip(directions) {
