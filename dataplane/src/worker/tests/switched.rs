@@ -130,7 +130,7 @@ impl Session {
         }
     }
 
-    fn push(&mut self, from: u32, to: SocketAddr, packet: &[u8]) {
+    fn push(&self, from: u32, to: SocketAddr, packet: &[u8]) {
         let mut packet = packet.to_vec();
         packet[8..12].copy_from_slice(&(1000 + from).to_be_bytes());
         let mut net = self.world.net.borrow_mut();
