@@ -269,8 +269,9 @@ fn look(decoded: &[u8]) {
         .chunks(3 * PIXELS)
         .map(|frame| {
             let is_red = frame[0] > frame[2];
-            for pixel in frame.chunks(3) {
-                let [red, green, blue] = *pixel else { panic!() };
+            let (pixels, _) = frame.as_chunks::<3>();
+            for pixel in pixels {
+                let [red, green, blue] = *pixel;
                 let (own, other) = if is_red { (red, blue) } else { (blue, red) };
                 assert!(own > 180 && other < 70 && green < 70, "{pixel:?}");
             }
