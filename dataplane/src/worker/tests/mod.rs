@@ -18,3 +18,4 @@ mod reports;
 mod rooms;
 mod rtp;
 mod start;
+mod switched;
