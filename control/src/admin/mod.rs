@@ -252,7 +252,7 @@ pub struct Metrics {
     /// Sessions that went to Interworking Functions.
     pub sessions_interworked: u64,
     /// Group sessions begun, and participants now.
-    pub groups: (u64, usize),
+    pub groups: (u64, u64),
     /// Requests that a group's policy has refused.
     pub groups_refused: u64,
     /// Offers made anew to far sides without CEMA (RFC 6714).

@@ -84,7 +84,7 @@ impl<B: Backend> Worker<B> {
                 floors: Floors::new(spec),
                 untold: Vec::new(),
             }))),
-            RoomKind::FanOut => None,
+            RoomKind::FanOut(spec) => Some(Machine::Chat(self.open_chat(spec)?)),
         }
     }
 
@@ -114,7 +114,10 @@ impl<B: Backend> Worker<B> {
                 .open_rtp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Rtp(leg), local)),
             LegSpec::Bfcp(spec) => self.open_bfcp(opening, spec),
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) => Err(Refusal::Unknown),
+            LegSpec::Msrp(_) => self
+                .open_msrp(opening, Side::A, &plan.leg)
+                .map(|(leg, local)| (MemberLeg::Msrp(leg), local)),
+            LegSpec::Bytes { .. } => Err(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -161,11 +164,11 @@ impl<B: Backend> Worker<B> {
         &mut self,
         now: Instant,
         session: SessionRef,
-        stream: StreamId,
+        plan: &MemberPlan,
         slot: Option<SlotRef>,
     ) {
         let Some(slot) = slot else { return };
-        let room_ref = self.room_of(session, stream);
+        let room_ref = self.room_of(session, plan.stream);
         let member = self
             .streams
             .find_mut(slot)
@@ -182,6 +185,7 @@ impl<B: Backend> Worker<B> {
             if let Some(mut open) = self.open(now, room_ref) {
                 open.join(now, seat);
             }
+            self.join_chat(slot, plan.identity.as_deref());
         }
     }
 
@@ -217,6 +221,9 @@ impl<B: Backend> Worker<B> {
         if let (Some(slot), Remote::Bfcp(remote)) = (slot, remote) {
             self.connect_bfcp(now, slot, remote);
             return;
+        }
+        if let Remote::Msrp(remote) = remote {
+            return self.connect_chat(place, remote, direction);
         }
         let stream = slot.and_then(|slot| self.streams.find_mut(slot));
         let leg = stream
@@ -311,6 +318,7 @@ impl<B: Backend> Worker<B> {
 
     /// Ends a room that nobody is in.
     pub(super) fn close_room(&mut self, room: RoomRef) {
+        self.close_chat(room);
         self.rooms.remove(room);
     }
 
@@ -334,6 +342,7 @@ impl<B: Backend> Worker<B> {
                 if let Some(mut open) = self.open(now, room_ref) {
                     open.hold(now, seat, holds);
                 }
+                self.gate_chat((room_ref, seat));
             }
             self.look_after(now, room_ref);
         }

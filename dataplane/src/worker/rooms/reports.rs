@@ -108,7 +108,7 @@ impl<B: Backend> Open<'_, B> {
                 }
                 writer.cname(ssrc, name);
             }
-            Machine::Switch(_) | Machine::Floors(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) => return,
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }
@@ -165,7 +165,7 @@ impl<B: Backend> Open<'_, B> {
                     bye(ssrc);
                 }
             }
-            Machine::Switch(_) | Machine::Floors(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) => return,
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }
