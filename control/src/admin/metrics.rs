@@ -341,6 +341,19 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.sessions_interworked,
         ),
+        single("groups", "Group sessions begun", Counter, metrics.groups.0),
+        single(
+            "group_participants",
+            "Participants of group sessions now",
+            Kind::Gauge,
+            metrics.groups.1,
+        ),
+        single(
+            "groups_refused",
+            "Requests that the policy of a group has refused",
+            Counter,
+            metrics.groups_refused,
+        ),
         single(
             "cdrs_written",
             "Session records written",

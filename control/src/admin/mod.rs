@@ -251,6 +251,10 @@ pub struct Metrics {
     pub refused_by_policy: u64,
     /// Sessions that went to Interworking Functions.
     pub sessions_interworked: u64,
+    /// Group sessions begun, and participants now.
+    pub groups: (u64, u64),
+    /// Requests that a group's policy has refused.
+    pub groups_refused: u64,
     /// Offers made anew to far sides without CEMA (RFC 6714).
     pub offers_again: u64,
     /// Sessions that ended and whose history was due.

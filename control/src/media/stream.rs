@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use dataplane::api::{
-    Act, Direction, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport, Remote,
-    RtpRemote, Side, StreamId, StreamPlan,
+    Act, BfcpRemote, Direction, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport,
+    Remote, RtpRemote, Side, StreamId, StreamPlan,
 };
 
 use super::trunk::Terms;
@@ -50,6 +50,7 @@ pub(super) enum FarEnd {
         address: SocketAddr,
         setup: MsrpSetup,
     },
+    Bfcp(BfcpRemote),
 }
 
 impl FarEnd {
@@ -58,6 +59,7 @@ impl FarEnd {
             Self::Rtp(remote) => remote.rtp,
             Self::Msrp(remote) => remote.address,
             Self::Bytes { address, .. } => *address,
+            Self::Bfcp(remote) => remote.address,
         }
     }
 
@@ -65,6 +67,7 @@ impl FarEnd {
         match self {
             Self::Rtp(remote) => Remote::Rtp(*remote),
             Self::Msrp(remote) => Remote::Msrp(remote.clone()),
+            Self::Bfcp(remote) => Remote::Bfcp(*remote),
             Self::Bytes { address, setup } => Remote::Bytes {
                 address: *address,
                 setup: *setup,

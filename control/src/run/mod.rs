@@ -505,6 +505,11 @@ impl Relay {
             sessions_refused: counters.full_sessions + counters.full_ports,
             refused_by_policy: counters.without_identity + counters.barred,
             sessions_interworked: counters.sessions_interworked,
+            groups: (
+                counters.groups_begun,
+                u64::try_from(self.engine.participants()).unwrap_or(u64::MAX),
+            ),
+            groups_refused: counters.groups_refused,
             offers_again: counters.offers_again,
             histories_due: counters.histories_due,
             histories_late: counters.histories_late,

@@ -4,6 +4,7 @@ use crate::api::{FloorId, StreamId};
 use crate::proto::floor::Floors;
 use crate::proto::forward::Forward;
 use crate::proto::mix::{self, Mixer};
+use crate::proto::msrp::RoomKey;
 use crate::proto::switch::{self, Switch};
 
 /// What becomes of what the members of a room send.
@@ -15,6 +16,8 @@ pub enum Machine {
     Mix(Box<Mixing>),
     /// Video of who speaks is shown.
     Switch(Box<Switching>),
+    /// Messages are fanned out, by the MSRP relay; this is its room.
+    Chat(RoomKey),
     /// Floors are asked for, and given.
     Floors(Box<FloorRoom>),
 }

@@ -72,9 +72,15 @@ pub struct Member {
 
 /// What a member's leg is.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "RTP is the usual case, and a box would cost every packet a cache miss"
+)]
 pub enum MemberLeg {
     /// RTP and RTCP.
     Rtp(RtpLeg),
+    /// MSRP; what it did is told by the relay.
+    Msrp(MsrpLeg),
     /// Floor control.
     Bfcp(Box<BfcpLeg>),
 }
@@ -85,6 +91,7 @@ impl Member {
     pub fn facts(&self, now: Instant, stream: &Stream) -> MemberFacts {
         let leg = match &self.leg {
             MemberLeg::Rtp(leg) => leg.facts(),
+            MemberLeg::Msrp(_) => LegFacts::default(),
             MemberLeg::Bfcp(leg) => leg.facts(),
         };
         MemberFacts {
@@ -102,7 +109,7 @@ impl Member {
     pub fn bfcp_mut(&mut self) -> Option<&mut BfcpLeg> {
         match &mut self.leg {
             MemberLeg::Bfcp(leg) => Some(leg),
-            MemberLeg::Rtp(_) => None,
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) => None,
         }
     }
 
@@ -110,7 +117,24 @@ impl Member {
     pub fn rtp_mut(&mut self) -> Option<&mut RtpLeg> {
         match &mut self.leg {
             MemberLeg::Rtp(leg) => Some(leg),
-            MemberLeg::Bfcp(_) => None,
+            MemberLeg::Msrp(_) | MemberLeg::Bfcp(_) => None,
+        }
+    }
+
+    /// Its leg, if it is one of MSRP.
+    #[must_use]
+    pub fn msrp(&self) -> Option<&MsrpLeg> {
+        match &self.leg {
+            MemberLeg::Msrp(leg) => Some(leg),
+            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) => None,
+        }
+    }
+
+    /// The same, to change.
+    pub fn msrp_mut(&mut self) -> Option<&mut MsrpLeg> {
+        match &mut self.leg {
+            MemberLeg::Msrp(leg) => Some(leg),
+            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) => None,
         }
     }
 }

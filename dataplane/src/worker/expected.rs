@@ -5,8 +5,8 @@ use crate::api::{
     StreamPlan,
 };
 use crate::limits::{
-    ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, STREAMS_PER_SESSION,
-    SWITCH_SEATS,
+    ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS,
+    STREAMS_PER_SESSION, SWITCH_SEATS,
 };
 use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
 
@@ -20,6 +20,8 @@ pub(super) enum Kind {
     Msrp,
     /// A room whose members have legs of RTP; its place, if it is there already.
     RtpRoom(Option<RoomRef>, Shape),
+    /// The same, with legs of MSRP.
+    ChatRoom(Option<RoomRef>),
     /// A room of floors, the same.
     FloorRoom(Option<RoomRef>),
 }
@@ -54,6 +56,7 @@ impl Kind {
                 Machine::Forward(_) => Self::RtpRoom(Some(room), Shape::Forward),
                 Machine::Mix(_) => Self::RtpRoom(Some(room), Shape::Mix),
                 Machine::Switch(_) => Self::RtpRoom(Some(room), Shape::Switch),
+                Machine::Chat(_) => Self::ChatRoom(Some(room)),
                 Machine::Floors(_) => Self::FloorRoom(Some(room)),
             },
             Media::Member(_) => return None,
@@ -79,7 +82,8 @@ impl Kind {
             RoomKind::Mix(_) => Some(Self::RtpRoom(None, Shape::Mix)),
             RoomKind::Switch { .. } => Some(Self::RtpRoom(None, Shape::Switch)),
             RoomKind::Floors(spec) if spec.floors.len() <= FLOORS => Some(Self::FloorRoom(None)),
-            RoomKind::FanOut | RoomKind::Floors(_) => None,
+            RoomKind::FanOut(_) => Some(Self::ChatRoom(None)),
+            RoomKind::Floors(_) => None,
         }
     }
 
@@ -97,7 +101,9 @@ impl Kind {
     fn has_member_at(self, remote: &Remote) -> bool {
         matches!(
             (self, remote),
-            (Self::RtpRoom(..), Remote::Rtp(_)) | (Self::FloorRoom(_), Remote::Bfcp(_))
+            (Self::RtpRoom(..), Remote::Rtp(_))
+                | (Self::ChatRoom(_), Remote::Msrp(_))
+                | (Self::FloorRoom(_), Remote::Bfcp(_))
         )
     }
 
@@ -109,7 +115,8 @@ impl Kind {
                 // No worker speaks BFCP over TLS.
                 matches!(self, Self::FloorRoom(_)) && spec.transport != BfcpTransport::Tls
             }
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) => false,
+            LegSpec::Msrp(_) => matches!(self, Self::ChatRoom(_)),
+            LegSpec::Bytes { .. } => false,
         }
     }
 
@@ -117,6 +124,7 @@ impl Kind {
     fn members_max(self) -> usize {
         match self {
             Self::RtpRoom(_, shape) => shape.members_max(),
+            Self::ChatRoom(_) => MSRP_MEMBERS.min(MEMBERS_PER_ROOM),
             Self::FloorRoom(_) => FLOOR_MEMBERS.min(MEMBERS_PER_ROOM),
             Self::Rtp | Self::Bytes | Self::Msrp => 0,
         }
@@ -124,7 +132,7 @@ impl Kind {
 
     fn room(self) -> Option<Option<RoomRef>> {
         match self {
-            Self::RtpRoom(room, _) | Self::FloorRoom(room) => Some(room),
+            Self::RtpRoom(room, _) | Self::ChatRoom(room) | Self::FloorRoom(room) => Some(room),
             Self::Rtp | Self::Bytes | Self::Msrp => None,
         }
     }
@@ -208,9 +216,14 @@ impl Expected<'_> {
             }
             Act::Trace { stream, .. } => match self.find(*stream) {
                 Some(Kind::Msrp) => Ok(()),
-                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(..) | Kind::FloorRoom(_)) | None => {
-                    Err(Refusal::Unknown)
-                }
+                Some(
+                    Kind::Rtp
+                    | Kind::Bytes
+                    | Kind::RtpRoom(..)
+                    | Kind::ChatRoom(_)
+                    | Kind::FloorRoom(_),
+                )
+                | None => Err(Refusal::Unknown),
             },
         }
     }

@@ -149,7 +149,7 @@ impl<B: Backend> Worker<B> {
             match todo {
                 Act::Open(plan) => self.attach(session, plan, slot),
                 Act::OpenRoom(plan) => self.attach_room(now, session, plan, slot),
-                Act::Join(plan) => self.take_seat(now, session, plan.stream, slot),
+                Act::Join(plan) => self.take_seat(now, session, plan, slot),
                 Act::Connect {
                     stream,
                     side,

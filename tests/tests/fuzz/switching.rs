@@ -32,7 +32,8 @@ impl Outlet for Left {
         let ssrc = *self.ssrcs.entry(to).or_insert_with(|| word(8));
         assert_eq!(word(8), ssrc, "one stream for each receiver");
         let seq = u16::from_be_bytes([packet[2], packet[3]]);
-        let payload = packet[12..].to_vec();
+        let extension = usize::from(packet[0] >> 4 & 1) * 8;
+        let payload = packet[12 + extension..].to_vec();
         let twin = self.bodies.insert((to, seq, word(4)), payload.clone());
         assert!(twin.is_none_or(|twin| twin == payload), "a number twice");
     }

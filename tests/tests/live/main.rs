@@ -12,6 +12,7 @@ mod codecs;
 mod devices;
 mod failures;
 mod floors_wire;
+mod groups;
 mod histories;
 mod interworking;
 mod killed;

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane::api::{Act, MemberId, Refusal, SessionId, StreamSet};
+use dataplane::api::{Act, FloorId, MemberId, Refusal, SessionId, StreamSet};
 
 use super::orders::After;
-use super::state::{Facts, Focus, Member, Origin, Parting, Pending, Stage, State, both, without};
+use super::state::{
+    Facts, Focus, Member, Origin, Parting, Pending, Stage, State, both, union, without,
+};
 use super::{IDENTITY_PREFIX, Seat};
-use crate::config::{AcceptSet, GroupAnswer};
+use crate::config::{AcceptSet, GroupAnswer, StreamKind};
 use crate::cpm::groups::Group;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::{Streams, user_key};
@@ -110,6 +112,7 @@ impl Engine {
         focus.origin.offered = focus.rooms.all();
         let seat = Seat::Member(id, INVITER);
         self.focus.invites.insert(pending.server, seat);
+        member.invites.push(pending.server);
         self.focus.dialogs.insert(dialog_key(&member), seat);
         member.state = State::Asking(Box::new(pending));
         focus.members.insert(INVITER, member);
@@ -254,7 +257,7 @@ impl Engine {
             call_id: Text::default(),
             local_tag: Text::default(),
             dialog: None,
-            media: MemberMedia::new(&focus.rooms, trunk, origin),
+            media: MemberMedia::new(&focus.rooms, trunk, (id, origin)),
             state: State::Connected,
             has_come: false,
             is_alerted: false,
@@ -268,6 +271,7 @@ impl Engine {
             refresh_at: None,
             changed_at: focus.change,
             facts: Facts::new(self.now),
+            invites: Vec::new(),
             referrals: Vec::new(),
             end: Parting::Stays,
         }
@@ -320,7 +324,7 @@ impl Engine {
         let mut lost = StreamSet::default();
         if let State::Asking(pending) = &mut member.state {
             if let Some(taken) = taken {
-                lost = pending.draft.keep(taken);
+                lost = pending.draft.keep(union(taken, rooms.floors()));
             }
             lost.0 |= pending.draft.keep_agreed(rooms).0;
         }
@@ -397,10 +401,15 @@ fn open_rooms(
     for index in 0..offer.lines().len() {
         fates.push(open_room(focus, &offer, index, member.id));
     }
+    let floors = open_floors(focus, &offer);
+    for (index, fate) in fates.iter_mut().enumerate() {
+        let found = focus.rooms.matching(&offer, index, StreamSet::default());
+        *fate = fate.or(found.filter(|id| floors.contains(*id)));
+    }
     let draft = member.media.draft_answer(&focus.rooms, &offer, &fates);
     let unused = without(focus.rooms.all(), draft.streams());
-    focus.rooms.close(unused);
-    if draft.streams().is_empty() {
+    focus.rooms.close(without(unused, floors));
+    if without(draft.streams(), floors).is_empty() {
         let is_barred = offer.lines().iter().any(|line| {
             line.is_on && line.is_supported && !allows(focus.origin.allowed, line.kind)
         });
@@ -424,8 +433,31 @@ pub(super) fn open_room(
     if !line.is_on || !line.is_supported || !allows(focus.origin.allowed, line.kind) {
         return None;
     }
-    let has_floor = focus.group.has_floor(kind_of_line(line.kind));
-    focus.rooms.open(offer, index, by, has_floor)
+    let kind = kind_of_line(line.kind);
+    let floor = focus.group.has_floor(kind).then(|| floor_of(kind));
+    focus.rooms.open(offer, index, by, floor)
+}
+
+/// The room of the session's floors, where the group has any (RFC 8855).
+fn open_floors(focus: &mut Focus, offer: &Offer) -> StreamSet {
+    let kinds = &focus.group.rules.floors;
+    let floors: Vec<FloorId> = kinds.iter().map(|kind| floor_of(*kind)).collect();
+    if !floors.is_empty() {
+        let conference = u32::try_from(focus.id.0 % u64::from(u32::MAX)).unwrap_or(1);
+        let offered = offer.floor_control();
+        focus.rooms.open_floors(conference, &floors, offered);
+    }
+    focus.rooms.floors()
+}
+
+/// The floor that governs a kind of stream.
+fn floor_of(kind: StreamKind) -> FloorId {
+    match kind {
+        StreamKind::Audio => FloorId(1),
+        StreamKind::Video => FloorId(2),
+        StreamKind::Message => FloorId(3),
+        StreamKind::Application | StreamKind::Other => FloorId(4),
+    }
 }
 
 /// Whether streams of a kind are allowed.
@@ -439,8 +471,7 @@ pub(super) fn allows(streams: Streams, kind: Kind) -> bool {
     }
 }
 
-fn kind_of_line(kind: Kind) -> crate::config::StreamKind {
-    use crate::config::StreamKind;
+fn kind_of_line(kind: Kind) -> StreamKind {
     match kind {
         Kind::Audio => StreamKind::Audio,
         Kind::Video => StreamKind::Video,

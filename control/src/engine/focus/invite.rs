@@ -7,7 +7,7 @@ use dataplane::api::{Act, MemberId, Refusal, StreamSet};
 use super::Seat;
 use super::begin::{INVITER, SESSION_EXPIRES_MIN_S, dialog_key, identity_of};
 use super::orders::After;
-use super::state::{Focus, Member, Parting, Stage, State};
+use super::state::{Focus, Member, Parting, Stage, State, union};
 use crate::cpm::{body, passing};
 use crate::engine::requests::{ALLOW, Next};
 use crate::engine::{Engine, Output, Purpose};
@@ -24,7 +24,7 @@ impl Engine {
         let id = member.id;
         // While nobody has accepted, all that the inviter offered is asked; later what is used.
         let wanted = match focus.stage {
-            Stage::Running => focus.used(),
+            Stage::Running => union(focus.used(), focus.rooms.floors()),
             Stage::Opening | Stage::Inviting | Stage::Ending { .. } | Stage::Ended => {
                 focus.rooms.all()
             }

@@ -73,6 +73,7 @@ impl Engine {
         let id = member.id;
         let seat = Seat::Member(focus.id, id);
         self.focus.invites.insert(key, seat);
+        member.invites.push(key);
         self.focus.dialogs.insert(dialog_key(&member), seat);
         member.state = State::Asking(Box::new(Pending {
             server: key,
@@ -138,7 +139,7 @@ impl Engine {
     }
 
     /// Others may have accepted while the inviter's answer was on its way.
-    fn catch_up(&mut self, focus: &mut Focus) {
+    fn catch_up(&self, focus: &mut Focus) {
         let present = focus.members.values().filter(|member| member.is_in());
         let present: Vec<MemberId> = present.map(|member| member.id).collect();
         for id in present {
@@ -289,8 +290,7 @@ pub(super) fn room_for(
 ) -> Option<dataplane::api::StreamId> {
     let line = offer.line(index)?;
     let is_allowed = allows(focus.group.streams(), line.kind);
-    if !line.is_on || !line.is_supported || !is_allowed {
-        return None;
-    }
-    focus.rooms.matching(offer, index, taken)
+    let found = focus.rooms.matching(offer, index, taken)?;
+    let is_floors = focus.rooms.floors().contains(found);
+    (line.is_on && line.is_supported && (is_allowed || is_floors)).then_some(found)
 }

@@ -218,9 +218,9 @@ impl Engine {
             return;
         };
         self.focus.dialogs.remove(&dialog_key(&member));
-        self.focus
-            .invites
-            .retain(|_, seat| *seat != super::Seat::Member(focus.id, id));
+        for key in &member.invites {
+            self.focus.invites.remove(key);
+        }
         if let Some(asked) = member.asked.take() {
             self.reply(asked.server, &asked.request, 487, "Request Terminated");
         }
@@ -281,7 +281,7 @@ impl Engine {
         if focus.is_inviting() {
             return;
         }
-        let kept = focus.wanted();
+        let kept = super::state::union(focus.wanted(), focus.rooms.floors());
         let unused = super::state::without(focus.rooms.all(), kept);
         if !unused.is_empty() {
             focus.rooms.close(unused);

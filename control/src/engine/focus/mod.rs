@@ -120,6 +120,12 @@ impl Engine {
         let Some(target) = self.target_of(request) else {
             return false;
         };
+        if let Some(unknown) = unknown_options(request) {
+            let mut response = Message::response(request, 420, "Bad Extension");
+            response.headers.push(Name::Unsupported, unknown);
+            self.refuse(key, response);
+            return true;
+        }
         let method = request.method().cloned().unwrap_or(Method::Options);
         match (target, method) {
             (Target::Gone, Method::Subscribe) => {
@@ -293,7 +299,12 @@ impl Engine {
     pub(super) fn on_seat_ack(&mut self, seat: Seat, key: ServerKey, ack: &Message) {
         self.focus.invites.remove(&key);
         if let Seat::Member(id, member) = seat {
-            self.with_focus(id, |engine, focus| engine.on_member_ack(focus, member, ack));
+            self.with_focus(id, |engine, focus| {
+                if let Some(member) = focus.members.get_mut(&member) {
+                    member.invites.retain(|invite| *invite != key);
+                }
+                engine.on_member_ack(focus, member, ack);
+            });
         }
     }
 
@@ -528,6 +539,26 @@ impl Engine {
         Some(client)
     }
 }
+
+/// The options that a request insists on and that aren't known here (RFC 3261 §8.2.2.3).
+fn unknown_options(request: &Message) -> Option<String> {
+    let options = request.headers.values(Name::Require);
+    let unknown = options.filter(|option| {
+        let mut known = KNOWN_OPTIONS.iter();
+        !known.any(|known| known.eq_ignore_ascii_case(option))
+    });
+    let unknown: Vec<&str> = unknown.collect();
+    (!unknown.is_empty()).then(|| unknown.join(", "))
+}
+
+/// The extensions that group sessions know.
+const KNOWN_OPTIONS: [&str; 5] = [
+    "timer",
+    "norefersub",
+    "multiple-refer",
+    "recipient-list-invite",
+    "pref",
+];
 
 /// What session identities begin with: they are told from other addresses by it.
 const IDENTITY_PREFIX: &str = "cpm-session-";

@@ -207,6 +207,7 @@ impl Engine {
         if request_is_invite(request) {
             let seat = super::Seat::Member(session, id);
             self.focus.invites.insert(key, seat);
+            member.invites.push(key);
         }
         self.respond(key, response);
     }
@@ -266,7 +267,7 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
     let own: Vec<Option<StreamId>> = member.media.lines().collect();
     let used = member.media.used();
     let key = member.key.clone();
-    let all = focus.used();
+    let all = union(focus.used(), focus.rooms.floors());
     let may_add = focus.group.grants(focus.group.rules.add_streams, &key);
     // Lines that go on come first: a new one is not to take their rooms.
     let mut taken = none();
@@ -305,7 +306,7 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
         wish.fates.push(fate);
     }
     let rules = &focus.group.rules;
-    let gone = without(used, offered);
+    let gone = without(without(used, offered), focus.rooms.floors());
     let may_remove = rules.stream_drop == StreamDrop::RemoveForAllIfAuthorised
         && focus.group.grants(rules.remove_streams, &key);
     wish.removed = if may_remove { gone } else { none() };

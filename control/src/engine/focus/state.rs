@@ -120,6 +120,8 @@ pub(in crate::engine) struct Member {
     /// The change that touched it last.
     pub changed_at: u64,
     pub facts: Facts,
+    /// INVITEs of it that are answered and have no ACK yet, or are not answered.
+    pub invites: Vec<ServerKey>,
     /// REFERs whose outcome it is.
     pub referrals: Vec<u32>,
     /// How it ends, once that is certain.

@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 
 use dataplane::api::{
-    Act, AudioFormat, Direction, LegLocal, LegSpec, MemberId, MemberPlan, MsrpRemote, MsrpSetup,
-    MsrpSpec, MsrpTransport, PayloadFormat, RtpFormats, RtpRemote, Side, StreamId, VideoFormat,
+    Act, AudioFormat, BfcpRemote, BfcpSpec, BfcpTransport, Direction, LegLocal, LegSpec, MemberId,
+    MemberPlan, MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport, PayloadFormat, RtpFormats,
+    RtpRemote, Side, StreamId, VideoFormat,
 };
 
 use super::{Content, Rights, Room, audio, offer, payloads};
@@ -12,7 +13,7 @@ use crate::media::far::{self, Setup, Why};
 use crate::media::msrp;
 use crate::media::stream::FarEnd;
 use crate::media::trunk::Terms;
-use crate::sdp::{Flow, MediaDescription, Proto, Sdp};
+use crate::sdp::{BfcpProto, FloorControl, Flow, MediaDescription, Proto, Sdp};
 
 /// A leg.
 #[derive(Debug, Clone)]
@@ -38,6 +39,7 @@ pub(super) struct Leg {
 pub(super) enum Make {
     Rtp { mux: bool },
     Msrp(MsrpTransport),
+    Bfcp(BfcpTransport),
 }
 
 /// What its participant's description says, as far as the relay's own has to fit it.
@@ -96,7 +98,9 @@ impl Leg {
                 let (_, hop) = msrp::path(line)?;
                 terms.carry(hop.transport).map(Make::Msrp)
             }
-            Proto::Bfcp { .. } | Proto::Other => Err(Why::Transport),
+            Proto::Bfcp { .. } | Proto::Other => offered_transport(line)
+                .map(Make::Bfcp)
+                .ok_or(Why::Transport),
         }
     }
 
@@ -104,6 +108,7 @@ impl Leg {
     pub(super) fn made_by(room: &Room, terms: &Terms) -> Result<Make, Why> {
         match room.content {
             Content::Mixed | Content::Payloads(_) => Ok(Make::Rtp { mux: false }),
+            Content::Floors(transport) => Ok(Make::Bfcp(transport)),
             Content::Messages(_) => {
                 let wanted = terms.transport(Side::B, MsrpTransport::Tcp);
                 terms.carry(wanted).map(Make::Msrp)
@@ -120,13 +125,18 @@ impl Leg {
         }
     }
 
-    pub(super) fn spec(&self, terms: &Terms) -> LegSpec {
+    fn spec(&self, member: MemberId, terms: &Terms) -> LegSpec {
         match self.make {
             Make::Rtp { mux } => LegSpec::Rtp {
                 local_ip: self.local_ip,
                 rtcp_mux: mux,
                 learn: terms.settings.learn,
             },
+            Make::Bfcp(transport) => LegSpec::Bfcp(BfcpSpec {
+                local_ip: self.local_ip,
+                transport,
+                user: user_of(member),
+            }),
             Make::Msrp(transport) => {
                 let trunk = terms.trunk(Side::B);
                 LegSpec::Msrp(MsrpSpec {
@@ -144,7 +154,7 @@ impl Leg {
         Act::Join(MemberPlan {
             member,
             stream: self.stream,
-            leg: self.spec(terms),
+            leg: self.spec(member, terms),
             local: LegLocal::Unbound,
             silence_ms: terms.settings.silence_ms,
             identity: matches!(self.make, Make::Msrp(_)).then(|| identity.into()),
@@ -172,12 +182,12 @@ impl Leg {
         match &room.content {
             Content::Mixed => (said.codecs, said.event) = audio::read(line),
             Content::Payloads(known) => said.payloads = payloads::shared(known, line),
-            Content::Messages(_) => {}
+            Content::Messages(_) | Content::Floors(_) => {}
         }
         let has_format = match room.content {
             Content::Mixed => !said.codecs.is_empty(),
             Content::Payloads(_) => !said.payloads.is_empty(),
-            Content::Messages(_) => true,
+            Content::Messages(_) | Content::Floors(_) => true,
         };
         if !has_format {
             return Err(Why::Transport);
@@ -185,6 +195,14 @@ impl Leg {
         let setup = Setup::of(sdp, line);
         let far = match self.make {
             Make::Rtp { .. } => self.rtp(sdp, line, said.mux)?,
+            Make::Bfcp(_) => {
+                let own = if is_offer {
+                    far::relay_answers(setup)
+                } else {
+                    far::relay_offered(setup)
+                };
+                self.bfcp((sdp, line), own, terms)?
+            }
             Make::Msrp(transport) => {
                 let own = match (is_offer, msrp::is_web(transport)) {
                     (true, _) => far::relay_answers(setup),
@@ -236,6 +254,29 @@ impl Leg {
             setup,
             fingerprint,
             local_path: None,
+        }))
+    }
+
+    fn bfcp(
+        &self,
+        (sdp, line): (&Sdp, &MediaDescription),
+        setup: MsrpSetup,
+        terms: &Terms,
+    ) -> Result<FarEnd, Why> {
+        let is_v6 = self.local_ip.is_ipv6();
+        let address = match (far::tcp_address(sdp, line, is_v6), setup) {
+            (Some(address), _) => address,
+            (None, MsrpSetup::Passive) => far::nowhere(is_v6),
+            (None, MsrpSetup::Active) => return Err(Why::Address),
+        };
+        let fingerprint = match self.make {
+            Make::Bfcp(BfcpTransport::Tls) => terms.fingerprint(sdp, line)?,
+            Make::Bfcp(_) | Make::Rtp { .. } | Make::Msrp(_) => None,
+        };
+        Ok(FarEnd::Bfcp(BfcpRemote {
+            address,
+            setup,
+            fingerprint,
         }))
     }
 
@@ -300,11 +341,28 @@ impl Leg {
     }
 }
 
+/// What carries floor control that a client offers; `None` where the relay can't serve it.
+pub(super) fn offered_transport(line: &MediaDescription) -> Option<BfcpTransport> {
+    let said = FloorControl::parse(line)?;
+    let transport = match said.proto {
+        BfcpProto::Udp => BfcpTransport::Udp,
+        BfcpProto::Tcp => BfcpTransport::Tcp,
+        BfcpProto::TcpTls => BfcpTransport::Tls,
+        BfcpProto::UdpTls => return None,
+    };
+    (said.can_be_client(true) && said.speaks_version()).then_some(transport)
+}
+
+/// A participant's identifier in BFCP (RFC 8856 `userid`).
+pub(super) fn user_of(member: MemberId) -> u16 {
+    u16::try_from(member.0).unwrap_or(u16::MAX)
+}
+
 impl Room {
     pub(super) fn payload(&self, number: u16) -> Option<&payloads::Payload> {
         match &self.content {
             Content::Payloads(known) => known.get(usize::from(number)),
-            Content::Mixed | Content::Messages(_) => None,
+            Content::Mixed | Content::Messages(_) | Content::Floors(_) => None,
         }
     }
 }

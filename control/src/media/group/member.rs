@@ -4,9 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dataplane::api::{Act, Direction, LegLocal, MemberId, StreamId, StreamSet};
+use dataplane::api::{Act, BfcpTransport, Direction, LegLocal, MemberId, StreamId, StreamSet};
 
-use super::leg::{Leg, Make};
+use super::leg::{Leg, Make, user_of};
 use super::text::{self, Role};
 use super::{Offer, Rights, Room, Rooms};
 use crate::media::trunk::{Terms, Trunk};
@@ -18,6 +18,8 @@ use crate::sdp::{Kind, MediaDescription, Sdp};
 pub struct MemberMedia {
     terms: Arc<Terms>,
     origin: u64,
+    /// Who it is in floor control.
+    user: u16,
     version: u64,
     sent: Option<Bytes>,
     /// Whether it speaks IPv6.
@@ -64,9 +66,9 @@ pub struct MemberStream {
 }
 
 impl MemberMedia {
-    /// Nothing yet; `origin` names its descriptions.
+    /// Nothing yet, for a participant whose descriptions `origin` names.
     #[must_use]
-    pub fn new(rooms: &Rooms, trunk: Trunk, origin: u64) -> Self {
+    pub fn new(rooms: &Rooms, trunk: Trunk, (member, origin): (MemberId, u64)) -> Self {
         Self {
             terms: Arc::new(Terms {
                 settings: Arc::clone(&rooms.settings),
@@ -74,6 +76,7 @@ impl MemberMedia {
                 is_recorded: false,
             }),
             origin,
+            user: user_of(member),
             version: 0,
             sent: None,
             is_v6: rooms.settings.address(false).is_none(),
@@ -290,8 +293,20 @@ impl MemberMedia {
         self.sent.as_ref()
     }
 
+    /// The attributes of floor control, where it is one of a draft's streams.
+    fn floors(&self, rooms: &Rooms, draft: &Draft) -> Vec<String> {
+        let transport = draft.legs().find_map(|leg| match leg.make {
+            Make::Bfcp(transport) => Some(transport),
+            Make::Rtp { .. } | Make::Msrp(_) => None,
+        });
+        transport.map_or_else(Vec::new, |transport| {
+            text::floors(rooms.iter(), self.user, transport)
+        })
+    }
+
     fn write(&mut self, rooms: &Rooms, draft: &Draft, role: Role, rights: Rights) -> Option<Bytes> {
         let mut lines = String::new();
+        let floors = self.floors(rooms, draft);
         let mut address = None;
         for slot in &draft.slots {
             let room = slot.leg.as_ref().and_then(|leg| rooms.find(leg.stream));
@@ -299,7 +314,13 @@ impl MemberMedia {
                 None => lines.push_str(&text::off(slot)),
                 Some((leg, room)) => {
                     address = address.or_else(|| Some(stream::bound(&leg.local)?.ip()));
-                    lines.push_str(&text::on(slot, leg, room, role, (rights, &self.terms))?);
+                    lines.push_str(&text::on(
+                        slot,
+                        leg,
+                        room,
+                        role,
+                        (rights, &self.terms, &floors),
+                    )?);
                 }
             }
         }
@@ -345,6 +366,9 @@ impl Slot {
             Make::Rtp { .. } => ("RTP/AVP", "0"),
             Make::Msrp(transport) if transport.is_secure() => ("TCP/TLS/MSRP", "*"),
             Make::Msrp(_) => ("TCP/MSRP", "*"),
+            Make::Bfcp(BfcpTransport::Udp) => ("UDP/BFCP", "*"),
+            Make::Bfcp(BfcpTransport::Tcp) => ("TCP/BFCP", "*"),
+            Make::Bfcp(BfcpTransport::Tls) => ("TCP/TLS/BFCP", "*"),
         };
         let proto = if room.wants_feedback() {
             "RTP/AVPF"

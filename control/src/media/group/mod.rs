@@ -17,7 +17,10 @@ mod text;
 
 use std::sync::Arc;
 
-use dataplane::api::{Act, FloorId, MemberId, MixSpec, RoomKind, RoomPlan, StreamId, StreamSet};
+use dataplane::api::{
+    Act, BfcpTransport, FanSpec, FloorId, FloorRule, FloorSpec, MemberId, MixSpec, RoomKind,
+    RoomPlan, StreamId, StreamSet,
+};
 
 use super::Settings;
 use crate::limits::GROUP_STREAMS;
@@ -59,6 +62,8 @@ enum Content {
     Payloads(Vec<Payload>),
     /// MSRP: what of its lines goes to everybody, such as `accept-types`.
     Messages(Vec<String>),
+    /// Floor control.
+    Floors(BfcpTransport),
 }
 
 /// What a participant may do in the rooms, whatever its description asks for.
@@ -88,7 +93,8 @@ pub fn room_kind(
         })),
         (Proto::Rtp, Kind::Video) if is_duplex => Some(RoomKind::Switch { follows: speaker }),
         (Proto::Rtp, Kind::Audio | Kind::Video | Kind::Text) => Some(RoomKind::Forward),
-        (Proto::Msrp { .. }, Kind::Message) => Some(RoomKind::FanOut),
+        (Proto::Msrp { .. }, Kind::Message) => Some(RoomKind::FanOut(FanSpec::default())),
+        // The floors' room isn't opened by a line: see `Rooms::open_floors`.
         (Proto::Rtp | Proto::Msrp { .. } | Proto::Bfcp { .. } | Proto::Other, _) => None,
     }
 }
@@ -105,7 +111,7 @@ impl Rooms {
     }
 
     /// The rooms there are.
-    pub fn iter(&self) -> impl Iterator<Item = &Room> {
+    pub fn iter(&self) -> impl Iterator<Item = &Room> + Clone {
         self.rooms.iter()
     }
 
@@ -128,7 +134,7 @@ impl Rooms {
         offer: &Offer,
         index: usize,
         sender: MemberId,
-        floor: bool,
+        floor: Option<FloorId>,
     ) -> Option<StreamId> {
         let line = offer.line(index)?;
         let source = offer.source(index)?;
@@ -143,7 +149,7 @@ impl Rooms {
             RoomKind::Switch { .. } | RoomKind::Forward => {
                 Content::Payloads(payloads::read(source))
             }
-            RoomKind::FanOut => Content::Messages(common_lines(source)),
+            RoomKind::FanOut(_) => Content::Messages(common_lines(source)),
             RoomKind::Floors(_) => return None,
         };
         let is_simplex = matches!(plan, RoomKind::Forward) && line.flow.sends != line.flow.receives;
@@ -153,11 +159,50 @@ impl Rooms {
             id,
             kind: line.kind,
             plan,
-            floor: floor.then(|| FloorId(u16::from(id.0) + 1)),
+            floor,
             sender: is_simplex.then_some(sender).filter(|_| line.flow.sends),
             content,
         });
         Some(id)
+    }
+
+    /// Makes the room of the floors that govern others, over what its first client offers.
+    pub fn open_floors(
+        &mut self,
+        conference: u32,
+        floors: &[FloorId],
+        offered: Option<BfcpTransport>,
+    ) -> StreamId {
+        let rules = floors.iter().map(|floor| FloorRule {
+            floor: *floor,
+            chair: None,
+            holders: 1,
+            silence_ms: FLOOR_SILENCE_MS,
+            held_max_ms: FLOOR_HELD_MAX_MS,
+        });
+        let spec = FloorSpec {
+            conference,
+            floors: rules.collect(),
+        };
+        let id = StreamId(self.opened);
+        self.opened += 1;
+        self.rooms.push(Room {
+            id,
+            kind: Kind::Application,
+            plan: RoomKind::Floors(spec),
+            floor: None,
+            sender: None,
+            content: Content::Floors(offered.unwrap_or(BfcpTransport::Tcp)),
+        });
+        id
+    }
+
+    /// The room of the floors, if there is one: it belongs to nobody's media.
+    #[must_use]
+    pub fn floors(&self) -> StreamSet {
+        let floors = self.rooms.iter();
+        let floors = floors.filter(|room| matches!(room.plan, RoomKind::Floors(_)));
+        floors.fold(StreamSet::default(), |set, room| set.with(room.id))
     }
 
     fn mixed(&self) -> Option<StreamId> {
@@ -219,6 +264,7 @@ impl Room {
             Content::Mixed => !audio::read(line).0.is_empty(),
             Content::Payloads(known) => !payloads::shared(known, line).is_empty(),
             Content::Messages(lines) => is_file(lines) == line.has("file-selector"),
+            Content::Floors(_) => true,
         }
     }
 
@@ -230,7 +276,7 @@ impl Room {
     fn wants_feedback(&self) -> bool {
         match &self.content {
             Content::Payloads(known) => known.iter().any(|payload| !payload.feedback.is_empty()),
-            Content::Mixed | Content::Messages(_) => false,
+            Content::Mixed | Content::Messages(_) | Content::Floors(_) => false,
         }
     }
 
@@ -286,6 +332,10 @@ fn common_lines(line: &MediaDescription) -> Vec<String> {
 const TALKERS: u8 = 4;
 /// The longest that a packet waits for those before it.
 const JITTER_MAX_MS: u16 = 200;
+/// A holder who says nothing for so long gives way.
+const FLOOR_SILENCE_MS: u32 = 30_000;
+/// A holder gives way to others after so long.
+const FLOOR_HELD_MAX_MS: u32 = 120_000;
 /// Names of streams are bits of a set.
 const STREAMS_EVER: u8 = 32;
 

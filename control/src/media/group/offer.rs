@@ -1,6 +1,8 @@
 //! A participant's offer, line by line.
 
-use super::{audio, payloads};
+use dataplane::api::BfcpTransport;
+
+use super::{audio, leg, payloads};
 use crate::media::Refused;
 use crate::media::far;
 use crate::media::msrp;
@@ -57,6 +59,13 @@ impl Offer {
         self.lines.get(index)
     }
 
+    /// What carries the floor control that is offered, if any is.
+    #[must_use]
+    pub fn floor_control(&self) -> Option<BfcpTransport> {
+        let lines = self.sdp.media().iter().filter(|line| line.port() != 0);
+        lines.filter_map(leg::offered_transport).next()
+    }
+
     pub(super) fn source(&self, index: usize) -> Option<&MediaDescription> {
         self.sdp.media().get(index)
     }
@@ -87,6 +96,13 @@ fn is_supported(sdp: &Sdp, line: &MediaDescription, terms: &Terms) -> bool {
             let is_named = !hop.transport.is_secure() || terms.fingerprint(sdp, line).is_ok();
             is_named && terms.carry(hop.transport).is_ok()
         }),
+        (Proto::Bfcp { .. } | Proto::Other, Kind::Application) => {
+            let transport = leg::offered_transport(line);
+            transport.is_some_and(|transport| {
+                let needs_certificate = transport == BfcpTransport::Tls;
+                !needs_certificate || terms.settings.msrp.fingerprint.is_some()
+            })
+        }
         (Proto::Msrp { .. } | Proto::Bfcp { .. } | Proto::Other, _) => false,
     }
 }

@@ -39,13 +39,18 @@ fn upl_13_media_type_direction_and_floor_decide_what_becomes_of_a_stream() {
         Some(RoomKind::Switch { follows: None })
     );
     assert_eq!(kind(Kind::Video, Proto::Rtp, one), Some(RoomKind::Forward));
-    assert_eq!(kind(Kind::Message, msrp, both), Some(RoomKind::FanOut));
+    assert_eq!(
+        kind(Kind::Message, msrp, both),
+        Some(RoomKind::FanOut(FanSpec::default()))
+    );
     assert_eq!(kind(Kind::Image, Proto::Other, both), None);
     let mut rooms = Rooms::new(settings());
-    let media = MemberMedia::new(&rooms, Trunk::default(), 1);
+    let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let offer = sdp("m=audio 4000 RTP/AVP 0\r\n");
     let offer = media.read(offer.as_bytes()).unwrap();
-    let gated = rooms.open(&offer, 0, MemberId(1), true).unwrap();
+    let gated = rooms
+        .open(&offer, 0, MemberId(1), Some(FloorId(1)))
+        .unwrap();
     assert_eq!(rooms.find(gated).unwrap().floor, Some(FloorId(1)));
     let plans = rooms.plans(rooms.all());
     assert!(matches!(&plans[..], [Act::OpenRoom(plan)] if plan.floor == Some(FloorId(1))));
@@ -67,7 +72,10 @@ fn bind(draft: &mut Draft, member: MemberId) {
                     session_id: [b'x'; 32],
                 })
             }
-            _ => continue,
+            dataplane::api::LegSpec::Bfcp(spec) => dataplane::api::LegLocal::Bfcp {
+                listen: (spec.local_ip, port).into(),
+            },
+            dataplane::api::LegSpec::Bytes { .. } => continue,
         };
     }
     draft.opened(member, &joins);
@@ -87,10 +95,10 @@ const THREE: &str = "m=audio 4000 RTP/AVP 9 18 0 101\r\na=rtpmap:101 telephone-e
 /// A session that a participant has begun with a description: its rooms, its media, its answer.
 fn begun(lines: &str) -> (Rooms, MemberMedia, String) {
     let mut rooms = Rooms::new(settings());
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), 1);
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let offer = media.read(sdp(lines).as_bytes()).unwrap();
     let fates: Vec<_> = (0..offer.lines().len())
-        .map(|index| rooms.open(&offer, index, MemberId(1), false))
+        .map(|index| rooms.open(&offer, index, MemberId(1), None))
         .collect();
     let mut draft = media.draft_answer(&rooms, &offer, &fates);
     bind(&mut draft, MemberId(1));
@@ -125,7 +133,7 @@ fn an_answer_has_the_offerers_numbers_and_only_what_is_understood() {
 fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker() {
     let (mut rooms, _, _) = begun(THREE);
     let b = MemberId(2);
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), 2);
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(2), 2));
     let mut draft = media.draft_offer(&rooms, rooms.all());
     assert!(media.offer(&rooms, &draft, ALL).is_none(), "not bound yet");
     bind(&mut draft, b);
@@ -158,7 +166,7 @@ fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker
         (100, 1)
     );
     rooms.narrow(&media);
-    let c = MemberMedia::new(&rooms, Trunk::default(), 3);
+    let c = MemberMedia::new(&rooms, Trunk::default(), (MemberId(3), 3));
     let h264 = sdp("m=video 6000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n");
     let h264 = c.read(h264.as_bytes()).unwrap();
     assert_eq!(rooms.matching(&h264, 0, StreamSet::default()), None);
@@ -169,7 +177,7 @@ fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly(
     let (rooms, _, _) = begun("m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n");
     let room = rooms.iter().next().unwrap();
     assert_eq!(room.plan, RoomKind::Forward);
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), 2);
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(2), 2));
     let mut draft = media.draft_offer(&rooms, rooms.all());
     bind(&mut draft, MemberId(2));
     let flow = room.flow_of(MemberId(2));
@@ -192,11 +200,60 @@ fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly(
 #[test]
 fn omd_07_a_stream_with_no_codec_that_is_known_is_not_supported() {
     let rooms = Rooms::new(settings());
-    let media = MemberMedia::new(&rooms, Trunk::default(), 1);
+    let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let unknown =
         sdp("m=audio 4000 RTP/AVP 18\r\nm=audio 4000 RTP/SAVP 0\r\nm=application 9 UDP/X y\r\n");
     let offer = media.read(unknown.as_bytes()).unwrap();
     assert!(offer.lines().iter().all(|line| !line.is_supported));
     let nonsense: Result<Offer, Refused> = media.read(b"nonsense");
     assert_eq!(nonsense.unwrap_err().code, 488);
+}
+
+#[test]
+fn the_floors_of_a_session_are_offered_with_what_they_govern() {
+    let mut rooms = Rooms::new(settings());
+    let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
+    let lines = "m=audio 4000 RTP/AVP 0\r\nm=application 9 TCP/BFCP *\r\na=setup:active\r\n\
+        a=connection:new\r\na=floorctrl:c-only\r\n";
+    let offer = media.read(sdp(lines).as_bytes()).unwrap();
+    let audio = rooms
+        .open(&offer, 0, MemberId(1), Some(FloorId(1)))
+        .unwrap();
+    let floors = rooms.open_floors(77, &[FloorId(1)], offer.floor_control());
+    assert_eq!(
+        rooms.matching(&offer, 1, StreamSet::default()),
+        Some(floors)
+    );
+    let draft = media.draft_answer(&rooms, &offer, &[Some(audio), Some(floors)]);
+    let joins = draft.joins(MemberId(1), "<sip:x@y>");
+    assert!(joins.iter().any(|act| matches!(
+        act,
+        Act::Join(plan) if matches!(plan.leg, dataplane::api::LegSpec::Bfcp(spec) if spec.user == 1)
+    )));
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(5), 2));
+    let mut draft = media.draft_offer(&rooms, rooms.all());
+    bind(&mut draft, MemberId(5));
+    let offer = media.offer(&rooms, &draft, ALL).unwrap();
+    let offer = String::from_utf8(offer.to_vec()).unwrap();
+    for line in [
+        "a=label:10",
+        "m=application 30010 TCP/BFCP *",
+        "a=setup:actpass",
+        "a=floorctrl:s-only",
+        "a=confid:77",
+        "a=userid:5",
+        "a=floorid:1 mstrm:10",
+        "a=bfcpver:1",
+    ] {
+        assert!(offer.contains(&format!("{line}\r\n")), "{line} in {offer}");
+    }
+    let answer =
+        sdp("m=audio 5000 RTP/AVP 0\r\nm=application 5002 TCP/BFCP *\r\na=setup:passive\r\n");
+    let settled = media.settle(&rooms, draft, answer.as_bytes(), (MemberId(5), ALL));
+    let connects = settled.unwrap().connects;
+    assert!(connects.iter().any(|act| matches!(
+        act,
+        Act::ConnectMember { remote: dataplane::api::Remote::Bfcp(remote), .. }
+            if remote.address.port() == 5002
+    )));
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use dataplane::api::{LegLocal, MsrpTransport};
+use dataplane::api::{BfcpTransport, LegLocal, MsrpTransport, RoomKind};
 
 use super::leg::{Leg, Make};
 use super::member::Slot;
@@ -42,7 +42,7 @@ pub(super) fn on(
     leg: &Leg,
     room: &Room,
     role: Role,
-    (rights, terms): (Rights, &Terms),
+    (rights, terms, floors): (Rights, &Terms, &[String]),
 ) -> Option<String> {
     let mut attributes = Vec::new();
     let (port, formats) = match (&leg.local, leg.make) {
@@ -75,20 +75,81 @@ pub(super) fn on(
             }
             (local.listen.port(), "*".to_owned())
         }
+        (LegLocal::Bfcp { listen }, Make::Bfcp(transport)) => {
+            write_setup(leg, role, &mut attributes);
+            if transport == BfcpTransport::Tls {
+                let own = terms.settings.msrp.fingerprint.as_ref()?;
+                attributes.push(format!("fingerprint:{}", msrp::fingerprint_value(own)));
+            }
+            attributes.extend(floors.iter().cloned());
+            return Some(line(slot, listen.port(), "*", &attributes));
+        }
         _ => return None,
     };
     attributes.push(flow(leg, role, rights).name().to_owned());
-    if let Some(floor) = room.floor {
-        attributes.push(format!("label:{}", floor.0));
+    if room.floor.is_some() {
+        attributes.push(format!("label:{}", label(room)));
     }
     if let Some(mid) = &slot.mid {
         attributes.push(format!("mid:{mid}"));
     }
+    Some(line(slot, port, &formats, &attributes))
+}
+
+fn line(slot: &Slot, port: u16, formats: &str, attributes: &[String]) -> String {
     let mut text = format!("m={} {port} {} {formats}\r\n", slot.media, slot.proto);
     for attribute in attributes {
         let _ = write!(text, "a={attribute}\r\n");
     }
-    Some(text)
+    text
+}
+
+/// What names a governed stream (RFC 4574).
+fn label(room: &Room) -> u8 {
+    room.id.0.saturating_add(10)
+}
+
+/// The attributes of floor control for a participant (RFC 8856).
+pub(super) fn floors<'a>(
+    rooms: impl Iterator<Item = &'a Room> + Clone,
+    member: u16,
+    transport: BfcpTransport,
+) -> Vec<String> {
+    let mut lines = vec!["floorctrl:s-only".to_owned(), format!("userid:{member}")];
+    for room in rooms.clone() {
+        let RoomKind::Floors(spec) = &room.plan else {
+            continue;
+        };
+        lines.push(format!("confid:{}", spec.conference));
+        for rule in &spec.floors {
+            let governed = rooms.clone().filter(|room| room.floor == Some(rule.floor));
+            let labels: Vec<String> = governed.map(|room| label(room).to_string()).collect();
+            let mut text = format!("floorid:{}", rule.floor.0);
+            if !labels.is_empty() {
+                let _ = write!(text, " mstrm:{}", labels.join(" "));
+            }
+            lines.push(text);
+        }
+    }
+    let version = if transport == BfcpTransport::Udp {
+        2
+    } else {
+        1
+    };
+    lines.push(format!("bfcpver:{version}"));
+    lines
+}
+
+/// `a=setup` and `a=connection` of floor control.
+fn write_setup(leg: &Leg, role: Role, attributes: &mut Vec<String>) {
+    if leg.make == Make::Bfcp(BfcpTransport::Udp) {
+        return;
+    }
+    write_roles(leg, MsrpTransport::Tcp, role, attributes);
+    if role == Role::Offer {
+        let new = if leg.is_new { "new" } else { "existing" };
+        attributes.push(format!("connection:{new}"));
+    }
 }
 
 /// Which way the relay's own media goes.
@@ -125,7 +186,7 @@ fn offered_formats(room: &Room, attributes: &mut Vec<String>) -> String {
             }
             join(agreed.map(|payload| payload.payload_type))
         }
-        Content::Messages(_) => String::new(),
+        Content::Messages(_) | Content::Floors(_) => String::new(),
     }
 }
 
@@ -149,7 +210,7 @@ fn answered_formats(leg: &Leg, room: &Room, attributes: &mut Vec<String>) -> Str
             }
             join(agreed.iter().map(|(number, _)| *number))
         }
-        Content::Messages(_) => String::new(),
+        Content::Messages(_) | Content::Floors(_) => String::new(),
     }
 }
 

@@ -405,7 +405,7 @@ impl<B: Backend> Worker<B> {
     fn floors_mut(&mut self, room: RoomRef) -> Option<&mut Floors> {
         match &mut self.rooms.find_mut(room)?.machine {
             Machine::Floors(floors) => Some(&mut floors.floors),
-            Machine::Forward(_) | Machine::Mix(_) | Machine::Switch(_) => None,
+            Machine::Forward(_) | Machine::Mix(_) | Machine::Switch(_) | Machine::Chat(_) => None,
         }
     }
 
@@ -414,7 +414,7 @@ impl<B: Backend> Worker<B> {
         let Member { id, place, leg, .. } = self.streams.find_mut(slot)?.member_mut()?;
         match leg {
             MemberLeg::Bfcp(leg) => Some((place.map(|(room, _)| (room, *id)), leg)),
-            MemberLeg::Rtp(_) => None,
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) => None,
         }
     }
 }

@@ -63,7 +63,7 @@ impl<B: Backend> Open<'_, B> {
     /// A member has a seat.
     pub(super) fn join(&mut self, now: Instant, seat: u32) {
         match &mut self.machine {
-            Machine::Forward(_) | Machine::Floors(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.mixer.add() {
                     mixing.seating.add(seat, theirs, theirs.index());
@@ -83,9 +83,9 @@ impl<B: Backend> Open<'_, B> {
         now: Instant,
         seat: u32,
         formats: &RtpFormats,
-        direction: Direction,
-        has_floor: bool,
+        may: (Direction, bool),
     ) {
+        let (direction, has_floor) = may;
         match &mut self.machine {
             Machine::Forward(forward) => {
                 forward.set(seat as usize, &formats.payloads, direction.may_receive);
@@ -93,7 +93,7 @@ impl<B: Backend> Open<'_, B> {
                     forward.mute(seat as usize);
                 }
             }
-            Machine::Floors(_) => {}
+            Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat) {
                     mixing.mixer.set(theirs, formats, direction);
@@ -122,7 +122,7 @@ impl<B: Backend> Open<'_, B> {
         let place = self.egress.seats.get(seat as usize).copied().flatten();
         match &mut self.machine {
             Machine::Forward(forward) if !holds => forward.mute(seat as usize),
-            Machine::Forward(_) | Machine::Floors(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat).filter(|_| !holds) {
                     mixing.mixer.hush(theirs);
@@ -150,6 +150,7 @@ impl<B: Backend> Open<'_, B> {
         self.say_bye(now, seat);
         match &mut self.machine {
             Machine::Forward(forward) => forward.remove(seat as usize),
+            Machine::Chat(_) => {}
             Machine::Floors(room) => {
                 if let Some(Some(seat)) = self.egress.seats.get(seat as usize) {
                     room.floors.leave(seat.member, now);
@@ -187,7 +188,7 @@ impl<B: Backend> Open<'_, B> {
                 }
                 Ok(())
             }
-            Machine::Floors(_) => Err(DropReason::NotRtp),
+            Machine::Chat(_) | Machine::Floors(_) => Err(DropReason::NotRtp),
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
                 let theirs = seating.theirs(seat).ok_or(DropReason::NoLeg)?;
@@ -213,7 +214,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn rtcp(&mut self, now: Instant, seat: u32, frame: &Frame) {
         match &mut self.machine {
             Machine::Forward(_) | Machine::Mix(_) => self.take_reports(now, seat, frame),
-            Machine::Floors(_) => {}
+            Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Switch(switching) => {
                 let Switching {
                     switch, seating, ..
@@ -231,7 +232,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let egress = &mut self.egress;
         match &mut self.machine {
-            Machine::Forward(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) => {}
             Machine::Floors(room) => room.floors.handle_timeout(now),
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
@@ -252,7 +253,7 @@ impl<B: Backend> Open<'_, B> {
     /// When something is due; nothing in a room that is idle.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.machine {
-            Machine::Forward(_) => None,
+            Machine::Forward(_) | Machine::Chat(_) => None,
             Machine::Floors(room) => room.poll_timeout(now),
             Machine::Mix(mixing) => mixing.mixer.poll_timeout(),
             Machine::Switch(switching) => switching.switch.poll_timeout(now),

@@ -71,7 +71,7 @@ impl<B: Backend> Worker<B> {
                 let spec = SwitchSpec {
                     seed: self.random.random(),
                     clock: self.ticks.clock,
-                    cname: self.cname_of(session),
+                    cname: self.cname_of(session).into(),
                     dwell_ms: SWITCH_DWELL_MS,
                 };
                 Some(Machine::Switch(Box::new(Switching {
@@ -84,17 +84,20 @@ impl<B: Backend> Worker<B> {
                 floors: Floors::new(spec),
                 untold: Vec::new(),
             }))),
-            RoomKind::FanOut => None,
+            RoomKind::FanOut(spec) => Some(Machine::Chat(self.open_chat(spec)?)),
         }
     }
 
     /// The canonical name of the relay's sources in a session: the same in all its rooms, so that
     /// what is heard and what is seen belong together, and in no other session (RFC 7022 §4.2).
-    fn cname_of(&self, session: SessionId) -> Box<[u8]> {
+    fn cname_of(&self, session: SessionId) -> [u8; 16] {
         let mixed = (session.0 ^ self.ticks.secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = mixed ^ mixed >> 29 ^ self.ticks.secret.rotate_left(32);
-        let digit = |at: u32| HEX.get((mixed >> (4 * at) & 15) as usize).copied();
-        (0..16).filter_map(digit).collect()
+        let mut name = [0; 16];
+        for (pair, octet) in name.chunks_exact_mut(2).zip(mixed.to_be_bytes()) {
+            pair.copy_from_slice(&[octet >> 4, octet & 15].map(|digit| HEX[usize::from(digit)]));
+        }
+        name
     }
 
     /// Binds a member's leg; it has no seat yet, as its room may be made by the same order.
@@ -111,7 +114,10 @@ impl<B: Backend> Worker<B> {
                 .open_rtp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Rtp(leg), local)),
             LegSpec::Bfcp(spec) => self.open_bfcp(opening, spec),
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) => Err(Refusal::Unknown),
+            LegSpec::Msrp(_) => self
+                .open_msrp(opening, Side::A, &plan.leg)
+                .map(|(leg, local)| (MemberLeg::Msrp(leg), local)),
+            LegSpec::Bytes { .. } => Err(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -158,11 +164,11 @@ impl<B: Backend> Worker<B> {
         &mut self,
         now: Instant,
         session: SessionRef,
-        stream: StreamId,
+        plan: &MemberPlan,
         slot: Option<SlotRef>,
     ) {
         let Some(slot) = slot else { return };
-        let room_ref = self.room_of(session, stream);
+        let room_ref = self.room_of(session, plan.stream);
         let member = self
             .streams
             .find_mut(slot)
@@ -179,6 +185,7 @@ impl<B: Backend> Worker<B> {
             if let Some(mut open) = self.open(now, room_ref) {
                 open.join(now, seat);
             }
+            self.join_chat(slot, plan.identity.as_deref());
         }
     }
 
@@ -215,6 +222,9 @@ impl<B: Backend> Worker<B> {
             self.connect_bfcp(now, slot, remote);
             return;
         }
+        if let Remote::Msrp(remote) = remote {
+            return self.connect_chat(place, remote, direction);
+        }
         let stream = slot.and_then(|slot| self.streams.find_mut(slot));
         let leg = stream
             .and_then(|stream| stream.member_mut())
@@ -235,7 +245,7 @@ impl<B: Backend> Worker<B> {
             seat.report_at = Some(now);
         }
         if let Some(mut open) = self.open(now, room_ref) {
-            open.set(now, index, formats, direction, has_floor);
+            open.set(now, index, formats, (direction, has_floor));
         }
         self.untie(tied);
         self.look_after(now, room_ref);
@@ -308,6 +318,7 @@ impl<B: Backend> Worker<B> {
 
     /// Ends a room that nobody is in.
     pub(super) fn close_room(&mut self, room: RoomRef) {
+        self.close_chat(room);
         self.rooms.remove(room);
     }
 
@@ -331,6 +342,7 @@ impl<B: Backend> Worker<B> {
                 if let Some(mut open) = self.open(now, room_ref) {
                     open.hold(now, seat, holds);
                 }
+                self.gate_chat((room_ref, seat));
             }
             self.look_after(now, room_ref);
         }

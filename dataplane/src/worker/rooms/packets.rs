@@ -39,13 +39,11 @@ impl<B: Backend> Worker<B> {
             self.note_reception(now, (room_ref, seat), &frame);
         }
         self.pool.give(frame);
-        match done {
-            Ok(()) => self.look_after(now, room_ref),
-            Err(why) => {
-                self.stats.drop(why);
-                self.count_drop_of(place);
-            }
+        if let Err(why) = done {
+            self.stats.drop(why);
+            self.count_drop_of(place);
         }
+        self.look_after(now, room_ref);
     }
 
     /// Whether a member's packet is taken.

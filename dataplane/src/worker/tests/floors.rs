@@ -164,7 +164,8 @@ impl Group {
         // What was told of floors before is no media.
         self.world.net.borrow_mut().sent.clear();
         let sent = self.world.datagram(from, to, packet).into_iter();
-        let is_rtp = |octets: &[u8]| !(192..=223).contains(&octets[1]);
+        // Neither RTCP nor what BFCP told meanwhile.
+        let is_rtp = |octets: &[u8]| octets[0] >> 6 == 2 && !(192..=223).contains(&octets[1]);
         sent.filter(|(.., octets)| is_rtp(octets))
             .map(|(_, to, _)| to)
             .collect()

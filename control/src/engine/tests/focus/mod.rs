@@ -1,6 +1,7 @@
 //! Group sessions: the relay as Controlling Function between several clients.
 
 mod begin;
+mod chaos;
 mod events;
 mod matrix;
 mod membership;

@@ -98,6 +98,14 @@ fn sgn_17_many_sessions_of_one_user_last_side_by_side() {
 }
 
 #[test]
+fn an_extension_that_is_not_known_is_refused_by_name() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let seen = scene.invite("alice", TEAM, "Require: timer, 100rel\r\n", &sdp(&[AUDIO]));
+    let refused = text_to(&seen, "alice", "420");
+    assert_eq!(header(&refused, "Unsupported"), "100rel");
+}
+
+#[test]
 fn a_drained_relay_begins_no_group_session() {
     let mut scene = Scene::new(&["alice", "bob"]);
     scene.bench.engine.drain();
