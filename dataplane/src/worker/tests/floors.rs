@@ -161,6 +161,8 @@ impl Group {
 
     /// To whom RTP goes when a packet has come.
     fn media(&mut self, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> Vec<SocketAddr> {
+        // What was told of floors before is no media.
+        self.world.net.borrow_mut().sent.clear();
         let sent = self.world.datagram(from, to, packet).into_iter();
         // Neither RTCP nor what BFCP told meanwhile.
         let is_rtp = |octets: &[u8]| octets[0] >> 6 == 2 && !(192..=223).contains(&octets[1]);
