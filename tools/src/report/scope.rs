@@ -28,10 +28,17 @@ pub enum Rows {
 pub const BUILT: &[Group] = &[
     group("S11", All, true),
     group("FRK", All, false),
-    // The others are the Controlling Function's.
-    group("MOD", Only(&["01", "05", "08", "11", "12"]), false),
-    group("OFR", Except(&["05", "09", "11"]), false),
-    group("OMD", Only(&["01", "02", "03", "08", "09", "10"]), false),
+    group("MOD", All, false),
+    group("OFR", All, false),
+    group("OMD", All, false),
+    // What a Participating Function passes on of them has no tests of its own.
+    group("SGN", Except(&["11"]), false),
+    group("LVE", Except(&["02"]), false),
+    group("ADD", Except(&["02"]), false),
+    group("REM", Except(&["02"]), false),
+    group("REL", Except(&["04"]), false),
+    group("PIN", All, false),
+    group("MSG", Only(&["07", "08", "09"]), false),
     group("BYO", All, false),
     group("BYT", All, false),
     group("CLO", All, false),
@@ -40,10 +47,9 @@ pub const BUILT: &[Group] = &[
     // Where the selection function is another entity.
     group("IWM", All, false),
     group("REG", All, false),
-    // Group sessions have an identity (07) only where there is a Controlling Function.
-    group("IDN", Except(&["07"]), false),
-    group("CNV", Except(&["06"]), false),
-    group("MATRIX", Except(&["20"]), false),
+    group("IDN", All, false),
+    group("CNV", All, false),
+    group("MATRIX", All, false),
     group(
         "CON",
         Only(&[

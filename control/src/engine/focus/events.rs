@@ -297,7 +297,14 @@ impl Engine {
                 self.notify(focus, watcher);
             }
         }
-        focus.watchers = watchers;
+        // One whose participant is gone has nobody to tell.
+        for watcher in watchers {
+            if watcher.client.is_some() || !watcher.is_over {
+                focus.watchers.push(watcher);
+            } else if let Some(key) = watcher.dialog_key() {
+                self.focus.dialogs.remove(&key);
+            }
+        }
     }
 
     fn notify(&mut self, focus: &mut Focus, watcher: &mut Watcher) {

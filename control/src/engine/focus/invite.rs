@@ -48,6 +48,9 @@ impl Engine {
         acts: &[Act],
         refused: Option<Refusal>,
     ) {
+        if matches!(focus.stage, Stage::Ending { .. }) {
+            return;
+        }
         if refused.is_some() {
             self.counters.full_ports += 1;
             self.on_refused(focus, id, 503);

@@ -370,6 +370,11 @@ impl Engine {
         let Some(member) = focus.members.get(&id) else {
             return;
         };
+        let offered = member.exchange.as_ref().and_then(|one| one.client);
+        if offered == Some(client) {
+            self.on_offer_response(focus, id, (client, code), response);
+            return;
+        }
         match &member.state {
             State::Inviting { .. } => {
                 self.on_invited_response(focus, id, (client, code), response);
@@ -382,9 +387,9 @@ impl Engine {
                 }
                 self.remove(focus, id);
             }
-            State::Connected => self.on_offer_response(focus, id, (client, code), response),
             State::Cancelled { .. }
             | State::Parting { .. }
+            | State::Connected
             | State::Opening { .. }
             | State::Asking(_)
             | State::Answering(_)
@@ -494,7 +499,9 @@ impl Engine {
                     self.counters.expired += 1;
                     self.release(focus, id, Parting::Lost(408));
                 }
-                State::Connected if is_due(member.refresh_at) => self.refresh_member(focus, id),
+                State::Connected if is_due(member.refresh_at) => {
+                    self.refresh_member(focus, id);
+                }
                 State::Inviting { .. }
                 | State::Connected
                 | State::Opening { .. }

@@ -11,6 +11,7 @@ use dataplane::api::{MemberId, Refusal, StreamId, StreamSet};
 
 use super::begin::{identity_of, open_room};
 use super::join::room_for;
+use super::offers::is_lasting;
 use super::orders::After;
 use super::state::{Asked, Focus, State, both, union, without};
 use crate::config::StreamDrop;
@@ -43,7 +44,7 @@ impl Engine {
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
-        if !matches!(member.state, State::Connected) {
+        if !matches!(member.state, State::Connected) || !is_lasting(focus.stage) {
             self.reply(key, &request, 481, "Call/Transaction Does Not Exist");
             return;
         }

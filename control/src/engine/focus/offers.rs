@@ -7,7 +7,7 @@ use dataplane::api::{Act, MemberId, Refusal, StreamSet};
 
 use super::begin::identity_of;
 use super::orders::After;
-use super::state::{Exchange, Focus, Parting, without};
+use super::state::{Exchange, Focus, Parting, Stage, State, without};
 use crate::cpm::body;
 use crate::engine::Engine;
 use crate::engine::requests::ALLOW;
@@ -46,6 +46,9 @@ impl Engine {
             return;
         };
         member.refresh_at = None;
+        if !is_lasting(focus.stage) {
+            return;
+        }
         if member.exchange.is_some() || member.asked.is_some() || member.late.is_some() {
             // Whatever is under way refreshes it, too.
             return;
@@ -131,15 +134,29 @@ impl Engine {
         if code < 200 {
             return;
         }
+        let is_connected = matches!(member.state, State::Connected);
         let Some(exchange) = member.exchange.take_if(of_this) else {
             return;
         };
+        if !is_connected || !is_lasting(focus.stage) {
+            self.acknowledge_late(focus, id, response.filter(|_| code < 300));
+            return;
+        }
         match (code, response) {
             (200..300, Some(response)) => self.on_offer_accepted(focus, id, exchange, response),
             // RFC 5057: the dialog is gone.
             (408 | 481, _) => self.release(focus, id, Parting::Lost(code)),
             (491, _) => self.try_later(focus, id, exchange.draft.opened_streams()),
             _ => self.on_offer_refused(focus, id, &exchange),
+        }
+    }
+
+    /// An answer that comes while its participant is being released changes nothing any more.
+    fn acknowledge_late(&mut self, focus: &Focus, id: MemberId, response: Option<&Message>) {
+        let member = focus.members.get(&id);
+        let dialog = member.and_then(|member| member.dialog.clone());
+        if let Some((dialog, response)) = dialog.zip(response) {
+            self.send_focus_ack(&dialog, response);
         }
     }
 
@@ -239,5 +256,13 @@ impl Engine {
         member.quiet_until = Some(self.now + Duration::from_millis(wait));
         let acts = self.leave_act(focus.settings.drain, id, opened);
         self.order_group(focus, acts.into_iter().collect(), After::Nothing);
+    }
+}
+
+/// Whether a session still makes and takes offers.
+pub(super) fn is_lasting(stage: Stage) -> bool {
+    match stage {
+        Stage::Running | Stage::Inviting => true,
+        Stage::Opening | Stage::Ending { .. } | Stage::Ended => false,
     }
 }

@@ -93,7 +93,7 @@ fn sgn_09_the_first_accept_is_passed_on_and_later_ones_only_join() {
 }
 
 #[test]
-fn sgn_07_and_idn_07_the_answer_names_a_session_of_its_own() {
+fn idn_07_each_session_has_an_identity_of_its_own() {
     let mut identities = BTreeSet::new();
     for _ in 0..2 {
         let scene = Scene::talking(&["alice", "bob"], &[CHAT]);
@@ -345,4 +345,24 @@ fn the_loss_of_the_worker_releases_everybody() {
     }
     scene.bench.rooms = Rooms::default();
     scene.bench.assert_nothing_left();
+}
+
+#[test]
+fn sgn_07_ringing_and_answer_name_the_session() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[CHAT]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    let session = header(&bob, "Contact").to_owned();
+    let ringing = scene.answers("bob", &bob, 180, "");
+    assert_eq!(
+        header(&text_to(&ringing, "alice", "180"), "Contact"),
+        session
+    );
+    let answered = scene.answers("bob", &bob, 200, &accept(&bob));
+    assert_eq!(
+        header(&text_to(&answered, "alice", "200"), "Contact"),
+        session
+    );
+    assert!(session.contains(";isfocus"), "{session}");
+    scene.end();
 }

@@ -199,3 +199,36 @@ fn pin_02_a_subscription_is_found_by_the_sessions_identity_refreshed_and_ended()
     scene.answers("bob", &notify, 200, "");
     scene.end();
 }
+
+#[test]
+fn pin_01_and_04_a_subscription_by_the_groups_address_is_served_here() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let headers = "Event: conference\r\n";
+    let text = scene.request_text("SUBSCRIBE", ("bob", TEAM), headers, "");
+    assert_eq!(words(&scene.give("bob", &text)), ["bob 200", "bob NOTIFY"]);
+    scene.end();
+    let text = scene.request_text("SUBSCRIBE", ("bob", TEAM), headers, "");
+    assert_eq!(words(&scene.give("bob", &text)), ["bob 480"]);
+}
+
+#[test]
+fn pin_04_a_subscription_that_is_addressed_to_this_server_is_not_passed_on() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    subscribe(&mut scene, "alice");
+    assert_eq!(scene.bench.engine.counters().proxied, 0);
+    scene.end();
+}
+
+#[test]
+fn pin_03_a_subscription_to_another_servers_session_is_passed_on() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let other = "sip:cpm-session-other@127.0.0.1:5002";
+    let text = scene.request_text("SUBSCRIBE", ("alice", other), "Event: conference\r\n", "");
+    let seen = scene.give("alice", &text);
+    let passed = text_to(&seen, "bob", "SUBSCRIBE");
+    assert!(
+        passed.starts_with(&format!("SUBSCRIBE {other}")),
+        "{passed}"
+    );
+    assert!(!header(&passed, "Record-Route").is_empty(), "{passed}");
+}

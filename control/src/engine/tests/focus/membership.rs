@@ -338,3 +338,19 @@ fn rem_01_all_spellings_of_a_removal_are_taken_inside_and_outside_of_dialogs() {
         assert_eq!(words(&seen), ["alice 200", "bob BYE"], "{refer_to}");
     }
 }
+
+#[test]
+fn matrix_20_the_bye_of_who_began_a_group_session_ends_it_for_all() {
+    let mut scene = Scene::with(&["alice", "bob"], |_, group| {
+        group.originator_leaves_ends = Some(true);
+    });
+    scene.begin(&["alice", "bob"], &[CHAT]);
+    scene.bench.holds_orders = true;
+    assert!(scene.inside("alice", "BYE", "", "").is_empty());
+    let sent = scene.bench.do_orders();
+    let seen = scene.seen(sent);
+    assert_eq!(words(&seen), ["alice 200", "bob BYE"]);
+    let bye = text_to(&seen, "bob", "BYE");
+    scene.answers("bob", &bye, 200, "");
+    scene.bench.assert_nothing_left();
+}

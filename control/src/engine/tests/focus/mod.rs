@@ -1,7 +1,6 @@
 //! Group sessions: the relay as Controlling Function between several clients.
 
 mod begin;
-mod chaos;
 mod events;
 mod matrix;
 mod membership;

@@ -145,3 +145,50 @@ fn one_who_sends_alone_is_heard_by_all_and_hears_nobody() {
     assert_eq!(scene.bench.rooms.of(2), (vec![], vec![0]));
     scene.end();
 }
+
+#[test]
+fn mod_07_what_the_relay_changes_itself_goes_inside_the_participants_dialog() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+    let invite = text_to(&seen, "bob", "INVITE");
+    let dialog = scene.dialogs["bob"].clone();
+    assert_eq!(header(&invite, "Call-ID"), dialog.call_id);
+    assert_eq!(header(&invite, "To"), dialog.local);
+    assert_eq!(header(&invite, "From"), dialog.remote);
+    assert_eq!(header(&invite, "CSeq"), "2 INVITE");
+    assert!(invite.starts_with(&format!("INVITE {} SIP/2.0", uri("bob"))));
+    scene.end();
+}
+
+#[test]
+fn mod_03_the_relay_modifies_a_leg_when_another_participant_has_more_to_offer() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[CHAT, AUDIO]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers(
+        "bob",
+        &bob,
+        200,
+        &accept_some(&bob, |kind| kind == "message"),
+    );
+    scene.ack("alice", 1);
+    let carol = text_to(&seen, "carol", "INVITE");
+    let after = scene.answers("carol", &carol, 200, &accept(&carol));
+    let offer = text_to(&after, "alice", "INVITE");
+    assert_eq!(media_of(&offer), "message audio");
+    scene.answers("alice", &offer, 488, "");
+    assert_eq!(scene.bench.rooms.of(1), (vec![0], vec![0]));
+    scene.end();
+}
+
+#[test]
+fn omd_16_streams_that_the_group_does_not_allow_can_not_be_added() {
+    let mut scene = Scene::with(&["alice", "bob"], |_, group| {
+        group.streams = Some(vec![config::StreamKind::Message, config::StreamKind::Audio]);
+    });
+    scene.begin(&["alice", "bob"], &[CHAT]);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, VIDEO]));
+    assert_eq!(words(&seen), ["alice 200"]);
+    assert_eq!(media_of(&text_to(&seen, "alice", "200")), "message");
+    scene.end();
+}
