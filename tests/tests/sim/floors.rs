@@ -17,7 +17,8 @@ fn told(message: &Message) -> Info {
     );
     let infos = message.infos();
     assert_eq!(infos.len(), 1, "{message:?}");
-    infos.into_iter().next().unwrap()
+    let first = infos.into_iter().next();
+    first.expect("there is one")
 }
 
 fn ask(meeting: &mut Meeting, who: usize) -> Info {
@@ -35,7 +36,7 @@ fn give_back(meeting: &mut Meeting, who: usize, request: u16) -> Info {
 fn error(message: &Message) -> u8 {
     let code = message.error();
     assert!(code.is_some(), "no Error: {message:?}");
-    code.unwrap()
+    code.expect("it is an Error")
 }
 
 /// The overall statuses of the FloorRequestStatus that a client heard.
