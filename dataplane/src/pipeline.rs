@@ -187,6 +187,9 @@ fn rtp_owner(token: Token) -> Option<(SlotRef, Side, Component)> {
         | Owner::BytesConnection(..)
         | Owner::MsrpListener(_)
         | Owner::MsrpConnection(_)
+        | Owner::Bfcp(_)
+        | Owner::BfcpListener(_)
+        | Owner::BfcpConnection(_)
         | Owner::Closing(_) => None,
     }
 }

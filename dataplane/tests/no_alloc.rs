@@ -1,4 +1,4 @@
-//! The packet path takes no memory: a worker over real sockets, a mixer, and an allocator that
+//! The packet path takes no memory: a worker over real sockets, a mixer, a switch, and an allocator that
 //! counts.
 #![expect(
     clippy::unwrap_used,
@@ -26,6 +26,10 @@ use dataplane::worker::{Setup, Worker};
 
 #[path = "no_alloc/mixing.rs"]
 mod mixing;
+#[path = "no_alloc/rooms.rs"]
+mod rooms;
+#[path = "no_alloc/switching.rs"]
+mod switching;
 
 struct Counting;
 

@@ -89,7 +89,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 39] = {
+const WORKER: [Shown; 42] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -102,6 +102,8 @@ const WORKER: [Shown; 39] = {
         ("msrp_delivered", "msrp_delivered", "Of the acknowledged: answered by the far side, or not to be answered", None, Counter),
         ("msrp_reported", "msrp_reported", "Of the acknowledged: reported to their sender as failed", None, Counter),
         ("msrp_open", "msrp_open", "MSRP transactions open", None, Gauge),
+        ("msrp_copies_failed", "msrp_copies_failed", "Of the reported: copies for a member of a group, whose failure is not told to the sender", None, Counter),
+        ("msrp_composing_shed", "msrp_composing_shed", "Notices of composing left out for members that are slow", None, Counter),
         ("msrp_auths", "msrp_auths", "MSRP clients that were authorized", None, Counter),
         ("msrp_auths_refused", "msrp_auths_refused", "MSRP AUTH requests that were refused", None, Counter),
         ("msrp_use_paths", "msrp_use_paths", "Use-Path URIs in use", None, Gauge),
@@ -121,6 +123,7 @@ const WORKER: [Shown; 39] = {
         ("full_rooms", "full_rooms", "Orders refused as no room or member could be added", None, Counter),
         ("full_pool", "full_pool", "Times that no frame was free", None, Counter),
         ("full_transactions", "full_transactions", "MSRP transactions that found no place", None, Counter),
+        ("full_msrp_member", "full_msrp_member", "Times that a member of a group was so far behind that its messages failed", None, Counter),
         ("full_msrp_relay", "full_msrp_relay", "AUTHs and next hops that found no place", None, Counter),
         ("recorded_octets", "recorded", "Octets of MSRP content recorded", Some(Unit::Bytes), Counter),
         ("full_records", "full_records", "Times that recorded content had to wait for its records to be taken", None, Counter),

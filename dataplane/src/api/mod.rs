@@ -34,8 +34,9 @@ pub use record::{Record, RecordPart};
 pub use record_ring::RecordRoom;
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
 pub use room::{
-    AudioCodec, AudioFormat, FloorId, FloorRule, FloorSpec, MemberFacts, MemberId, MemberPlan,
-    MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats, VideoCodec, VideoFeedback, VideoFormat,
+    AudioCodec, AudioFormat, FanSpec, FloorId, FloorRule, FloorSpec, MemberFacts, MemberId,
+    MemberPlan, MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats, VideoCodec, VideoFeedback,
+    VideoFormat,
 };
 pub use secure::{OriginPolicy, TlsIdentity};
 

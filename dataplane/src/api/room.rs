@@ -43,9 +43,20 @@ pub enum RoomKind {
     /// RTP of each sender as it came to every receiver.
     Forward,
     /// MSRP: each message to all others, or to those that its CPIM To names.
-    FanOut,
+    FanOut(FanSpec),
     /// The session's floor control server (BFCP); its members' legs are `LegSpec::Bfcp`.
     Floors(FloorSpec),
+}
+
+/// How messages are fanned out.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FanSpec {
+    /// The group's own URI: what CPIM's To names by it is for all, as is what it names by
+    /// `sip:anonymous@anonymous.invalid`. Any other To names members by their identities, and is
+    /// answered with 404 where nobody has it. `None`: a To that names no member is for all.
+    pub address: Option<Box<str>>,
+    /// Only `message/cpim` is taken; all else is answered with 415.
+    pub only_cpim: bool,
 }
 
 /// How audio is mixed.

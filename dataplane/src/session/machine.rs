@@ -1,8 +1,10 @@
 //! What becomes of what the members of a room send: its machine, and who sits where in it.
 
-use crate::api::StreamId;
+use crate::api::{FloorId, StreamId};
+use crate::proto::floor::Floors;
 use crate::proto::forward::Forward;
 use crate::proto::mix::{self, Mixer};
+use crate::proto::msrp::RoomKey;
 use crate::proto::switch::{self, Switch};
 
 /// What becomes of what the members of a room send.
@@ -14,6 +16,19 @@ pub enum Machine {
     Mix(Box<Mixing>),
     /// Video of who speaks is shown.
     Switch(Box<Switching>),
+    /// Messages are fanned out, by the MSRP relay; this is its room.
+    Chat(RoomKey),
+    /// Floors are asked for, and given.
+    Floors(Box<FloorRoom>),
+}
+
+/// A room of floors.
+#[derive(Debug)]
+pub struct FloorRoom {
+    /// The machine.
+    pub floors: Floors,
+    /// Floors that have other holders, which control has yet to be told.
+    pub untold: Vec<FloorId>,
 }
 
 /// A mixed room.

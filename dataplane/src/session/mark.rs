@@ -53,6 +53,12 @@ pub enum Owner {
     MsrpListener(MsrpTransport),
     /// An MSRP connection, in the worker's own table.
     MsrpConnection(SlotRef),
+    /// The datagrams of a member's floor control.
+    Bfcp(SlotRef),
+    /// The listener of a member's floor control.
+    BfcpListener(SlotRef),
+    /// The connection of a member's floor control.
+    BfcpConnection(SlotRef),
     /// A connection that is done with and waits for its far end to close, in the worker's line.
     Closing(SlotRef),
 }
@@ -74,6 +80,9 @@ impl Mark {
             }
             Owner::MsrpConnection(slot) => (MSRP_CONNECTION, slot, Side::A, Component::Rtp),
             Owner::Closing(slot) => (CLOSING, slot, Side::A, Component::Rtp),
+            Owner::Bfcp(slot) => (BFCP, slot, Side::A, Component::Rtp),
+            Owner::BfcpListener(slot) => (BFCP_LISTENER, slot, Side::A, Component::Rtp),
+            Owner::BfcpConnection(slot) => (BFCP_CONNECTION, slot, Side::A, Component::Rtp),
         };
         let side = u64::from(side == Side::B) << SIDE_SHIFT;
         let component = u64::from(component == Component::Rtcp) << COMPONENT_SHIFT;
@@ -106,8 +115,17 @@ impl Mark {
             MSRP_LISTENER => Owner::MsrpListener(*MsrpTransport::ALL.get(slot.index as usize)?),
             MSRP_CONNECTION => Owner::MsrpConnection(slot),
             CLOSING => Owner::Closing(slot),
+            BFCP => Owner::Bfcp(slot),
+            BFCP_LISTENER => Owner::BfcpListener(slot),
+            BFCP_CONNECTION => Owner::BfcpConnection(slot),
             _ => return None,
         })
+    }
+
+    /// Whether it is that of datagrams of floor control: all others are RTP's.
+    #[must_use]
+    pub fn is_bfcp(self) -> bool {
+        self.0 >> KIND_SHIFT == BFCP
     }
 
     fn bit(self, shift: u32) -> bool {
@@ -130,6 +148,9 @@ const BYTES_CONNECTION: u64 = 3;
 const MSRP_LISTENER: u64 = 4;
 const MSRP_CONNECTION: u64 = 5;
 const CLOSING: u64 = 6;
+const BFCP: u64 = 7;
+const BFCP_LISTENER: u64 = 8;
+const BFCP_CONNECTION: u64 = 9;
 
 #[cfg(test)]
 mod tests {
@@ -149,6 +170,9 @@ mod tests {
                     Owner::MsrpListener(MsrpTransport::Wss),
                     Owner::MsrpConnection(slot),
                     Owner::Closing(slot),
+                    Owner::Bfcp(slot),
+                    Owner::BfcpListener(slot),
+                    Owner::BfcpConnection(slot),
                 ] {
                     assert_eq!(Mark::new(owner).owner(), Some(owner));
                 }

@@ -8,6 +8,7 @@
 //! A socket's [`Mark`] names the stream's slot and its generation, so that what comes late to a
 //! slot that was used again finds nobody.
 
+mod bfcp;
 mod bytes;
 mod machine;
 mod mark;
@@ -19,8 +20,9 @@ mod rtp;
 mod sessions;
 mod streams;
 
+pub use bfcp::{BfcpLeg, Line};
 pub use bytes::{BytesLeg, Connection};
-pub use machine::{Machine, Mixing, Seating, Switching};
+pub use machine::{FloorRoom, Machine, Mixing, Seating, Switching};
 pub use mark::{Mark, Owner, SlotRef};
 pub use msrp::MsrpLeg;
 pub use ports::{PortPair, Ports};

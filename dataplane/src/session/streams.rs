@@ -6,7 +6,7 @@ use crate::api::{LegFacts, MemberFacts, MemberId, SessionId, Side, StreamId, Str
 use crate::limits::STREAMS_PER_WORKER;
 use crate::proto::msrp::RecordingKey;
 
-use super::{BytesLeg, MsrpLeg, RoomRef, RtpLeg, SlotRef};
+use super::{BfcpLeg, BytesLeg, MsrpLeg, RoomRef, RtpLeg, SlotRef};
 
 /// A stream: two legs of a kind, or a room; or one member's leg in a room.
 #[derive(Debug)]
@@ -72,9 +72,17 @@ pub struct Member {
 
 /// What a member's leg is.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "RTP is the usual case, and a box would cost every packet a cache miss"
+)]
 pub enum MemberLeg {
     /// RTP and RTCP.
     Rtp(RtpLeg),
+    /// MSRP; what it did is told by the relay.
+    Msrp(MsrpLeg),
+    /// Floor control.
+    Bfcp(Box<BfcpLeg>),
 }
 
 impl Member {
@@ -83,6 +91,8 @@ impl Member {
     pub fn facts(&self, now: Instant, stream: &Stream) -> MemberFacts {
         let leg = match &self.leg {
             MemberLeg::Rtp(leg) => leg.facts(),
+            MemberLeg::Msrp(_) => LegFacts::default(),
+            MemberLeg::Bfcp(leg) => leg.facts(),
         };
         MemberFacts {
             member: self.id,
@@ -95,10 +105,36 @@ impl Member {
         }
     }
 
+    /// Its leg, if it is one of floor control.
+    pub fn bfcp_mut(&mut self) -> Option<&mut BfcpLeg> {
+        match &mut self.leg {
+            MemberLeg::Bfcp(leg) => Some(leg),
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) => None,
+        }
+    }
+
     /// Its leg, if it is one of RTP.
     pub fn rtp_mut(&mut self) -> Option<&mut RtpLeg> {
         match &mut self.leg {
             MemberLeg::Rtp(leg) => Some(leg),
+            MemberLeg::Msrp(_) | MemberLeg::Bfcp(_) => None,
+        }
+    }
+
+    /// Its leg, if it is one of MSRP.
+    #[must_use]
+    pub fn msrp(&self) -> Option<&MsrpLeg> {
+        match &self.leg {
+            MemberLeg::Msrp(leg) => Some(leg),
+            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) => None,
+        }
+    }
+
+    /// The same, to change.
+    pub fn msrp_mut(&mut self) -> Option<&mut MsrpLeg> {
+        match &mut self.leg {
+            MemberLeg::Msrp(leg) => Some(leg),
+            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) => None,
         }
     }
 }

@@ -227,6 +227,11 @@ impl<B: Backend> Worker<B> {
 
     fn take_item(&mut self, now: Instant, item: RxItem) {
         match item {
+            RxItem::Datagram { token, from, frame } if Mark(token.0).is_bfcp() => {
+                if let Some(Owner::Bfcp(slot)) = Mark(token.0).owner() {
+                    self.bfcp_datagram(now, slot, from, frame);
+                }
+            }
             RxItem::Datagram { token, from, frame } => {
                 if let Some(input) = self.path(now).datagram(token, from, frame) {
                     self.room_received(now, input);
@@ -253,8 +258,16 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_received(now, slot, side, frame),
             Some(Owner::MsrpConnection(slot)) => self.msrp_received(now, slot, frame),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_received(now, slot, frame),
             Some(Owner::Closing(_)) => self.pool.give(frame),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {
                 self.stats.drop(DropReason::NoLeg);
                 self.pool.give(frame);
             }
@@ -274,10 +287,13 @@ impl<B: Backend> Worker<B> {
             Some(Owner::MsrpListener(transport)) => {
                 self.msrp_accepted(now, transport, (socket, peer));
             }
+            Some(Owner::BfcpListener(slot)) => self.bfcp_accepted(slot, socket, peer),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesConnection(..)
                 | Owner::MsrpConnection(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpConnection(_)
                 | Owner::Closing(_),
             )
             | None => self.close_socket(socket),
@@ -288,10 +304,13 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_connected(slot),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesListener(..)
                 | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_)
                 | Owner::Closing(_),
             )
             | None => {}
@@ -302,9 +321,17 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_ended(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_ended(now, slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_ended(now, slot),
             // Its own half ends, and that it has is told when both have.
             Some(Owner::Closing(_)) => {}
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {}
         }
     }
 
@@ -312,8 +339,16 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_lost(now, slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_lost(slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_lost(now, slot),
             Some(Owner::Closing(place)) => self.closing_closed(place),
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {}
         }
     }
 
@@ -321,8 +356,15 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_drained(now, slot, side),
             // Whoever waits for it is looked at when the batch ends.
-            Some(Owner::MsrpConnection(_) | Owner::Closing(_)) => {}
-            Some(Owner::Rtp(..) | Owner::BytesListener(..) | Owner::MsrpListener(_)) | None => {}
+            Some(Owner::MsrpConnection(_) | Owner::BfcpConnection(_) | Owner::Closing(_)) => {}
+            Some(
+                Owner::Rtp(..)
+                | Owner::BytesListener(..)
+                | Owner::MsrpListener(_)
+                | Owner::Bfcp(_)
+                | Owner::BfcpListener(_),
+            )
+            | None => {}
         }
     }
 

@@ -1,12 +1,16 @@
 //! Whether all acts of an order can be done, before any is.
 
 use crate::api::{
-    Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
+    Act, BfcpTransport, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId,
+    StreamPlan,
 };
 use crate::limits::{
-    ACTS_PER_ORDER, MEMBERS_PER_ROOM, MIX_MEMBERS, STREAMS_PER_SESSION, SWITCH_SEATS,
+    ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS,
+    STREAMS_PER_SESSION, SWITCH_SEATS,
 };
 use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
+
+use super::rooms::user_of;
 
 /// What a stream is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +20,10 @@ pub(super) enum Kind {
     Msrp,
     /// A room whose members have legs of RTP; its place, if it is there already.
     RtpRoom(Option<RoomRef>, Shape),
+    /// The same, with legs of MSRP.
+    ChatRoom(Option<RoomRef>),
+    /// A room of floors, the same.
+    FloorRoom(Option<RoomRef>),
 }
 
 /// What becomes of RTP in a room.
@@ -48,6 +56,8 @@ impl Kind {
                 Machine::Forward(_) => Self::RtpRoom(Some(room), Shape::Forward),
                 Machine::Mix(_) => Self::RtpRoom(Some(room), Shape::Mix),
                 Machine::Switch(_) => Self::RtpRoom(Some(room), Shape::Switch),
+                Machine::Chat(_) => Self::ChatRoom(Some(room)),
+                Machine::Floors(_) => Self::FloorRoom(Some(room)),
             },
             Media::Member(_) => return None,
         })
@@ -71,7 +81,9 @@ impl Kind {
             RoomKind::Forward => Some(Self::RtpRoom(None, Shape::Forward)),
             RoomKind::Mix(_) => Some(Self::RtpRoom(None, Shape::Mix)),
             RoomKind::Switch { .. } => Some(Self::RtpRoom(None, Shape::Switch)),
-            RoomKind::FanOut | RoomKind::Floors(_) => None,
+            RoomKind::Floors(spec) if spec.floors.len() <= FLOORS => Some(Self::FloorRoom(None)),
+            RoomKind::FanOut(_) => Some(Self::ChatRoom(None)),
+            RoomKind::Floors(_) => None,
         }
     }
 
@@ -87,25 +99,40 @@ impl Kind {
 
     /// Whether a member's leg may have such a far end.
     fn has_member_at(self, remote: &Remote) -> bool {
-        matches!((self, remote), (Self::RtpRoom(..), Remote::Rtp(_)))
+        matches!(
+            (self, remote),
+            (Self::RtpRoom(..), Remote::Rtp(_))
+                | (Self::ChatRoom(_), Remote::Msrp(_))
+                | (Self::FloorRoom(_), Remote::Bfcp(_))
+        )
     }
 
     /// Whether members' legs are of this kind.
     fn takes(self, leg: &LegSpec) -> bool {
-        matches!((self, leg), (Self::RtpRoom(..), LegSpec::Rtp { .. }))
+        match leg {
+            LegSpec::Rtp { .. } => matches!(self, Self::RtpRoom(..)),
+            LegSpec::Bfcp(spec) => {
+                // No worker speaks BFCP over TLS.
+                matches!(self, Self::FloorRoom(_)) && spec.transport != BfcpTransport::Tls
+            }
+            LegSpec::Msrp(_) => matches!(self, Self::ChatRoom(_)),
+            LegSpec::Bytes { .. } => false,
+        }
     }
 
     /// Members that a room has room for.
     fn members_max(self) -> usize {
         match self {
             Self::RtpRoom(_, shape) => shape.members_max(),
+            Self::ChatRoom(_) => MSRP_MEMBERS.min(MEMBERS_PER_ROOM),
+            Self::FloorRoom(_) => FLOOR_MEMBERS.min(MEMBERS_PER_ROOM),
             Self::Rtp | Self::Bytes | Self::Msrp => 0,
         }
     }
 
     fn room(self) -> Option<Option<RoomRef>> {
         match self {
-            Self::RtpRoom(room, _) => Some(room),
+            Self::RtpRoom(room, _) | Self::ChatRoom(room) | Self::FloorRoom(room) => Some(room),
             Self::Rtp | Self::Bytes | Self::Msrp => None,
         }
     }
@@ -189,7 +216,14 @@ impl Expected<'_> {
             }
             Act::Trace { stream, .. } => match self.find(*stream) {
                 Some(Kind::Msrp) => Ok(()),
-                Some(Kind::Rtp | Kind::Bytes | Kind::RtpRoom(..)) | None => Err(Refusal::Unknown),
+                Some(
+                    Kind::Rtp
+                    | Kind::Bytes
+                    | Kind::RtpRoom(..)
+                    | Kind::ChatRoom(_)
+                    | Kind::FloorRoom(_),
+                )
+                | None => Err(Refusal::Unknown),
             },
         }
     }
@@ -206,7 +240,10 @@ impl Expected<'_> {
 
     fn join(&self, before: &[Act], plan: &MemberPlan) -> Result<(), Refusal> {
         let kind = self.find(plan.stream).ok_or(Refusal::Unknown)?;
-        if !kind.takes(&plan.leg) || self.is_in(before, kind, (plan.stream, plan.member)) {
+        if !kind.takes(&plan.leg)
+            || self.is_in(before, kind, (plan.stream, plan.member))
+            || self.is_user(before, kind, plan)
+        {
             return Err(Refusal::Unknown);
         }
         // Who leaves by this order still counts: everything is bound before anything is freed.
@@ -217,6 +254,20 @@ impl Expected<'_> {
             return Err(Refusal::Full);
         }
         Ok(())
+    }
+
+    /// Whether the user of a leg of floor control is another member's; who leaves still counts.
+    fn is_user(&self, before: &[Act], kind: Kind, plan: &MemberPlan) -> bool {
+        let Some(user) = user_of(&plan.leg) else {
+            return false;
+        };
+        let is_same = |act: &Act| match act {
+            Act::Join(other) => other.stream == plan.stream && user_of(&other.leg) == Some(user),
+            _ => false,
+        };
+        let room = self.room(kind).map(|room| &room.machine);
+        let is_there = matches!(room, Some(Machine::Floors(room)) if room.floors.has_user(user));
+        is_there || before.iter().any(is_same)
     }
 
     /// Whether a member is in a room after some acts: the last one that says so decides.

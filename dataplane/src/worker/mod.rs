@@ -1,6 +1,7 @@
 //! The duty cycle of one worker: orders, receive, relay, send, timers; housekeeping seldom.
 
 mod bytes;
+mod chat;
 mod closing;
 mod conns;
 mod cycle;

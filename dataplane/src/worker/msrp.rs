@@ -531,7 +531,8 @@ impl<B: Backend> Worker<B> {
     pub(super) fn msrp_leg(&mut self, slot: SlotRef, side: Side) -> Option<&mut MsrpLeg> {
         match &mut self.streams.find_mut(slot)?.media {
             Media::Msrp(legs) => Some(leg_mut(legs, side)),
-            Media::Rtp(_) | Media::Bytes(_) | Media::Room(_) | Media::Member(_) => None,
+            Media::Member(member) => member.msrp_mut(),
+            Media::Rtp(_) | Media::Bytes(_) | Media::Room(_) => None,
         }
     }
 

@@ -175,7 +175,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// Binds with the first pair that nobody else has taken.
-    fn with_pair<T>(
+    pub(super) fn with_pair<T>(
         &mut self,
         now: Instant,
         mut bind: impl FnMut(&mut Self, PortPair) -> io::Result<T>,

@@ -127,15 +127,14 @@ impl<B: Backend> Worker<B> {
     /// Frees a stream, a room or a member's leg: closes its sockets, lets its ports rest.
     pub(super) fn free_stream(&mut self, now: Instant, slot: SlotRef) -> Option<Freed> {
         let facts = self.facts(now, slot);
+        let member = self.member_facts(now, slot);
         let stream = self.streams.remove(slot)?;
         self.close_media(&stream, |worker, pair| worker.ports.give(now, pair));
         self.let_go_recording(stream.recording);
-        Some(match (facts, &stream.media) {
+        Some(match (facts, member) {
             (Some(facts), _) => Freed::Stream(facts, stream.plan),
-            (None, Media::Member(member)) => Freed::Member(member.facts(now, &stream)),
-            (None, Media::Rtp(_) | Media::Bytes(_) | Media::Msrp(_) | Media::Room(_)) => {
-                Freed::Room
-            }
+            (None, Some(member)) => Freed::Member(member),
+            (None, None) => Freed::Room,
         })
     }
 
@@ -213,7 +212,11 @@ impl<B: Backend> Worker<B> {
             match &mut stream.media {
                 Media::Bytes(legs) => leg_mut(legs, side).lost_untold = true,
                 Media::Msrp(legs) => leg_mut(legs, side).lost_untold = true,
-                Media::Rtp(_) | Media::Room(_) | Media::Member(_) => return,
+                Media::Member(member) => match member.msrp_mut() {
+                    Some(leg) => leg.lost_untold = true,
+                    None => return,
+                },
+                Media::Rtp(_) | Media::Room(_) => return,
             }
             if stream.phase == Phase::Open
                 && let Some(event) = lost_news(stream, side)
@@ -230,7 +233,12 @@ impl<B: Backend> Worker<B> {
         };
         stream.phase = Phase::Frozen;
         match &stream.media {
-            Media::Rtp(_) | Media::Room(_) | Media::Member(_) => {}
+            Media::Rtp(_) | Media::Room(_) => {}
+            Media::Member(member) => {
+                if let Some(leg) = member.msrp() {
+                    self.msrp.relay.freeze(leg.key);
+                }
+            }
             Media::Bytes(_) => self.freeze_bytes(slot),
             Media::Msrp(legs) => {
                 for leg in legs {
@@ -249,7 +257,12 @@ impl<B: Backend> Worker<B> {
         };
         let queued = |socket| self.backend.queued(socket) > 0;
         match &stream.media {
-            Media::Rtp(_) | Media::Room(_) | Media::Member(_) => true,
+            Media::Rtp(_) => true,
+            Media::Room(room) => self.is_chat_empty(*room),
+            Media::Member(member) => member.msrp().is_none_or(|leg| {
+                let sink = self.msrp.socket_of(leg.key);
+                self.msrp.relay.is_settled(leg.key) && !sink.is_some_and(queued)
+            }),
             Media::Bytes(legs) => {
                 let mut sinks = legs.iter().filter_map(|leg| leg.sink());
                 !sinks.any(|socket| queued(SocketId(socket.0)))
@@ -282,6 +295,14 @@ impl<B: Backend> Worker<B> {
                 match &member.leg {
                     MemberLeg::Rtp(leg) => {
                         self.close_rtp(leg);
+                        give(self, leg.pair());
+                    }
+                    MemberLeg::Msrp(leg) => {
+                        self.report_msrp(leg);
+                        self.remove_msrp(leg);
+                    }
+                    MemberLeg::Bfcp(leg) => {
+                        self.close_bfcp(leg);
                         give(self, leg.pair());
                     }
                 }
@@ -328,6 +349,17 @@ fn look_at_leg(now: Instant, stream: &mut Stream, side: Side) -> Option<Event> {
         Media::Bytes(_) | Media::Msrp(_) => lost_news(stream, side),
         Media::Member(member) if side == Side::A => {
             let who = member.id;
+            if member.msrp().is_some() {
+                return lost_news(stream, side);
+            }
+            if let Some(leg) = member.bfcp_mut() {
+                let lost = Event::MemberLost {
+                    session,
+                    stream: id,
+                    member: who,
+                };
+                return leg.lost_untold.then_some(lost);
+            }
             let change = member.rtp_mut()?.silence_mut().look(now, limit?)?;
             Some(match change {
                 Change::Silent => Event::MemberSilent {
@@ -349,7 +381,15 @@ fn look_at_leg(now: Instant, stream: &mut Stream, side: Side) -> Option<Event> {
 /// The news of a lost connection, if it is to be told by now.
 fn lost_news(stream: &mut Stream, side: Side) -> Option<Event> {
     let lost = match &mut stream.media {
-        Media::Rtp(_) | Media::Room(_) | Media::Member(_) => false,
+        Media::Rtp(_) | Media::Room(_) => false,
+        Media::Member(member) => {
+            let is_lost = member.msrp().is_some_and(|leg| leg.lost_untold);
+            return is_lost.then_some(Event::MemberLost {
+                session: stream.session,
+                stream: stream.id,
+                member: member.id,
+            });
+        }
         Media::Bytes(legs) => {
             let (leg, other) = pair_mut(legs, side);
             // The other side still gets what this one sent.
@@ -374,6 +414,12 @@ fn note_told(stream: &mut Stream, side: Side, change: Option<Change>) {
         Media::Member(member) => {
             if let (Some(change), Some(leg)) = (change, member.rtp_mut()) {
                 leg.silence_mut().told(change);
+            }
+            if let Some(leg) = member.bfcp_mut() {
+                leg.lost_untold = false;
+            }
+            if let Some(leg) = member.msrp_mut() {
+                leg.lost_untold = false;
             }
         }
         Media::Room(_) => {}

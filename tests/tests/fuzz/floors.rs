@@ -268,9 +268,17 @@ fn random_meetings_go_as_the_model_says() {
 /// What a client was told of its requests last.
 fn last_told(heard: &[Message], user: u16) -> Vec<(u16, u8, u8)> {
     let mut last: Vec<(u16, u8, u8)> = Vec::new();
+    let mut ended = Vec::new();
     let is_status = |message: &&Message| message.primitive == primitive::FLOOR_REQUEST_STATUS;
     for info in heard.iter().filter(is_status).flat_map(Message::infos) {
         assert_eq!(info.beneficiary, user);
+        // What is sent again, as its acknowledgement was lost, may come after the end.
+        if ended.contains(&info.request) {
+            continue;
+        }
+        if info.overall.0 > status::GRANTED {
+            ended.push(info.request);
+        }
         last.retain(|(id, ..)| *id != info.request);
         last.push((info.request, info.overall.0, info.overall.1));
     }

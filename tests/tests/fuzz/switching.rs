@@ -32,7 +32,8 @@ impl Outlet for Left {
         let ssrc = *self.ssrcs.entry(to).or_insert_with(|| word(8));
         assert_eq!(word(8), ssrc, "one stream for each receiver");
         let seq = u16::from_be_bytes([packet[2], packet[3]]);
-        let payload = packet[12..].to_vec();
+        let extension = usize::from(packet[0] >> 4 & 1) * 8;
+        let payload = packet[12 + extension..].to_vec();
         let twin = self.bodies.insert((to, seq, word(4)), payload.clone());
         assert!(twin.is_none_or(|twin| twin == payload), "a number twice");
     }
@@ -118,6 +119,19 @@ fn feedback(random: &mut StdRng, left: &Left, seat: Seat) -> Vec<u8> {
     bytes
 }
 
+/// A packet that is nearly the next one of its stream.
+fn packet(random: &mut StdRng, (seq, timestamp): &mut (u16, u32)) -> Vec<u8> {
+    *seq = seq.wrapping_add(random.random_range(0..4));
+    *timestamp = timestamp.wrapping_add(random.random_range(0..2) * 3000);
+    let ssrc = u8::from(random.random_ratio(1, 30));
+    let mut bytes = video(random, *seq, *timestamp, ssrc);
+    let other = bytes.clone();
+    if random.random_ratio(1, 10) {
+        spoil(random, &mut bytes, &other);
+    }
+    bytes
+}
+
 fn round(random: &mut StdRng) {
     let mut now = Instant::now();
     let mut switch = Switch::new(SwitchSpec {
@@ -165,15 +179,8 @@ fn round(random: &mut StdRng) {
                 switch.receive_rtcp(seat, &bytes, now, &mut left);
             }
             _ => {
-                let (seq, timestamp) = seqs.entry(seat).or_insert((random.random(), 0));
-                *seq = seq.wrapping_add(random.random_range(0..4));
-                *timestamp = timestamp.wrapping_add(random.random_range(0..2) * 3000);
-                let ssrc = u8::from(random.random_ratio(1, 30));
-                let mut bytes = video(random, *seq, *timestamp, ssrc);
-                let other = bytes.clone();
-                if random.random_ratio(1, 10) {
-                    spoil(random, &mut bytes, &other);
-                }
+                let first = (random.random(), 0);
+                let bytes = packet(random, seqs.entry(seat).or_insert(first));
                 let _refused = switch.receive(seat, &bytes, now, &mut left);
             }
         }

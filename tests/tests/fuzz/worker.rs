@@ -294,7 +294,7 @@ impl World {
                 match local {
                     LegLocal::Rtp { rtp, rtcp } => bound.at.extend([*rtp, *rtcp]),
                     LegLocal::Bytes { listen } | LegLocal::Bfcp { listen } => {
-                        bound.at.push(*listen)
+                        bound.at.push(*listen);
                     }
                     LegLocal::Msrp(msrp) => {
                         let id = std::str::from_utf8(&msrp.session_id).unwrap();

@@ -271,6 +271,7 @@ fn the_judge_finds_no_error_on_the_wire() {
         ],
         rtp: vec![joined.at_alice[0].port, joined.at_bob[0].port],
         msrp: vec![joined.at_alice[1].port, joined.at_bob[1].port],
+        ..judge::Ports::default()
     };
     wire.assert_well_formed(&ports);
     let from_relay = |port: u16| wire.count(&ports, &format!("rtp && udp.srcport == {port}"));

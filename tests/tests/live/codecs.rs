@@ -334,7 +334,6 @@ fn likeness(case: &Case, way: &str, speech: &[i16], decoded: &[i16]) {
         .unwrap();
     let (snr, coherence) = (snr(best, 1), coherence(codec, speech, decoded, best));
     let found = format!("{codec:?}, {way}: {snr:.1} dB, {coherence:.3}, at {best} samples");
-    eprintln!("{found}");
     assert!(snr >= case.snr && coherence >= case.coherence, "{found}");
 }
 

@@ -15,10 +15,10 @@ fn told(message: &Message) -> Info {
         primitive::FLOOR_REQUEST_STATUS,
         "{message:?}"
     );
-    let [info] = &message.infos()[..] else {
-        panic!("{message:?}")
-    };
-    info.clone()
+    let infos = message.infos();
+    assert_eq!(infos.len(), 1, "{message:?}");
+    let first = infos.into_iter().next();
+    first.expect("there is one")
 }
 
 fn ask(meeting: &mut Meeting, who: usize) -> Info {
@@ -35,7 +35,8 @@ fn give_back(meeting: &mut Meeting, who: usize, request: u16) -> Info {
 
 fn error(message: &Message) -> u8 {
     let code = message.error();
-    code.unwrap_or_else(|| panic!("no Error: {message:?}"))
+    assert!(code.is_some(), "no Error: {message:?}");
+    code.expect("it is an Error")
 }
 
 /// The overall statuses of the FloorRequestStatus that a client heard.
@@ -85,7 +86,7 @@ fn a_floor_is_granted_at_once_and_to_the_next_on_release() {
 fn requests_wait_by_priority_and_then_in_their_order() {
     both(|is_udp| {
         let mut meeting = Meeting::new(vec![floor(1)], 6, is_udp);
-        let mut requests = vec![ask(&mut meeting, 0).request; 6];
+        let mut requests = [ask(&mut meeting, 0).request; 6];
         for (who, priority) in [(1, 0), (2, 2), (3, 4), (4, 2), (5, 7)] {
             requests[who] = ask_as(&mut meeting, who, priority).request;
         }
@@ -171,7 +172,7 @@ fn a_chair_is_told_of_requests_and_grants_denies_and_revokes() {
             (last.primitive, last.floor()),
             (primitive::FLOOR_STATUS, Some(1))
         );
-        assert_eq!(last.infos(), [first.clone()]);
+        assert_eq!(last.infos(), std::slice::from_ref(&first));
         let ack = decide(&mut meeting, first.request, status::GRANTED, 0);
         assert_eq!(ack.primitive, primitive::CHAIR_ACTION_ACK);
         assert_eq!(
@@ -194,8 +195,8 @@ fn a_chair_is_told_of_requests_and_grants_denies_and_revokes() {
 fn a_chair_places_requests_in_the_queue() {
     let mut meeting = with_chair(5, false);
     let mut requests = [0; 5];
-    for who in 1..5 {
-        requests[who] = ask(&mut meeting, who).request;
+    for (who, request) in requests.iter_mut().enumerate().skip(1) {
+        *request = ask(&mut meeting, who).request;
     }
     for (who, position) in [(1, 0), (2, 0), (3, 1), (4, 2)] {
         decide(&mut meeting, requests[who], status::ACCEPTED, position);
@@ -332,7 +333,7 @@ fn queries_tell_of_requests_and_users() {
             client.say(primitive::USER_QUERY, query, now)
         });
         assert_eq!(answer.primitive, primitive::USER_STATUS);
-        assert_eq!(answer.infos(), [info.clone()]);
+        assert_eq!(answer.infos(), std::slice::from_ref(&info));
     }
     let nobody = number(attribute::BENEFICIARY_ID, 9);
     let answer = meeting.call(0, |client, now| {
@@ -391,7 +392,7 @@ fn each_mistake_has_its_error() {
     assert_eq!(code(&mut meeting, other), 6);
     let odd = |it: &mut Message| {
         it.attributes
-            .push(Attribute::octets(attribute::FLOOR_ID, b"abc"))
+            .push(Attribute::octets(attribute::FLOOR_ID, b"abc"));
     };
     assert_eq!(code(&mut meeting, odd), 10);
     ask(&mut meeting, 0);
@@ -488,12 +489,12 @@ fn who_leaves_says_goodbye_or_is_lost_has_nothing_any_more() {
 #[test]
 fn a_request_that_comes_again_is_answered_as_before_and_done_once() {
     let mut meeting = Meeting::new(vec![floor(1)], 2, true);
-    let octets = meeting.client(0).ask(&[1], 2, Instant::now()).1;
+    let (now, mut out) = (meeting.now, Vec::new());
+    let octets = meeting.client(0).ask(&[1], 2, now).1;
     for _ in 0..3 {
         meeting.send(0, octets.clone());
     }
     let mut answers = Vec::new();
-    let (now, mut out) = (meeting.now, Vec::new());
     for _ in 0..3 {
         meeting.floors.receive(member(0), &octets, now);
         assert_eq!(

@@ -5,7 +5,7 @@ use std::fs;
 use std::net::UdpSocket;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use crate::rtp::host;
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu/janus";
 /// Ports of its members' legs, two for each: above those that the kernel hands out.
 const PORTS: &str = "61000-65000";
+/// Tries to start it.
+const STARTS: u32 = 12;
 /// libopus's complexity, as Midpath has it.
 const COMPLEXITY: u32 = 5;
 
@@ -33,14 +35,7 @@ pub fn start(order: &Order<'_>, socket: UdpSocket) -> Result<Subject, String> {
     let program = find("janus").ok_or("Janus is not installed: sudo apt-get install janus")?;
     let folder = Folder::new("janus");
     configure(folder.path()).map_err(|error| format!("{}: {error}", folder.path().display()))?;
-    let mut command = Command::new(program);
-    command.arg(format!("--configs-folder={}", folder.path().display()));
-    let process = Process::start("janus", folder.path(), &mut command);
-    let api = folder.path().join("api");
-    let up = eventually(Duration::from_secs(10), || api.exists());
-    if !up {
-        return Err(format!("Janus doesn't start:\n{}", process.output()));
-    }
+    let (process, api) = launch(&program, folder.path())?;
     let mut api = Api::connect(folder.path(), &api)?;
     let before_kib = host::resident_kib(process.id());
     let mut ports = Vec::new();
@@ -59,6 +54,27 @@ pub fn start(order: &Order<'_>, socket: UdpSocket) -> Result<Subject, String> {
         socket,
         _control: Some(api),
     })
+}
+
+/// Starts the process; now and then 1.1.2 ends at once, as it finds its only transport not ready.
+fn launch(program: &Path, folder: &Path) -> Result<(Process, PathBuf), String> {
+    let api = folder.join("api");
+    let mut said = String::new();
+    for _ in 0..STARTS {
+        let mut command = Command::new(program);
+        command.arg(format!("--configs-folder={}", folder.display()));
+        let mut process = Process::start("janus", folder, &mut command);
+        let mut ended = false;
+        eventually(Duration::from_secs(10), || {
+            ended = process.wait(Duration::ZERO).is_some();
+            ended || api.exists()
+        });
+        if !ended && api.exists() {
+            return Ok((process, api));
+        }
+        said = process.output();
+    }
+    Err(format!("Janus doesn't start:\n{said}"))
 }
 
 /// Writes its settings: one plugin, one way to talk to it.

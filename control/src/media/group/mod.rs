@@ -18,8 +18,8 @@ mod text;
 use std::sync::Arc;
 
 use dataplane::api::{
-    Act, BfcpTransport, FloorId, FloorRule, FloorSpec, MemberId, MixSpec, RoomKind, RoomPlan,
-    StreamId, StreamSet,
+    Act, BfcpTransport, FanSpec, FloorId, FloorRule, FloorSpec, MemberId, MixSpec, RoomKind,
+    RoomPlan, StreamId, StreamSet,
 };
 
 use super::Settings;
@@ -93,7 +93,7 @@ pub fn room_kind(
         })),
         (Proto::Rtp, Kind::Video) if is_duplex => Some(RoomKind::Switch { follows: speaker }),
         (Proto::Rtp, Kind::Audio | Kind::Video | Kind::Text) => Some(RoomKind::Forward),
-        (Proto::Msrp { .. }, Kind::Message) => Some(RoomKind::FanOut),
+        (Proto::Msrp { .. }, Kind::Message) => Some(RoomKind::FanOut(FanSpec::default())),
         // The floors' room isn't opened by a line: see `Rooms::open_floors`.
         (Proto::Rtp | Proto::Msrp { .. } | Proto::Bfcp { .. } | Proto::Other, _) => None,
     }
@@ -149,7 +149,7 @@ impl Rooms {
             RoomKind::Switch { .. } | RoomKind::Forward => {
                 Content::Payloads(payloads::read(source))
             }
-            RoomKind::FanOut => Content::Messages(common_lines(source)),
+            RoomKind::FanOut(_) => Content::Messages(common_lines(source)),
             RoomKind::Floors(_) => return None,
         };
         let is_simplex = matches!(plan, RoomKind::Forward) && line.flow.sends != line.flow.receives;

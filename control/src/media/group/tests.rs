@@ -39,7 +39,10 @@ fn upl_13_media_type_direction_and_floor_decide_what_becomes_of_a_stream() {
         Some(RoomKind::Switch { follows: None })
     );
     assert_eq!(kind(Kind::Video, Proto::Rtp, one), Some(RoomKind::Forward));
-    assert_eq!(kind(Kind::Message, msrp, both), Some(RoomKind::FanOut));
+    assert_eq!(
+        kind(Kind::Message, msrp, both),
+        Some(RoomKind::FanOut(FanSpec::default()))
+    );
     assert_eq!(kind(Kind::Image, Proto::Other, both), None);
     let mut rooms = Rooms::new(settings());
     let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));

@@ -169,6 +169,12 @@ impl Floors {
         Ok(())
     }
 
+    /// Whether a member has this user identifier.
+    #[must_use]
+    pub fn has_user(&self, user: u16) -> bool {
+        self.place_of_user(user).is_some()
+    }
+
     /// Takes a member out: what it holds is released, what it asked for is cancelled.
     pub fn leave(&mut self, member: MemberId, now: Instant) {
         let Some(place) = self.place_of(member) else {

@@ -90,14 +90,15 @@ impl Floors {
     }
 }
 
-/// What is kept of a text: whole characters, `limits::FLOOR_INFO_BYTES` at most.
+/// What is kept of a text: whole characters, `limits::FLOOR_INFO_BYTES` at most; what isn't UTF-8
+/// isn't passed on (RFC 8855 §5.2.8).
 pub(super) fn excerpt(text: &[u8]) -> Box<[u8]> {
-    let mut end = text.len().min(FLOOR_INFO_BYTES);
-    // UTF-8: an octet 10xxxxxx belongs to the character before it.
-    while end > 0 && text.get(end).is_some_and(|octet| octet & 0xc0 == 0x80) {
-        end -= 1;
-    }
-    text.iter().copied().take(end).collect()
+    let front = text.get(..FLOOR_INFO_BYTES).unwrap_or(text);
+    let whole = match std::str::from_utf8(front) {
+        Ok(_) => front.len(),
+        Err(error) => error.valid_up_to(),
+    };
+    front.get(..whole).unwrap_or_default().into()
 }
 
 // A group's header, two texts, statuses of each floor and of all: one attribute has 255 at most.

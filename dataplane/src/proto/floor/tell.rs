@@ -118,11 +118,9 @@ impl Floors {
             match next {
                 Some(place) => self.tell_next(place, now),
                 None => {
-                    let is_any = |floors: &Self| {
-                        let mut members = floors.members.iter();
-                        members.any(|member| !member.notices.is_empty())
-                    };
-                    self.outgoing.has_notices = is_any(self);
+                    let mut members = self.members.iter();
+                    let is_any = members.any(|member| !member.notices.is_empty());
+                    self.outgoing.has_notices = is_any;
                     return None;
                 }
             }

@@ -280,11 +280,14 @@ impl Mixer {
         self.keep(seat, &arrival, clock_hz)
     }
 
-    /// A member's stream: its source, and what its timestamp is now; `None` where it gets nothing.
+    /// The stream that a member gets, if only for its source: who gets nothing is reported to as well;
+    /// and what its timestamp is now.
     pub fn stream_of(&mut self, seat: Seat, now: Instant) -> Option<(Ssrc, u32)> {
         let at_us = self.micros(now);
         let member = self.member(seat)?;
-        let clock_hz = member.listens?.format.codec.clock_rate();
+        let clock_hz = member
+            .listens
+            .map_or(CLOCK_HZ, |listens| listens.format.codec.clock_rate());
         Some((
             member.outgoing.ssrc,
             member.outgoing.time_of(at_us, clock_hz),
@@ -533,6 +536,8 @@ fn is_same(one: AudioCodec, other: AudioCodec) -> bool {
 }
 
 const TICK_US: i64 = 20_000;
+/// The clock of a stream without packets.
+const CLOCK_HZ: u32 = 8_000;
 const HZ_MIN: u32 = 8000;
 /// Four seconds without a pause are no speech.
 const RATE_TICKS_MAX: u8 = 200;

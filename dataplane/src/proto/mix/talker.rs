@@ -17,7 +17,7 @@
 use super::fifo::Fifo;
 use super::jitter::{Arrival, Jitter, Kind, Next, Waiting, micros};
 use super::{Refused, TalkCounts};
-use crate::api::AudioFormat;
+use crate::api::{AudioCodec, AudioFormat};
 use crate::codec::{Decoder, Noise, Resampler, SILENCE, level};
 use crate::limits::CODEC_SAMPLES;
 use crate::wire::rtp::Ssrc;
@@ -45,6 +45,8 @@ pub(super) struct Pull<'a> {
 struct Codec {
     format: u8,
     hz: u32,
+    /// Whether its encoders may leave out silence by themselves.
+    leaves_out: bool,
     decoder: Decoder,
     resampler: Option<(u32, Resampler)>,
 }
@@ -329,9 +331,14 @@ impl Talker {
             return false;
         };
         if let Playout::Starved { since_us, .. } = self.playout {
-            if pull.now_us - since_us < STARVED_US {
+            // Out of quiet a codec that leaves silence out makes up its noise, until it tells more.
+            let is_pause = codec.leaves_out && self.level >= QUIET_LEVEL;
+            let limit_us = if is_pause { PAUSED_US } else { STARVED_US };
+            if pull.now_us - since_us < limit_us {
                 let made = made_up(codec, missing, None, &mut self.fifo);
-                self.jitter.counts.concealed_ms += ms_of(made, codec.hz);
+                if !is_pause {
+                    self.jitter.counts.concealed_ms += ms_of(made, codec.hz);
+                }
                 return true;
             }
             self.playout = Playout::Silent;
@@ -423,6 +430,7 @@ impl Talker {
             self.codec = Some(Codec {
                 format,
                 hz,
+                leaves_out: leaves_out(wanted.codec),
                 decoder,
                 resampler: None,
             });
@@ -477,6 +485,14 @@ fn fade_in(samples: &mut [i16]) {
     }
 }
 
+/// RFC 7587 §3.1.3, RFC 4867 §3.3: discontinuous transmission is part of the codec.
+fn leaves_out(codec: AudioCodec) -> bool {
+    match codec {
+        AudioCodec::Opus { .. } | AudioCodec::AmrNb { .. } | AudioCodec::AmrWb { .. } => true,
+        AudioCodec::Pcmu | AudioCodec::Pcma | AudioCodec::G722 => false,
+    }
+}
+
 /// How much earlier than the last packet of a tick its first one is needed.
 fn lead_us(duration_us: i64) -> i64 {
     (TICK_US - duration_us).max(0)
@@ -506,6 +522,8 @@ const PACKET_TICKS: usize = CODEC_SAMPLES / 960;
 const ROUNDING_US: i64 = 5_000;
 /// How long a talker of whom nothing comes is made up, before it counts as silent.
 const STARVED_US: i64 = 100_000;
+/// How long it may leave out: Opus tells more every 400 ms, AMR every 160 ms.
+const PAUSED_US: i64 = 600_000;
 /// How long comfort noise lasts that isn't told anew.
 const NOISE_US: i64 = 2_000_000;
 /// From this level on, −dBov, what is cut out or filled in isn't heard.

@@ -12,7 +12,8 @@ pub(super) struct Voice {
     pub(super) format: AudioFormat,
     /// Members that get it.
     pub(super) users: u16,
-    encoder: Encoder,
+    /// Made when there is first something to encode.
+    encoder: Option<Encoder>,
     resampler: Option<(u32, Resampler)>,
     limiter: Limiter,
     /// Samples that don't make a packet yet, at the codec's rate.
@@ -29,14 +30,15 @@ impl Voice {
     /// # Errors
     /// For a codec or a packet time that can't be encoded.
     pub(super) fn new(format: AudioFormat) -> Result<Self, Unavailable> {
-        let tick = samples_of_tick(format.codec.sample_rate());
+        // Only whether there is one: a room in which nobody talks needs none.
+        Encoder::new(format.codec, format.ptime_ms)?;
         Ok(Self {
             format,
             users: 0,
-            encoder: Encoder::new(format.codec, format.ptime_ms)?,
+            encoder: None,
             resampler: None,
             limiter: Limiter::default(),
-            samples: Vec::with_capacity(tick + usize::from(format.ptime_ms) * tick / 20),
+            samples: Vec::new(),
             sounds: false,
         })
     }
@@ -72,6 +74,10 @@ impl Voice {
         let own_hz = self.format.codec.sample_rate();
         let from = self.samples.len();
         let to = from + samples_of_tick(own_hz);
+        if self.samples.capacity() < to {
+            let most = samples_of_tick(own_hz) + self.samples_of_packet();
+            self.samples.reserve_exact(most - from);
+        }
         self.samples.resize(to, 0);
         let Some((sum, new)) = sum.zip(self.samples.get_mut(from..)) else {
             return;
@@ -93,6 +99,11 @@ impl Voice {
         }
     }
 
+    fn samples_of_packet(&self) -> usize {
+        let tick = samples_of_tick(self.format.codec.sample_rate());
+        usize::from(self.format.ptime_ms) * tick / 20
+    }
+
     /// Microseconds of what it holds.
     pub(super) fn held_us(&self) -> i64 {
         let hz = i64::from(self.format.codec.sample_rate());
@@ -102,14 +113,17 @@ impl Voice {
     /// Takes a packet's samples, once there are as many, and encodes them where anybody listens
     /// and there is sound; says how many octets that gave.
     pub(super) fn packet(&mut self, listened_to: bool, payload: &mut [u8]) -> Option<usize> {
-        let tick = samples_of_tick(self.format.codec.sample_rate());
-        let need = usize::from(self.format.ptime_ms) * tick / 20;
+        let need = self.samples_of_packet();
         let samples = self.samples.get(..need)?;
-        let written = if listened_to && self.sounds {
-            self.encoder.encode(samples, payload)
-        } else {
-            0
-        };
+        let mut written = 0;
+        if listened_to && self.sounds {
+            if self.encoder.is_none() {
+                self.encoder = Encoder::new(self.format.codec, self.format.ptime_ms).ok();
+            }
+            if let Some(encoder) = &mut self.encoder {
+                written = encoder.encode(samples, payload);
+            }
+        }
         self.samples.copy_within(need.., 0);
         self.samples.truncate(self.samples.len() - need);
         self.sounds &= !self.samples.is_empty();

@@ -51,7 +51,8 @@
 //! its [`Egress`]. In each cycle it calls [`Connections::sent`] first and
 //! [`Connections::handle_timeout`] when [`Connections::poll_timeout`] says so, closes what
 //! [`Connections::expired`] yields, and doesn't read a connection while it is
-//! [`Connections::blocked`].
+//! [`Connections::blocked`], and lets members of rooms catch up
+//! ([`Connections::catch_up`]) while some are behind.
 //!
 //! # Who holds up whom
 //!
@@ -70,7 +71,8 @@
 //! cut counts once for every piece, one for many once for every piece and member. It is *open* until a response or its time's end; *delivered*
 //! when answered with 2xx, when its Failure-Report is `no`, or is `partial` and nothing came in
 //! time; *reported* when it failed and its sender was told by REPORT, if it was still there to be
-//! told.
+//! told. Copies for members of a room that failed are reported to nobody: they count so, and as
+//! `msrp_copies_failed`.
 
 mod answer;
 mod bounds;

@@ -398,6 +398,13 @@ impl Connections {
         self.rooms.free.push(key.0);
     }
 
+    /// Whether a room has no members.
+    #[must_use]
+    pub fn is_room_empty(&self, key: RoomKey) -> bool {
+        let room = self.rooms.get(key);
+        room.is_none_or(|room| room.members.iter().all(Option::is_none))
+    }
+
     /// Makes a leg a member of a room: it gets what the others begin to send from now on, and they
     /// what it sends, with `identity` as CPIM's From. False: the room has `limits::MSRP_MEMBERS`, or
     /// the leg is in one.

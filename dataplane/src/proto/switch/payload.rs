@@ -71,7 +71,7 @@ impl Content {
             H265_FU => {
                 let (&header, slice) = rest.split_first()?;
                 let is_first = header & 0x80 != 0;
-                Some(match is_first && is_random_access(header & 0x3f) {
+                Some(match is_first && begins_anew(header & 0x3f) {
                     true => Self::slice(slice),
                     false => Self::default(),
                 })
@@ -82,7 +82,7 @@ impl Content {
 
     fn h265_unit(unit: &[u8]) -> Self {
         match unit.split_first_chunk::<2>() {
-            Some(([first, _], slice)) if is_random_access(first >> 1 & 0x3f) => Self::slice(slice),
+            Some(([first, _], slice)) if begins_anew(first >> 1 & 0x3f) => Self::slice(slice),
             Some(([first, _], _)) => Self {
                 key_frame: false,
                 parameters: first >> 1 & 0x3f == H265_PARAMETERS,
@@ -121,9 +121,10 @@ fn units(mut rest: &[u8], unit: impl Fn(&[u8]) -> Content) -> Content {
     found
 }
 
-/// ITU-T H.265 table 7-1: BLA, IDR and CRA pictures.
-fn is_random_access(kind: u8) -> bool {
-    (16..=21).contains(&kind)
+/// ITU-T H.265 table 7-1: BLA and IDR pictures. A CRA picture is one to begin with, too, but counts
+/// on from the pictures before it, which are another source's (found with x265 and ffmpeg).
+fn begins_anew(kind: u8) -> bool {
+    (16..=20).contains(&kind)
 }
 
 const H264_IDR: u8 = 5;
@@ -289,10 +290,10 @@ mod tests {
     }
 
     #[test]
-    fn an_h265_key_frame_is_a_first_slice_of_a_random_access_picture() {
+    fn an_h265_key_frame_is_a_first_slice_of_a_picture_that_begins_anew() {
         let of = |payload: &[u8]| Content::of(VideoCodec::H265, payload);
         assert_eq!(of(&[19 << 1, 1, 0x80]), KEY);
-        assert_eq!(of(&[21 << 1, 1, 0x80]), KEY, "CRA");
+        assert_eq!(of(&[21 << 1, 1, 0x80]), NEITHER, "CRA");
         assert_eq!(of(&[19 << 1, 1, 0x00]), NEITHER, "a later slice");
         assert_eq!(of(&[1 << 1, 1, 0x80]), NEITHER);
         assert_eq!(of(&[33 << 1, 1, 0]), PARAMETERS);

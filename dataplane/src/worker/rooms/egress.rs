@@ -48,6 +48,9 @@ impl<B: Backend> Egress<'_, B> {
 
     /// Sends a member a packet of RTCP.
     pub(super) fn rtcp(&mut self, to: Option<u32>, packet: &[u8]) {
+        if packet.is_empty() {
+            return;
+        }
         self.pieces(to, Way::Rtcp, [packet, &[]]);
     }
 

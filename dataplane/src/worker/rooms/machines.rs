@@ -18,6 +18,8 @@ use super::egress::{Egress, Seated};
 pub(super) struct Desk {
     /// Members of the room in use who are due a report.
     pub(super) due: Vec<u32>,
+    /// A message of floor control that is being sent.
+    pub(super) message: Vec<u8>,
     bench: Bench,
 }
 
@@ -61,7 +63,7 @@ impl<B: Backend> Open<'_, B> {
     /// A member has a seat.
     pub(super) fn join(&mut self, now: Instant, seat: u32) {
         match &mut self.machine {
-            Machine::Forward(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.mixer.add() {
                     mixing.seating.add(seat, theirs, theirs.index());
@@ -81,9 +83,9 @@ impl<B: Backend> Open<'_, B> {
         now: Instant,
         seat: u32,
         formats: &RtpFormats,
-        direction: Direction,
-        has_floor: bool,
+        may: (Direction, bool),
     ) {
+        let (direction, has_floor) = may;
         match &mut self.machine {
             Machine::Forward(forward) => {
                 forward.set(seat as usize, &formats.payloads, direction.may_receive);
@@ -91,6 +93,7 @@ impl<B: Backend> Open<'_, B> {
                     forward.mute(seat as usize);
                 }
             }
+            Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat) {
                     mixing.mixer.set(theirs, formats, direction);
@@ -119,7 +122,7 @@ impl<B: Backend> Open<'_, B> {
         let place = self.egress.seats.get(seat as usize).copied().flatten();
         match &mut self.machine {
             Machine::Forward(forward) if !holds => forward.mute(seat as usize),
-            Machine::Forward(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat).filter(|_| !holds) {
                     mixing.mixer.hush(theirs);
@@ -147,6 +150,12 @@ impl<B: Backend> Open<'_, B> {
         self.say_bye(now, seat);
         match &mut self.machine {
             Machine::Forward(forward) => forward.remove(seat as usize),
+            Machine::Chat(_) => {}
+            Machine::Floors(room) => {
+                if let Some(Some(seat)) = self.egress.seats.get(seat as usize) {
+                    room.floors.leave(seat.member, now);
+                }
+            }
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.remove(seat) {
                     mixing.mixer.remove(theirs);
@@ -179,6 +188,7 @@ impl<B: Backend> Open<'_, B> {
                 }
                 Ok(())
             }
+            Machine::Chat(_) | Machine::Floors(_) => Err(DropReason::NotRtp),
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
                 let theirs = seating.theirs(seat).ok_or(DropReason::NoLeg)?;
@@ -204,6 +214,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn rtcp(&mut self, now: Instant, seat: u32, frame: &Frame) {
         match &mut self.machine {
             Machine::Forward(_) | Machine::Mix(_) => self.take_reports(now, seat, frame),
+            Machine::Chat(_) | Machine::Floors(_) => {}
             Machine::Switch(switching) => {
                 let Switching {
                     switch, seating, ..
@@ -221,7 +232,8 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let egress = &mut self.egress;
         match &mut self.machine {
-            Machine::Forward(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) => {}
+            Machine::Floors(room) => room.floors.handle_timeout(now),
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
                 let scratch = self.desk.scratch.get_or_insert_default();
@@ -241,7 +253,8 @@ impl<B: Backend> Open<'_, B> {
     /// When something is due; nothing in a room that is idle.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.machine {
-            Machine::Forward(_) => None,
+            Machine::Forward(_) | Machine::Chat(_) => None,
+            Machine::Floors(room) => room.poll_timeout(now),
             Machine::Mix(mixing) => mixing.mixer.poll_timeout(),
             Machine::Switch(switching) => switching.switch.poll_timeout(now),
         }

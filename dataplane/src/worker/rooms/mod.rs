@@ -1,11 +1,13 @@
 //! Group sessions: rooms, who is in them, and what becomes of what they send.
 
 mod egress;
+mod floors;
 mod machines;
 mod packets;
 mod reports;
 mod ticks;
 
+pub(super) use floors::user_of;
 pub(super) use ticks::Ticks;
 
 use std::time::{Duration, Instant};
@@ -18,12 +20,13 @@ use crate::api::{
 };
 use crate::limits::SWITCH_DWELL_MS;
 use crate::net::Backend;
+use crate::proto::floor::Floors;
 use crate::proto::forward::Forward;
 use crate::proto::mix::Mixer;
 use crate::proto::switch::{Switch, SwitchSpec};
 use crate::session::{
-    Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating, SessionRef,
-    SlotRef, Stream, Switching,
+    FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating,
+    SessionRef, SlotRef, Stream, Switching,
 };
 use crate::wire::rtp::Ssrc;
 
@@ -68,7 +71,7 @@ impl<B: Backend> Worker<B> {
                 let spec = SwitchSpec {
                     seed: self.random.random(),
                     clock: self.ticks.clock,
-                    cname: self.cname_of(session),
+                    cname: self.cname_of(session).into(),
                     dwell_ms: SWITCH_DWELL_MS,
                 };
                 Some(Machine::Switch(Box::new(Switching {
@@ -77,17 +80,24 @@ impl<B: Backend> Worker<B> {
                     follows: *follows,
                 })))
             }
-            RoomKind::FanOut | RoomKind::Floors(_) => None,
+            RoomKind::Floors(spec) => Some(Machine::Floors(Box::new(FloorRoom {
+                floors: Floors::new(spec),
+                untold: Vec::new(),
+            }))),
+            RoomKind::FanOut(spec) => Some(Machine::Chat(self.open_chat(spec)?)),
         }
     }
 
     /// The canonical name of the relay's sources in a session: the same in all its rooms, so that
     /// what is heard and what is seen belong together, and in no other session (RFC 7022 §4.2).
-    fn cname_of(&self, session: SessionId) -> Box<[u8]> {
+    fn cname_of(&self, session: SessionId) -> [u8; 16] {
         let mixed = (session.0 ^ self.ticks.secret).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mixed = mixed ^ mixed >> 29 ^ self.ticks.secret.rotate_left(32);
-        let digit = |at: u32| HEX.get((mixed >> (4 * at) & 15) as usize).copied();
-        (0..16).filter_map(digit).collect()
+        let mut name = [0; 16];
+        for (pair, octet) in name.chunks_exact_mut(2).zip(mixed.to_be_bytes()) {
+            pair.copy_from_slice(&[octet >> 4, octet & 15].map(|digit| HEX[usize::from(digit)]));
+        }
+        name
     }
 
     /// Binds a member's leg; it has no seat yet, as its room may be made by the same order.
@@ -103,7 +113,11 @@ impl<B: Backend> Worker<B> {
             LegSpec::Rtp { .. } => self
                 .open_rtp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Rtp(leg), local)),
-            LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_) => Err(Refusal::Unknown),
+            LegSpec::Bfcp(spec) => self.open_bfcp(opening, spec),
+            LegSpec::Msrp(_) => self
+                .open_msrp(opening, Side::A, &plan.leg)
+                .map(|(leg, local)| (MemberLeg::Msrp(leg), local)),
+            LegSpec::Bytes { .. } => Err(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -130,14 +144,18 @@ impl<B: Backend> Worker<B> {
     /// A room that was made is a stream of its session.
     pub(super) fn attach_room(
         &mut self,
+        now: Instant,
         session: SessionRef,
-        stream: StreamId,
+        plan: &RoomPlan,
         slot: Option<SlotRef>,
     ) {
         if let Some(slot) = slot
-            && let Some(session) = self.sessions.session_mut(session)
+            && let Some(streams) = self.sessions.session_mut(session)
         {
-            session.add(stream, slot.index);
+            streams.add(plan.stream, slot.index);
+        }
+        if let Some(floor) = plan.floor {
+            self.inherit_holders(now, session, floor);
         }
     }
 
@@ -146,11 +164,11 @@ impl<B: Backend> Worker<B> {
         &mut self,
         now: Instant,
         session: SessionRef,
-        stream: StreamId,
+        plan: &MemberPlan,
         slot: Option<SlotRef>,
     ) {
         let Some(slot) = slot else { return };
-        let room_ref = self.room_of(session, stream);
+        let room_ref = self.room_of(session, plan.stream);
         let member = self
             .streams
             .find_mut(slot)
@@ -160,9 +178,14 @@ impl<B: Backend> Worker<B> {
             && let Some(seat) = room.add(Seat::new(member.id, slot))
         {
             member.place = Some((room_ref, seat));
+            let (id, bfcp) = (member.id, member.bfcp_mut().map(|leg| *leg.spec()));
+            if let Some(spec) = bfcp {
+                self.join_floors(room_ref, id, spec);
+            }
             if let Some(mut open) = self.open(now, room_ref) {
                 open.join(now, seat);
             }
+            self.join_chat(slot, plan.identity.as_deref());
         }
     }
 
@@ -195,6 +218,13 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let slot = room.seat(index).map(|seat| seat.slot);
+        if let (Some(slot), Remote::Bfcp(remote)) = (slot, remote) {
+            self.connect_bfcp(now, slot, remote);
+            return;
+        }
+        if let Remote::Msrp(remote) = remote {
+            return self.connect_chat(place, remote, direction);
+        }
         let stream = slot.and_then(|slot| self.streams.find_mut(slot));
         let leg = stream
             .and_then(|stream| stream.member_mut())
@@ -215,7 +245,7 @@ impl<B: Backend> Worker<B> {
             seat.report_at = Some(now);
         }
         if let Some(mut open) = self.open(now, room_ref) {
-            open.set(now, index, formats, direction, has_floor);
+            open.set(now, index, formats, (direction, has_floor));
         }
         self.untie(tied);
         self.look_after(now, room_ref);
@@ -288,6 +318,7 @@ impl<B: Backend> Worker<B> {
 
     /// Ends a room that nobody is in.
     pub(super) fn close_room(&mut self, room: RoomRef) {
+        self.close_chat(room);
         self.rooms.remove(room);
     }
 
@@ -311,6 +342,7 @@ impl<B: Backend> Worker<B> {
                 if let Some(mut open) = self.open(now, room_ref) {
                     open.hold(now, seat, holds);
                 }
+                self.gate_chat((room_ref, seat));
             }
             self.look_after(now, room_ref);
         }

@@ -26,7 +26,7 @@ impl<B: Backend> Worker<B> {
             seat,
             ..
         } = place;
-        let done = self.gate(place, &packet).and_then(|()| {
+        let done = self.gate(now, place, &packet).and_then(|()| {
             let mut open = self.open(now, room_ref).ok_or(DropReason::NoLeg)?;
             if packet == Packet::Rtcp {
                 open.rtcp(now, seat, &frame);
@@ -39,24 +39,30 @@ impl<B: Backend> Worker<B> {
             self.note_reception(now, (room_ref, seat), &frame);
         }
         self.pool.give(frame);
-        match done {
-            Ok(()) => self.look_after(now, room_ref),
-            Err(why) => {
-                self.stats.drop(why);
-                self.count_drop_of(place);
-            }
+        if let Err(why) = done {
+            self.stats.drop(why);
+            self.count_drop_of(place);
         }
+        self.look_after(now, room_ref);
     }
 
     /// Whether a member's packet is taken.
-    fn gate(&mut self, place: Place, packet: &Packet) -> Result<(), DropReason> {
+    fn gate(&mut self, now: Instant, place: Place, packet: &Packet) -> Result<(), DropReason> {
         let room = self.rooms.find_mut(place.room).ok_or(DropReason::NoLeg)?;
         if let Some(seat) = room.seat_mut(place.seat) {
             // A far end behind NAT is somewhere else once it was heard.
             seat.out = place.out;
         }
         match packet {
-            Packet::Rtp(_) => room.gate(place.seat),
+            Packet::Rtp(_) => {
+                room.gate(place.seat)?;
+                if room.floor.is_some()
+                    && let Some(seat) = room.seat_mut(place.seat)
+                {
+                    seat.heard = Some(now);
+                }
+                Ok(())
+            }
             Packet::Rtcp => Ok(()),
             // Keys would be agreed on with the room itself, which has none.
             Packet::Dtls => Err(DropReason::NotRtp),

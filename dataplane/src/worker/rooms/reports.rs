@@ -10,7 +10,7 @@ use rand::RngExt;
 use crate::frame::Frame;
 use crate::limits::ROOM_REPORT_MS;
 use crate::net::Backend;
-use crate::proto::forward::Forward;
+use crate::proto::forward::{Forward, Track};
 use crate::session::{Machine, RoomRef};
 use crate::wire::rewrite::Fields;
 use crate::wire::rtcp::{Packet, ReportBlock, SenderInfo, Writer, packets};
@@ -80,9 +80,14 @@ impl<B: Backend> Open<'_, B> {
         match &mut self.machine {
             Machine::Forward(forward) => {
                 forward_report(forward, (now, ntp), (block, has_sent), &mut writer);
-                for track in forward.tracks() {
-                    writer.cname(track.ssrc(), name);
+                // The first one is the receiver that reports, where nobody sends.
+                let used = |track: &&Track| track.counts() != (0, 0);
+                let mut named = forward.tracks().filter(used).peekable();
+                if named.peek().is_none() {
+                    let first = forward.tracks().take(1);
+                    first.for_each(|track| writer.cname(track.ssrc(), name));
                 }
+                named.for_each(|track| writer.cname(track.ssrc(), name));
             }
             Machine::Mix(mixing) => {
                 let theirs = mixing.seating.theirs(index);
@@ -103,7 +108,7 @@ impl<B: Backend> Open<'_, B> {
                 }
                 writer.cname(ssrc, name);
             }
-            Machine::Switch(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) => return,
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }
@@ -160,7 +165,7 @@ impl<B: Backend> Open<'_, B> {
                     bye(ssrc);
                 }
             }
-            Machine::Switch(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) => return,
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }

@@ -61,6 +61,7 @@ impl<B: Backend> Worker<B> {
             room.due = None;
             let late = now.saturating_duration_since(at) >= Duration::from_millis(LATE_TICK_MS);
             self.stats.late_ticks += u64::from(late);
+            self.listen_to_holders(room_ref);
             if let Some(mut open) = self.open(now, room_ref) {
                 open.handle_timeout(now);
             }
@@ -70,6 +71,7 @@ impl<B: Backend> Worker<B> {
 
     /// After anything has happened in a room: when it is due, and who speaks.
     pub(super) fn look_after(&mut self, now: Instant, room_ref: RoomRef) {
+        self.serve_floors(now, room_ref);
         let Some(open) = self.open(now, room_ref) else {
             return;
         };
@@ -134,7 +136,9 @@ impl<B: Backend> Worker<B> {
             };
             let follows = match &room.machine {
                 Machine::Switch(switching) => switching.follows,
-                Machine::Forward(_) | Machine::Mix(_) => None,
+                Machine::Forward(_) | Machine::Mix(_) | Machine::Chat(_) | Machine::Floors(_) => {
+                    None
+                }
             };
             if follows == Some(stream)
                 && let Some(seat) = room.find(member)

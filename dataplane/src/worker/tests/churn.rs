@@ -11,7 +11,7 @@ use crate::frame::Class;
 use crate::stats::DropReason;
 
 use super::fake::{World, config, rtp};
-use super::rooms::{client, connect, join, leave, local, only, room};
+use super::rooms::{client, connect, join, leave, local, media, only, room};
 
 /// A member's leg as it should be.
 struct Leg {
@@ -184,7 +184,7 @@ impl Churn {
         let (to, seq) = (leg.local, leg.seq);
         let crowded = self.world.dropped(DropReason::Crowded);
         let packet = rtp(seq, u8::try_from(member % 250).unwrap());
-        let sent = self.world.datagram(client(member), to, &packet);
+        let sent = media(self.world.datagram(client(member), to, &packet));
         let heard: BTreeSet<SocketAddr> = sent.iter().map(|(_, to, _)| *to).collect();
         assert_eq!(heard.len(), sent.len(), "seed {}: none twice", self.seed);
         if self.world.dropped(DropReason::Crowded) > crowded {

@@ -225,7 +225,8 @@ fn upl_05_in_a_mixed_room_only_who_has_the_floor_is_heard() {
     room.speak(&[0, 1, 2], 60);
     assert_eq!(room.tones(0), [false, false, true]);
     assert_eq!(room.tones(1), [false, false, true]);
-    assert_eq!(strength(&room.heard[0], HERTZ[1]).round(), 0.0, "at once");
+    let before = strength(&room.heard[0], HERTZ[1]);
+    assert!(before < 150.0, "{before}: what waited isn't heard any more");
 }
 
 #[test]

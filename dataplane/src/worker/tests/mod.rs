@@ -1,9 +1,11 @@
 //! Scenes over a backend in memory: control orders at one end, clients send at the other.
 
 mod bytes;
+mod chat;
 mod churn;
 mod closing;
 mod fake;
+mod floors;
 mod halves;
 mod layers;
 mod mixed;
@@ -12,6 +14,8 @@ mod orders;
 mod panic;
 mod random;
 mod recording;
+mod reports;
 mod rooms;
 mod rtp;
 mod start;
+mod switched;

@@ -410,6 +410,12 @@ fn a_member_that_changes_its_codec_is_heard_and_hears_on() {
 }
 
 #[test]
+fn a_member_that_never_talks_is_small() {
+    let small = size_of::<super::super::member::Member>();
+    assert!(small <= 1024, "{small} octets");
+}
+
+#[test]
 fn a_room_has_a_last_seat() {
     let mut world = World::new(SPEC);
     let seats: Vec<_> = (0..crate::limits::MIX_MEMBERS)

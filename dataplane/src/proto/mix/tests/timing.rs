@@ -339,6 +339,30 @@ fn comfort_noise_is_heard_as_loud_as_it_is_said_to_be() {
 }
 
 #[test]
+fn what_an_opus_encoder_leaves_out_of_silence_is_no_loss() {
+    let dtx = AudioCodec::Opus {
+        bitrate: 24_000,
+        fec: false,
+        dtx: true,
+    };
+    let mut world = room(12, dtx, Network::default());
+    for _ in 0..5 {
+        world.phones[0].tone_hz = 500.0;
+        world.run(1000);
+        world.phones[0].tone_hz = -1.0;
+        world.run(3000);
+    }
+    let talked = world.mixer.talked(world.phones[0].seat);
+    assert!(talked.received < 700, "silence is left out: {talked:?}");
+    assert_eq!((talked.lost, talked.late), (0, 0));
+    // Of 15 s of silence next to nothing is taken for packets that are missing.
+    assert!(talked.concealed_ms <= 100, "{talked:?}");
+    world.phones[0].tone_hz = 500.0;
+    world.run(1000);
+    assert!(world.phones[1].hears(500.0, 500) > 4500.0);
+}
+
+#[test]
 fn a_worker_that_was_held_up_goes_on_with_the_present() {
     let mut world = room(11, AudioCodec::Pcmu, Network::default());
     world.run(1000);

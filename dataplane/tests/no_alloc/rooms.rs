@@ -1,0 +1,123 @@
+//! Rooms of group sessions take no memory for a packet either, reports and ticks among them.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use dataplane::api::{
+    Act, AudioCodec, AudioFormat, ControlEnd, Direction, Learn, LegLocal, LegSpec, MemberId,
+    MemberPlan, MixSpec, Remote, RoomKind, RoomPlan, RtpFormats, RtpRemote, StreamId,
+};
+use dataplane::net::Backend;
+use dataplane::net::mmsg::Mmsg;
+use dataplane::worker::Worker;
+
+use super::{order, taken, worker};
+
+/// A room and its members, who are connected by the same order.
+fn acts(clients: &[UdpSocket], kind: RoomKind) -> Vec<Act> {
+    let stream = StreamId(0);
+    let mut acts = vec![Act::OpenRoom(RoomPlan {
+        stream,
+        kind,
+        floor: None,
+    })];
+    for (member, client) in (0..).map(MemberId).zip(clients) {
+        acts.push(Act::Join(MemberPlan {
+            member,
+            stream,
+            leg: LegSpec::Rtp {
+                local_ip: "127.0.0.1".parse().unwrap(),
+                rtcp_mux: true,
+                learn: Learn::Never,
+            },
+            local: LegLocal::Unbound,
+            silence_ms: 1000,
+            identity: None,
+        }));
+        let at = client.local_addr().unwrap();
+        let audio = AudioFormat {
+            payload_type: 8,
+            codec: AudioCodec::Pcma,
+            ptime_ms: 20,
+        };
+        acts.push(Act::ConnectMember {
+            member,
+            stream,
+            remote: Remote::Rtp(RtpRemote { rtp: at, rtcp: at }),
+            direction: Direction::BOTH,
+            formats: RtpFormats {
+                audio: vec![audio],
+                ..RtpFormats::default()
+            },
+        });
+    }
+    acts
+}
+
+/// Three members of a room, all of whom send; each packet is copied, or mixed, for the others.
+fn share<B: Backend>((mut worker, mut control): (Worker<B>, ControlEnd), kind: RoomKind) {
+    let clients: [UdpSocket; 3] = std::array::from_fn(|_| {
+        let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.set_nonblocking(true).unwrap();
+        client
+    });
+    let acts = acts(&clients, kind);
+    let opened = order(&mut worker, &mut control, acts);
+    let local: Vec<SocketAddr> = opened
+        .acts
+        .iter()
+        .filter_map(|act| match act {
+            Act::Join(MemberPlan {
+                local: LegLocal::Rtp { rtp, .. },
+                ..
+            }) => Some(*rtp),
+            _ => None,
+        })
+        .collect();
+    let mut buffer = [0; 2000];
+    let (mut came, mut before, mut now) = (0, taken(), Instant::now());
+    for seq in 0..1500_u16 {
+        let [high, low] = seq.to_be_bytes();
+        let [t0, t1, t2, t3] = (160 * u32::from(seq)).to_be_bytes();
+        for (at, client) in (0_u8..).zip(&clients) {
+            let mut packet = [0xd5 ^ at; 172];
+            packet[..12].copy_from_slice(&[0x80, 8, high, low, t0, t1, t2, t3, 0, 0, 0, at]);
+            client.send_to(&packet, local[usize::from(at)]).unwrap();
+        }
+        for _ in 0..2 {
+            now += Duration::from_millis(10);
+            worker.cycle(now);
+            for client in &clients {
+                while client.recv(&mut buffer).is_ok() {
+                    came += 1;
+                }
+            }
+        }
+        while control.news().is_some() {}
+        if seq == 300 {
+            before = taken();
+        }
+    }
+    let after = taken();
+    assert!(came > 4000, "only {came} packets came");
+    assert_eq!(after - before, 0, "allocations while packets were shared");
+    worker.shut_down(now);
+}
+
+fn mix() -> RoomKind {
+    RoomKind::Mix(MixSpec {
+        talkers: 3,
+        jitter_max_ms: 200,
+        auto_gain: false,
+    })
+}
+
+#[test]
+fn forwarding_in_a_room_takes_no_memory() {
+    share(worker(|bell, _| Mmsg::new(bell)), RoomKind::Forward);
+}
+
+#[test]
+fn mixing_in_a_room_takes_no_memory() {
+    share(worker(|bell, _| Mmsg::new(bell)), mix());
+}
