@@ -114,6 +114,12 @@ fn mod_11_without_a_controlling_function_each_relay_applies_its_users_rules_alon
 }
 
 #[test]
+fn con_18_in_a_session_of_two_each_relay_applies_the_offer_rules() {
+    barred_streams_stay_out(Role::Terminating);
+    streams_come_change_and_go();
+}
+
+#[test]
 fn omd_01_a_modification_carries_offered_streams_and_its_success_accepted_ones() {
     let mut bench = Bench::new(|_| {});
     let (_, to_a) = session(&mut bench, &[AUDIO], &[AUDIO_B]);

@@ -239,3 +239,16 @@ fn con_12_lines_left_out_at_the_end_are_at_port_0_in_offers_and_answers() {
     assert_eq!(bench.open(), 1);
     end(&mut bench, &to_a, 4);
 }
+
+#[test]
+fn con_26_a_session_of_two_has_no_session_identity() {
+    let mut bench = Bench::new(|_| {});
+    let (to_b, to_a) = session(&mut bench, &[AUDIO, CHAT], &[AUDIO_B, CHAT_B]);
+    for message in [&to_b, &to_a] {
+        let contact = header(message, "Contact");
+        assert!(contact.starts_with("<sip:"), "{message}");
+        assert!(!contact.contains("isfocus"), "{message}");
+        assert!(!contact.contains("cpm-session-"), "{message}");
+    }
+    end(&mut bench, &to_a, 2);
+}
