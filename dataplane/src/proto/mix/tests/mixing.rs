@@ -426,3 +426,15 @@ fn a_room_has_a_last_seat() {
     world.mixer.remove(seats[7]);
     assert_eq!(world.mixer.add(), Some(seats[7]));
 }
+
+#[test]
+fn amr_is_not_mixed_and_a_member_with_nothing_else_is_told_so() {
+    let mut world = World::new(SPEC);
+    let seat = world.mixer.add().unwrap();
+    let amr = AudioCodec::AmrNb {
+        octet_aligned: true,
+        mode: 7,
+    };
+    assert!(!world.mixer.set(seat, &formats(amr, 20), Direction::BOTH));
+    assert!(world.mixer.set(seat, &pcma(), Direction::BOTH));
+}
