@@ -1,6 +1,6 @@
 //! A relay that is killed while many sessions close: every history is stored all the same, once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -111,6 +111,27 @@ fn stored(folder: &Path) -> BTreeMap<String, Vec<PathBuf>> {
     found
 }
 
+/// Whether what was said in each session is on the disk. What is acknowledged in the last moments
+/// before a kill may still be on its way there; the history says then that it isn't whole.
+fn is_all_on_disk(folder: &Path) -> bool {
+    let mut written = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(folder) = open.pop() {
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        for path in entries.map(|entry| entry.path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                written.extend(fs::read(path).unwrap_or_default());
+            }
+        }
+    }
+    let text = String::from_utf8_lossy(&written);
+    let said = text.split("this was said in session ").skip(1);
+    let numbers: BTreeSet<&str> = said.filter_map(|rest| rest.split(',').next()).collect();
+    numbers.len() == SESSIONS
+}
+
 fn assert_each_once(folder: &Path) {
     let found = stored(folder);
     assert_eq!(found.len(), SESSIONS, "{:?}", found.keys());
@@ -131,6 +152,7 @@ fn killed_after(answered: usize) {
     let mut chats: Vec<Chat> = (0..SESSIONS)
         .map(|number| chat(&mut scene, number))
         .collect();
+    assert!(eventually(LONG, || is_all_on_disk(folder.path())));
     close_and_kill(&mut scene, &mut chats, answered);
     let gone = scene.relay.process_mut().wait(LONG);
     assert!(gone.is_some(), "it was killed");
