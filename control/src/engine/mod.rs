@@ -294,7 +294,8 @@ impl Engine {
                 stream,
                 side,
             } => self.on_heard(session, stream, side),
-            // No session of this function has members.
+            // A group session is ended by its participants, its validity and its session timers;
+            // who holds a floor or speaks is the worker's business.
             Event::MemberSilent { .. }
             | Event::MemberHeard { .. }
             | Event::MemberLost { .. }

@@ -12,8 +12,20 @@ use super::*;
 /// How often a process is killed.
 const ROUNDS: u64 = 12;
 
+/// The test by its name, which it starts itself with to have somebody to kill.
+const OWN_NAME: &str =
+    "history::tests::killed::hst_01_a_relay_killed_at_any_moment_stores_each_history_once";
+
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it tells its victims so what they are"
+)]
 fn hst_01_a_relay_killed_at_any_moment_stores_each_history_once() {
+    if let Ok(folder) = std::env::var("MIDPATH_HISTORY_VICTIM") {
+        let round = std::env::var("MIDPATH_HISTORY_ROUND").unwrap();
+        return record_until_killed(Path::new(&folder), &round);
+    }
     let folder = Folder::new("killed");
     let seed = rand::random::<u64>();
     eprintln!("seed {seed}");
@@ -22,12 +34,7 @@ fn hst_01_a_relay_killed_at_any_moment_stores_each_history_once() {
     let (mut given, mut told) = (Vec::new(), BTreeMap::new());
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args([
-                "--exact",
-                "history::tests::killed::victim",
-                "--ignored",
-                "--nocapture",
-            ])
+            .args(["--exact", OWN_NAME, "--nocapture"])
             .env("MIDPATH_HISTORY_VICTIM", &folder.0)
             .env("MIDPATH_HISTORY_ROUND", round.to_string())
             .stdout(Stdio::piped())
@@ -85,14 +92,9 @@ fn hst_01_a_relay_killed_at_any_moment_stores_each_history_once() {
     );
 }
 
-/// Records sessions until it is killed.
-#[test]
-#[ignore = "another test starts it and kills it"]
-#[expect(clippy::disallowed_methods, reason = "its caller says where and what")]
-fn victim() {
-    let folder = std::env::var("MIDPATH_HISTORY_VICTIM").unwrap();
-    let round = std::env::var("MIDPATH_HISTORY_ROUND").unwrap();
-    let mut history = open(&settings(Path::new(&folder)));
+/// Records sessions until it is killed, and says what it has given over and was told.
+fn record_until_killed(folder: &Path, round: &str) {
+    let mut history = open(&settings(folder));
     let mut names = BTreeMap::new();
     let first = 10_000 * round.parse::<u64>().unwrap();
     for session in first..first + 2_000 {
@@ -107,7 +109,7 @@ fn victim() {
         );
         feed(&mut history, vec![record(session, RecordPart::Closed)]);
         // From when on it is on the disk, the test has to know: the thread has written all this.
-        while !journal_of(Path::new(&folder), session) {
+        while !journal_of(folder, session) {
             std::thread::yield_now();
         }
         say(&format!("given {name}"));
