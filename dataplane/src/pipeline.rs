@@ -68,8 +68,8 @@ pub struct Place {
     pub room: RoomRef,
     /// Its seat there.
     pub seat: u32,
-    /// Where RTP and RTCP for it go now that it was heard.
-    pub out: [Option<WayOut>; 2],
+    /// Where RTP and RTCP for it go now that it was heard; `None`: its leg is at an outpost.
+    pub out: Option<[Option<WayOut>; 2]>,
 }
 
 /// Where a datagram goes.
@@ -123,7 +123,7 @@ impl Path<'_> {
                 let packet = leg
                     .receive(self.now, component, from, bytes)
                     .inspect_err(|_| leg.count_drop())?;
-                let out = leg.ways();
+                let out = Some(leg.ways());
                 Ok(Way::Room(
                     Place {
                         slot,
