@@ -8,6 +8,7 @@
 
 mod byes;
 mod compare;
+mod contender;
 mod fanout;
 mod load;
 mod mix;

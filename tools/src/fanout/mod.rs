@@ -4,18 +4,16 @@
 mod load;
 mod subject;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::contender;
 use crate::load::count;
 use crate::rtp::host::{self, Cores, Priority};
 use crate::table::{lay_out, median};
-use crate::test;
 use load::{Talk, Tally};
 use subject::{Contender, Subject};
 
@@ -111,16 +109,10 @@ impl Run {
 
 /// Measures all in turns, so that what else the machine does hits all.
 pub fn run(options: &Options) -> ExitCode {
-    match compare(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("compare fanout: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    contender::outcome("compare fanout", compare(options))
 }
 
-fn compare(options: &Options) -> Result<(), String> {
+fn compare(options: &Options) -> Result<bool, String> {
     let _priority = (!options.no_nice).then(Priority::raise);
     host::raise_descriptors(16_384);
     let mut runs = Vec::new();
@@ -144,7 +136,9 @@ fn compare(options: &Options) -> Result<(), String> {
         .flat_map(|turn| Contender::ALL.map(|contender| Line::new(contender, turn, &runs)))
         .collect();
     println!("\n{}", table(&lines));
-    keep(&report(options, &lines, &runs), options.json.as_deref())
+    let report = report(options, &lines, &runs);
+    contender::keep("fanout", &report, options.json.as_deref())?;
+    Ok(true)
 }
 
 fn turns(options: &Options) -> impl Iterator<Item = (Scene, u32)> + '_ {
@@ -225,7 +219,7 @@ impl Line {
         lines
             .iter()
             .find(same)
-            .map_or(0.0, |line| self.cpu_us / line.cpu_us)
+            .map_or(0.0, |line| contender::quotient(self.cpu_us, line.cpu_us))
     }
 
     fn cells(&self, lines: &[Self]) -> Vec<String> {
@@ -286,19 +280,4 @@ fn report(options: &Options, lines: &[Line], runs: &[Run]) -> Value {
         "medians": lines.iter().map(|line| line.json(lines)).collect::<Vec<_>>(),
         "runs": runs.iter().map(Run::json).collect::<Vec<_>>(),
     })
-}
-
-/// Keeps the figures of every run under the build's folder, and where it was asked for.
-fn keep(value: &Value, file: Option<&Path>) -> Result<(), String> {
-    let text = format!("{value:#}\n");
-    let folder = test::target(&tests::live::workspace()).join("compare");
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let second = since.map_or(0, |since| since.as_secs());
-    let own = folder.join(format!("fanout-{second}.json"));
-    for path in std::iter::once(own.as_path()).chain(file) {
-        fs::write(path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("figures in {}", path.display());
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use tests::live::eventually;
 use tests::live::process::{Folder, Process};
 
 use super::Scene;
-use crate::rtp::example;
+use crate::contender::example;
 
 /// Which fan-out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
