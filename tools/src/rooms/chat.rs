@@ -5,12 +5,11 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::Options;
 use super::group::{self, Groups, Seat};
-use super::tally::{Progress, Written};
+use super::tally::{Progress, Written, times};
 use crate::msrp::frame::{self, DASHES, End, EndLine, Kind, Read};
 use crate::msrp::subject::bind;
 
@@ -77,7 +76,7 @@ impl<'a> Chat<'a> {
                 due: 0,
                 read: 0,
                 misplaced: 0,
-                latency: Histogram::new(3).map_err(|error| error.to_string())?,
+                latency: times()?,
             },
         })
     }

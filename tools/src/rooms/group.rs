@@ -257,13 +257,8 @@ impl Groups {
             }
         }
         // Ports rest a while before they are free again.
-        eventually(Duration::from_secs(10), || {
-            self.relay.sessions().is_empty() && self.relay.open_media_ports().is_empty()
-        });
-        let (sessions, ports) = (
-            self.relay.sessions().len(),
-            self.relay.open_media_ports().len(),
-        );
+        eventually(Duration::from_secs(10), || self.left() == (0, 0));
+        let (sessions, ports) = self.left();
         let span = begin.elapsed();
         let status = self.relay.stop();
         Ok(Left {
@@ -272,6 +267,16 @@ impl Groups {
             span,
             has_ended_well: status.is_some_and(|status| status.success()),
         })
+    }
+}
+
+impl Groups {
+    /// Sessions and media ports that there are.
+    fn left(&self) -> (usize, usize) {
+        let ports = self.relay.open_media_ports();
+        // SIP's own port is within the range of the media's.
+        let ports = ports.iter().filter(|port| **port != self.relay.sip.port());
+        (self.relay.sessions().len(), ports.count())
     }
 }
 

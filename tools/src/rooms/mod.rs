@@ -24,7 +24,7 @@ use tally::{Progress, Tally};
 
 /// Rooms and what is said in them.
 #[derive(Debug, Clone, clap::Args)]
-#[group(id = "rooms")]
+#[group(id = "rooms-load")]
 pub struct Options {
     /// Group sessions.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]

@@ -4,6 +4,18 @@ use std::sync::atomic::AtomicU64;
 
 use hdrhistogram::Histogram;
 
+/// The longest time that is told from longer ones, in microseconds.
+const SPAN_US: u64 = 60_000_000;
+
+/// Times in microseconds, three digits exact.
+///
+/// # Errors
+///
+/// Never: the bounds are good.
+pub fn times() -> Result<Histogram<u64>, String> {
+    Histogram::new_with_bounds(1, SPAN_US, 3).map_err(|error| error.to_string())
+}
+
 /// Seen while it runs.
 #[derive(Debug, Default)]
 pub struct Progress {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use super::group::{Groups, Seat};
-use super::tally::{Progress, Spoken};
+use super::tally::{Progress, Spoken, times};
 use super::{Options, Voices};
 use crate::mix::Codec;
 use crate::mix::speech;
@@ -73,7 +73,7 @@ impl<'a> Voice<'a> {
     pub fn run(mut self, begin: Instant, seen: &Progress) -> Result<Spoken, String> {
         let warmup = u64::from(self.options.warmup) * RATE;
         let all = warmup + u64::from(self.options.seconds) * RATE;
-        let mut gaps = Histogram::new(3).map_err(|error| error.to_string())?;
+        let mut gaps = times()?;
         let (mut sent, mut late) = (0, Duration::ZERO);
         for round in 0..all {
             if round == warmup {
