@@ -8,6 +8,7 @@
 
 mod byes;
 mod compare;
+mod contender;
 mod load;
 mod mix;
 mod msrp;

@@ -360,6 +360,18 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             metrics.groups_refused,
         ),
         single(
+            "notices_made",
+            "Disposition notifications that the relay has made",
+            Counter,
+            metrics.notices.0,
+        ),
+        single(
+            "notices_kept_back",
+            "Disposition notifications that one before had told, or a better one may tell",
+            Counter,
+            metrics.notices.1,
+        ),
+        single(
             "cdrs_written",
             "Session records written",
             Counter,

@@ -13,6 +13,7 @@ mod devices;
 mod failures;
 mod floors_wire;
 mod group_baresip;
+mod group_chat;
 mod group_core;
 mod group_demo;
 mod group_video;

@@ -29,7 +29,9 @@ use crate::rtp::host::{self, Priority};
 use figures::{Figures, Memory, Reading};
 use generator::Generator;
 use plan::{Feed, Load, Pace};
-use subject::{Backend, Contender, Subject, Target};
+use subject::{Contender, Subject, Target};
+
+use crate::contender::Backend;
 use tally::Gauge;
 
 /// What to send through which relay.
