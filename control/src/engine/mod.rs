@@ -58,7 +58,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use dataplane::api::{Event, Order, SessionId};
+use dataplane::api::{Event, MemberId, Order, SessionId};
 
 use crate::cdr::Cdr;
 use crate::cpm::devices::UserId;
@@ -109,7 +109,7 @@ enum Purpose {
     /// An INVITE that nobody waits for any more: a dialog that it makes is ended at once.
     Abandoned,
     /// A request to a participant of a group session.
-    Member(SessionId),
+    Member(SessionId, MemberId),
     /// A NOTIFY to who has subscribed to a group session.
     Watcher(SessionId, u32),
     /// A subscription to a user's registration information.
@@ -145,6 +145,10 @@ pub struct Counters {
     pub groups_ended: u64,
     /// Requests that a group's policy has refused.
     pub groups_refused: u64,
+    /// Connections of participants of group sessions that were lost.
+    pub group_connections_lost: u64,
+    /// Participants of group sessions who were released as nothing came from them.
+    pub group_members_silent: u64,
     /// Requests proxied.
     pub proxied: u64,
     /// Requests to dialogs that aren't there.
@@ -294,13 +298,11 @@ impl Engine {
                 stream,
                 side,
             } => self.on_heard(session, stream, side),
-            // A group session is ended by its participants, its validity and its session timers;
-            // who holds a floor or speaks is the worker's business.
             Event::MemberSilent { .. }
             | Event::MemberHeard { .. }
             | Event::MemberLost { .. }
             | Event::Speaking { .. }
-            | Event::FloorChanged { .. } => {}
+            | Event::FloorChanged { .. } => self.on_member_news(event),
         }
         let _ = worker;
         self.take_events();
@@ -467,7 +469,9 @@ impl Engine {
                     self.clients.remove(&key);
                 }
             }
-            Purpose::Member(session) => self.on_member_response(session, key, Ok(response)),
+            Purpose::Member(session, member) => {
+                self.on_member_response((session, member), key, Ok(response));
+            }
             Purpose::Watcher(session, watcher) => {
                 if last {
                     self.clients.remove(&key);
@@ -498,7 +502,9 @@ impl Engine {
             Purpose::Again(session) => self.on_again_failed(session, key),
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
-            Purpose::Member(session) => self.on_member_response(session, key, Err(code)),
+            Purpose::Member(session, member) => {
+                self.on_member_response((session, member), key, Err(code));
+            }
             Purpose::Watcher(session, watcher) => self.on_notify_final(session, watcher, code),
             Purpose::Proxied => self.on_proxied_failed(key, code),
             Purpose::Function(session) => self.on_function_response(session, key, Err(code)),

@@ -510,6 +510,10 @@ impl Relay {
                 u64::try_from(self.engine.participants()).unwrap_or(u64::MAX),
             ),
             groups_refused: counters.groups_refused,
+            group_losses: (
+                counters.group_connections_lost,
+                counters.group_members_silent,
+            ),
             offers_again: counters.offers_again,
             histories_due: counters.histories_due,
             histories_late: counters.histories_late,

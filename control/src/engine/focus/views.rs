@@ -86,6 +86,8 @@ fn end_of(member: &Member) -> End {
         Parting::Refused(code) => (EndedBy::A, EndReason::Refused, Some(code)),
         Parting::Lost(481) => (EndedBy::Relay, EndReason::DialogLost, Some(481)),
         Parting::Lost(code) => (EndedBy::Relay, EndReason::NoAnswer, Some(code)),
+        Parting::Disconnected => (EndedBy::Relay, EndReason::ConnectionLost, Some(408)),
+        Parting::Silent => (EndedBy::Relay, EndReason::Silent, Some(408)),
         Parting::Removed | Parting::Replaced | Parting::TooFew => {
             (EndedBy::Relay, EndReason::Policy, None)
         }
