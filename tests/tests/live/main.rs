@@ -12,6 +12,7 @@ mod codecs;
 mod devices;
 mod failures;
 mod floors_wire;
+mod group_chat;
 mod groups;
 mod histories;
 mod interworking;

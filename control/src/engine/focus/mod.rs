@@ -15,7 +15,7 @@
 //! | [`offers`] | offers to participants |
 //! | [`refer`] | who is added and removed by others |
 //! | [`events`], [`told`] | participant information |
-//! | [`pager`] | messages to a group, outside of sessions |
+//! | [`pager`], [`notices`] | messages to a group, outside of sessions, and what becomes of them |
 //! | [`orders`] | orders to the worker and what follows them |
 //! | [`state`], [`roll`], [`watchers`] | what is kept of a session |
 //! | [`views`] | records and what the operator sees |
@@ -27,6 +27,7 @@ mod join;
 mod leave;
 mod loss;
 mod modify;
+mod notices;
 mod offers;
 mod orders;
 mod pager;
@@ -67,6 +68,8 @@ pub(super) struct FocusTable {
     /// INVITEs of participants: what CANCEL and a missing ACK name.
     invites: Map<ServerKey, Seat>,
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Messages to groups outside of sessions.
+    notices: notices::Notices,
 }
 
 /// Whose a dialog is.
@@ -105,7 +108,8 @@ impl FocusTable {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|Reverse((at, _))| *at)
+        let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        session.into_iter().chain(self.notices.poll_timeout()).min()
     }
 
     /// Whose dialog a message is of.
@@ -475,6 +479,7 @@ impl Engine {
 
     /// Does what is due in group sessions.
     pub(super) fn handle_focus_timeout(&mut self, now: Instant) {
+        self.handle_notices_timeout(now);
         while let Some(Reverse((at, id))) = self.focus.deadlines.peek().copied() {
             if at > now {
                 break;

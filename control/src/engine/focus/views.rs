@@ -72,6 +72,17 @@ impl Engine {
             .collect()
     }
 
+    /// Connections of participants that were lost, and participants released as nothing came from
+    /// them.
+    #[must_use]
+    pub fn group_losses(&self) -> (u64, u64) {
+        let counters = &self.counters;
+        (
+            counters.group_connections_lost,
+            counters.group_members_silent,
+        )
+    }
+
     /// Who takes part in group sessions, all together.
     #[must_use]
     pub fn participants(&self) -> usize {
