@@ -275,6 +275,15 @@ impl Room {
         }
     }
 
+    /// Whether it carries RTP.
+    #[must_use]
+    pub fn is_rtp(&self) -> bool {
+        match self.content {
+            Content::Mixed | Content::Payloads(_) => true,
+            Content::Messages(_) | Content::Floors(_) => false,
+        }
+    }
+
     fn is_forwarded(&self) -> bool {
         matches!(self.content, Content::Payloads(_))
     }
