@@ -41,10 +41,28 @@ pub const LIST_BYTES: usize = 64 * 1024;
 pub const LIST_DEPTH: usize = 8;
 /// Subscriptions to one group session's participant information.
 pub const SUBSCRIPTIONS_PER_GROUP: usize = 2 * PARTICIPANTS;
-/// Those who left a group session and are still told of in full notifications.
-pub const DEPARTED_REMEMBERED: usize = 64;
+/// Those who left a group session and of whom not all subscribers were told; who wasn't told of more is
+/// told everything anew.
+pub const DEPARTED_REMEMBERED: usize = PARTICIPANTS;
+/// About the bytes that one NOTIFY of participant information says of users; more go into the next:
+/// with its head it still is one datagram, and what waits for an answer of all subscribers of the
+/// largest session stays below 50 MB.
+pub const NOTIFY_USER_BYTES: usize = 24 * 1024;
+/// Users who were in one group session and may come back though they aren't members, and as many who
+/// were removed and may not; of more neither is remembered.
+pub const REMEMBERED_USERS: usize = 4 * PARTICIPANTS;
 /// REFERs of one group session whose outcome is still to be told.
 pub const REFERS_PER_GROUP: usize = 64;
+/// Octets of the head of a CPIM message outside of sessions.
+pub const CPIM_HEAD_BYTES: usize = 8 * 1024;
+/// Octets of a Message-ID or an address in a disposition notification.
+pub const IMDN_ID_BYTES: usize = 512;
+/// Elements of a disposition notification that are open at a time.
+pub const IMDN_DEPTH: usize = 8;
+/// Messages outside of sessions whose notifications are followed; the oldest gives way.
+pub const PAGER_MESSAGES: usize = 65_536;
+/// Notifications that go as one.
+pub const NOTICES_IN_ONE: usize = 16;
 /// Transactions that are proxied at a time.
 pub const PROXIED_TRANSACTIONS: usize = 100_000;
 /// INVITEs that wait for their served user's preferences; more go on without.

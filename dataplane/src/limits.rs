@@ -45,6 +45,8 @@ pub const FORWARD_KEY_MS: u64 = 500;
 pub const ROOM_REPORT_MS: u64 = 5_000;
 /// Milliseconds after which a room's clock is served late: a quarter of a packet of voice.
 pub const LATE_TICK_MS: u64 = 5;
+/// Milliseconds after which it is missed: a packet of voice.
+pub const MISSED_TICK_MS: u64 = 20;
 /// Milliseconds that who is shown stays for at least.
 pub const SWITCH_DWELL_MS: u32 = 1_500;
 /// Members that leave in one cycle when a room ends; packets wait for them.

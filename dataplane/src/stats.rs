@@ -238,8 +238,12 @@ counters! {
     members,
     /// Roads to other workers now, with which group sessions are shared.
     roads,
-    /// Times that a room's clock was served late, by `limits::LATE_TICK_MS` or more.
+    /// Times that a room's clock was served.
+    room_ticks,
+    /// Of those: late, by `limits::LATE_TICK_MS` or more.
     late_ticks,
+    /// Of those: by `limits::MISSED_TICK_MS` or more, so that a packet is late for everybody.
+    missed_ticks,
     /// Sockets now.
     sockets,
     /// Ports of the pool that are free now.

@@ -89,7 +89,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 42] = {
+const WORKER: [Shown; 44] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -114,7 +114,9 @@ const WORKER: [Shown; 42] = {
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
         ("rooms", "rooms", "Rooms of group sessions of a worker", None, Gauge),
         ("members", "members", "Members' legs in rooms of a worker", None, Gauge),
-        ("late_ticks", "late_ticks", "Times that a room's clock was served late", None, Counter),
+        ("room_ticks", "room_ticks", "Times that a room's clock was served", None, Counter),
+        ("late_ticks", "late_ticks", "Of the ticks: served 5 ms late or later", None, Counter),
+        ("missed_ticks", "missed_ticks", "Of the ticks: served a packet of voice late or later", None, Counter),
         ("sockets", "sockets", "Sockets of a worker", None, Gauge),
         ("ports_free", "ports_free", "Ports of the pool that are free", None, Gauge),
         ("ports_total", "ports", "Ports of the pool in all", None, Gauge),
@@ -352,10 +354,34 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             metrics.groups.1,
         ),
         single(
+            "group_connections_lost",
+            "Media connections of participants of group sessions that were lost",
+            Counter,
+            metrics.group_losses.0,
+        ),
+        single(
+            "group_members_silent",
+            "Participants of group sessions released as nothing came from them",
+            Counter,
+            metrics.group_losses.1,
+        ),
+        single(
             "groups_refused",
             "Requests that the policy of a group has refused",
             Counter,
             metrics.groups_refused,
+        ),
+        single(
+            "notices_made",
+            "Disposition notifications that the relay has made",
+            Counter,
+            metrics.notices.0,
+        ),
+        single(
+            "notices_kept_back",
+            "Disposition notifications that one before had told, or a better one may tell",
+            Counter,
+            metrics.notices.1,
         ),
         single(
             "cdrs_written",

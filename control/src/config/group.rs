@@ -36,6 +36,11 @@ pub struct Controlling {
     pub join_conflict: JoinConflict,
     /// The code that a message to a group is answered with; 200 or 202.
     pub message_ack: u16,
+    /// Who asks for it is told which members such a message can't be delivered to.
+    pub notify_failures: bool,
+    /// For how long notifications of such a message are gathered, to go as one; 0: they aren't.
+    #[serde(rename = "notices_window_ms", deserialize_with = "values::millis")]
+    pub notices_window: Duration,
     /// Who may add participants.
     pub add: Right,
     /// Who may remove participants.
@@ -53,6 +58,13 @@ pub struct Controlling {
     /// How long a session lasts without a refresh (RFC 4028).
     #[serde(rename = "session_expires_s", deserialize_with = "values::seconds")]
     pub session_expires: Duration,
+    /// How long a participant whose media connection is lost has to offer the stream anew; then it
+    /// is without that stream, or released where it has no other. `None`: for ever.
+    #[serde(rename = "reconnect_s", deserialize_with = "values::seconds_or_never")]
+    pub reconnect: Option<Duration>,
+    /// A participant who may send audio or video, sends none for `media.silence_s` and has no
+    /// other stream is released. Where a floor says who sends, silence says nothing.
+    pub release_silent: bool,
     /// The least time between two notifications of one subscription.
     #[serde(rename = "notify_interval_ms", deserialize_with = "values::millis")]
     pub notify_interval: Duration,
@@ -72,6 +84,8 @@ impl Default for Controlling {
             stream_drop: StreamDrop::RemoveForAllIfAuthorised,
             join_conflict: JoinConflict::ExistingWins,
             message_ack: 202,
+            notify_failures: true,
+            notices_window: Duration::ZERO,
             add: Right::Participants,
             remove: Right::Owners,
             add_streams: Right::Participants,
@@ -80,6 +94,8 @@ impl Default for Controlling {
             originator_leaves_ends: false,
             floors: Vec::new(),
             session_expires: Duration::from_secs(1800),
+            reconnect: Some(Duration::from_secs(32)),
+            release_silent: false,
             notify_interval: Duration::from_millis(500),
         }
     }

@@ -17,15 +17,17 @@
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`serving`] | who is served, and what holds for that user |
 //! | [`preferences`] | what served users want, and INVITEs that wait for it |
+//! | [`pager`] | messages outside of sessions, and their notifications |
 //! | [`orders`] | orders to the workers and what follows when they are done |
 //! | [`registration`], [`subscribing`] | which devices users have registered |
 //! | [`session`] | what is kept of a session |
-//! | [`views`] | what the operator sees |
+//! | [`views`], [`counters`] | what the operator sees |
 
 mod again;
 mod answer;
 mod branches;
 mod closing;
+mod counters;
 mod failing;
 mod focus;
 mod forks;
@@ -35,6 +37,7 @@ mod invite;
 mod late;
 mod modify;
 mod orders;
+mod pager;
 mod preferences;
 mod proxy;
 mod refresh;
@@ -48,6 +51,7 @@ mod subscribing;
 mod tests;
 mod views;
 
+pub use counters::Counters;
 pub use preferences::AskPreferences;
 pub use settings::{ByeAck, LateOffer, Registration, Settings, SubscribeWhen};
 pub use views::Census;
@@ -58,7 +62,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use dataplane::api::{Event, Order, SessionId};
+use dataplane::api::{Event, MemberId, Order, SessionId};
 
 use crate::cdr::Cdr;
 use crate::cpm::devices::UserId;
@@ -109,80 +113,13 @@ enum Purpose {
     /// An INVITE that nobody waits for any more: a dialog that it makes is ended at once.
     Abandoned,
     /// A request to a participant of a group session.
-    Member(SessionId),
+    Member(SessionId, MemberId),
     /// A NOTIFY to who has subscribed to a group session.
     Watcher(SessionId, u32),
     /// A subscription to a user's registration information.
     Subscribe(UserId),
     /// A superfluous fork's BYE: nobody waits for its answer.
     Orphan,
-}
-
-/// Counters of the engine; all only grow.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counters {
-    /// Sessions begun as B2BUA.
-    pub sessions_begun: u64,
-    /// Of those: answered.
-    pub sessions_answered: u64,
-    /// Of those: ended.
-    pub sessions_ended: u64,
-    /// Of those begun: interworked.
-    pub sessions_interworked: u64,
-    /// INVITEs refused as a limit was reached.
-    pub full_sessions: u64,
-    /// INVITEs refused as no port was left.
-    pub full_ports: u64,
-    /// Offers refused with 488.
-    pub offers_refused: u64,
-    /// Offers made anew to a far side without CEMA (RFC 6714).
-    pub offers_again: u64,
-    /// Group sessions begun.
-    pub groups_begun: u64,
-    /// Of those: answered.
-    pub groups_answered: u64,
-    /// Of those: ended.
-    pub groups_ended: u64,
-    /// Requests that a group's policy has refused.
-    pub groups_refused: u64,
-    /// Requests proxied.
-    pub proxied: u64,
-    /// Requests to dialogs that aren't there.
-    pub unknown_dialogs: u64,
-    /// Sessions ended as nobody refreshed them.
-    pub expired: u64,
-    /// Sessions lost with their worker.
-    pub lost: u64,
-    /// Sessions that ended and whose history is due.
-    pub histories_due: u64,
-    /// Of those: stored while the session closed.
-    pub histories_stored: u64,
-    /// Of those: to be stored later, as the store said.
-    pub histories_queued: u64,
-    /// Of those: the store had not answered in time (CON-05).
-    pub histories_late: u64,
-    /// Third-party REGISTERs taken.
-    pub registers: u64,
-    /// REGISTERs refused as their sender isn't trusted.
-    pub registers_refused: u64,
-    /// Subscriptions to registration information that were refused: what REGISTERs say counts.
-    pub subscriptions_refused: u64,
-    /// Registration information that could not be read.
-    pub reginfo_unreadable: u64,
-    /// INVITEs to users without a registered device that may have them.
-    pub unregistered: u64,
-    /// REGISTERs and addresses that there was no room for in the device table.
-    pub full_users: u64,
-    /// Devices that there was no room for.
-    pub full_devices: u64,
-    /// Requests refused as nobody had asserted who sent them.
-    pub without_identity: u64,
-    /// INVITEs refused as the served user is barred.
-    pub barred: u64,
-    /// INVITEs that went on without their user's preferences, as these took too long.
-    pub preferences_late: u64,
-    /// Users whose preferences were not asked for, as too many were.
-    pub preferences_unasked: u64,
 }
 
 /// The engine.
@@ -208,6 +145,7 @@ pub struct Engine {
     unanswerable: VecDeque<u64>,
     names: requests::Names,
     wishes: preferences::Wishes,
+    pager: pager::Pager,
     next_session: u64,
     next_mark: u64,
     workers: Vec<orders::WorkerLoad>,
@@ -251,6 +189,7 @@ impl Engine {
             unanswerable: VecDeque::new(),
             names: requests::Names::default(),
             wishes: preferences::Wishes::default(),
+            pager: pager::Pager::default(),
             next_session: 1,
             next_mark: 1,
             workers: vec![orders::WorkerLoad::default(); workers],
@@ -294,13 +233,11 @@ impl Engine {
                 stream,
                 side,
             } => self.on_heard(session, stream, side),
-            // A group session is ended by its participants, its validity and its session timers;
-            // who holds a floor or speaks is the worker's business.
             Event::MemberSilent { .. }
             | Event::MemberHeard { .. }
             | Event::MemberLost { .. }
             | Event::Speaking { .. }
-            | Event::FloorChanged { .. } => {}
+            | Event::FloorChanged { .. } => self.on_member_news(event),
         }
         let _ = worker;
         self.take_events();
@@ -335,6 +272,7 @@ impl Engine {
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
         self.handle_far_timeout(now);
         self.handle_focus_timeout(now);
+        self.handle_pager_timeout(now);
         self.expire_waiting();
         self.expire_registrations();
         self.take_events();
@@ -351,6 +289,7 @@ impl Engine {
             self.registrar.poll_timeout(),
             self.wishes.poll_timeout(),
             self.focus.poll_timeout(),
+            self.pager.poll_timeout(),
         ];
         let all = others.into_iter().chain([session, far]);
         all.flatten().min()
@@ -379,6 +318,7 @@ impl Engine {
             self.end_session(SessionId(id), closing::Why::Drained);
         }
         self.end_all_groups();
+        self.give_all_held();
         self.take_events();
     }
 
@@ -467,7 +407,9 @@ impl Engine {
                     self.clients.remove(&key);
                 }
             }
-            Purpose::Member(session) => self.on_member_response(session, key, Ok(response)),
+            Purpose::Member(session, member) => {
+                self.on_member_response((session, member), key, Ok(response));
+            }
             Purpose::Watcher(session, watcher) => {
                 if last {
                     self.clients.remove(&key);
@@ -484,6 +426,7 @@ impl Engine {
             Purpose::Orphan => {
                 if last {
                     self.clients.remove(&key);
+                    self.on_orphan_final(key, response.code().unwrap_or(0));
                 }
             }
         }
@@ -498,12 +441,15 @@ impl Engine {
             Purpose::Again(session) => self.on_again_failed(session, key),
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
-            Purpose::Member(session) => self.on_member_response(session, key, Err(code)),
+            Purpose::Member(session, member) => {
+                self.on_member_response((session, member), key, Err(code));
+            }
             Purpose::Watcher(session, watcher) => self.on_notify_final(session, watcher, code),
             Purpose::Proxied => self.on_proxied_failed(key, code),
             Purpose::Function(session) => self.on_function_response(session, key, Err(code)),
             Purpose::Subscribe(user) => self.on_subscribe_final(user, key, None),
-            Purpose::Orphan | Purpose::Abandoned => {}
+            Purpose::Orphan => self.on_orphan_final(key, code),
+            Purpose::Abandoned => {}
         }
     }
 

@@ -14,7 +14,7 @@ use crate::api::{FloorId, MemberId, SessionId, StreamId};
 use crate::limits::{MEMBERS_PER_ROOM, ROOMS_PER_WORKER};
 use crate::stats::DropReason;
 
-use super::{Machine, Reception, RoadRef, SlotRef, WayOut};
+use super::{Machine, Reception, RoadRef, SlotRef, Socket, WayOut};
 
 /// A stream of a group session.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub struct Room {
     pub machine: Machine,
     /// When its machine is to be looked at next; nothing for a room that is idle.
     pub due: Option<Instant>,
+    /// Members' packets lie in their sockets until then.
+    pub gathers: bool,
+    /// Those of all members do, as far as is known.
+    pub all_gather: bool,
     /// Who has the floor, members or not.
     holders: Box<[MemberId]>,
     seats: Vec<Option<Seat>>,
@@ -50,6 +54,8 @@ pub struct Seat {
     pub may_send: bool,
     /// Its direction lets it receive.
     pub may_receive: bool,
+    /// Its socket that gathers.
+    pub gathers: Option<Socket>,
     /// It holds the floor; of no matter where no floor gates the room.
     pub holds: bool,
     /// When what it sends passed the gate of a floor last.
@@ -87,6 +93,7 @@ impl Seat {
             out: Out::Here([None; 2]),
             may_send: false,
             may_receive: false,
+            gathers: None,
             holds: false,
             heard: None,
             sent: 0,
@@ -119,6 +126,8 @@ impl Room {
             floor,
             machine,
             due: None,
+            gathers: false,
+            all_gather: false,
             holders: Box::default(),
             seats: Vec::new(),
             free: Vec::new(),

@@ -215,7 +215,7 @@ impl<B: Backend> Worker<B> {
         self.publish(now);
     }
 
-    fn receive(&mut self, now: Instant) -> usize {
+    pub(super) fn receive(&mut self, now: Instant) -> usize {
         let mut rx = std::mem::take(&mut self.rx);
         self.backend.receive(&mut rx, &mut self.pool);
         let count = rx.items.len();
@@ -231,14 +231,21 @@ impl<B: Backend> Worker<B> {
 
     fn take_item(&mut self, now: Instant, item: RxItem) {
         match item {
-            RxItem::Datagram { token, from, frame } if Mark(token.0).is_bfcp() => {
+            RxItem::Datagram {
+                token, from, frame, ..
+            } if Mark(token.0).is_bfcp() => {
                 if let Some(Owner::Bfcp(slot)) = Mark(token.0).owner() {
                     self.bfcp_datagram(now, slot, from, frame);
                 }
             }
-            RxItem::Datagram { token, from, frame } => {
+            RxItem::Datagram {
+                token,
+                from,
+                frame,
+                waited,
+            } => {
                 if let Some(input) = self.path(now).datagram(token, from, frame) {
-                    self.room_received(now, input);
+                    self.room_received((now, waited), input);
                 }
             }
             RxItem::Bytes { token, frame, .. } => self.take_bytes(now, token, frame),
@@ -373,7 +380,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// After a batch: sources whose sink has enough are no longer read, others are read again.
-    fn hold_back(&mut self, now: Instant) {
+    pub(super) fn hold_back(&mut self, now: Instant) {
         self.bytes_hold_back();
         self.msrp_hold_back(now);
     }

@@ -4,7 +4,7 @@
 pub mod compare;
 mod content;
 mod figures;
-mod frame;
+pub(crate) mod frame;
 mod generator;
 mod kamailio;
 mod midpath;
@@ -13,7 +13,7 @@ mod plan;
 mod receiver;
 mod sender;
 mod session;
-mod subject;
+pub(crate) mod subject;
 mod summary;
 mod tally;
 

@@ -8,6 +8,7 @@ mod closing;
 mod early;
 mod focus;
 mod forks;
+mod groups;
 mod history;
 mod interwork;
 mod invitation;
@@ -15,6 +16,7 @@ mod invite;
 mod matrix;
 mod modify;
 mod offers;
+mod pager;
 mod preferences;
 mod proxy;
 mod registration;
@@ -221,7 +223,7 @@ impl Bench {
                 | Act::ConnectMember { .. }
                 | Act::GiveFloor { .. }
                 | Act::Leave { .. } => {
-                    self.ports += 4;
+                    self.ports = self.ports.wrapping_add(4);
                     self.acts
                         .extend(self.rooms.obey(order.session.0, act, self.ports));
                 }
@@ -284,7 +286,7 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
     match leg {
         LegSpec::Rtp { local_ip, .. } => LegLocal::Rtp {
             rtp: SocketAddr::new(*local_ip, port),
-            rtcp: SocketAddr::new(*local_ip, port + 1),
+            rtcp: SocketAddr::new(*local_ip, port ^ 1),
         },
         LegSpec::Msrp(MsrpSpec { local_ip, .. }) => LegLocal::Msrp(MsrpLocal {
             listen: SocketAddr::new(*local_ip, 2855),

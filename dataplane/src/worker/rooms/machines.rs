@@ -18,6 +18,8 @@ use super::egress::{Egress, Seated};
 pub(super) struct Desk {
     /// Members of the room in use who are due a report.
     pub(super) due: Vec<u32>,
+    /// Rooms whose members' sockets are looked into.
+    pub(super) collected: Vec<(Instant, RoomRef)>,
     /// A message of floor control that is being sent.
     pub(super) message: Vec<u8>,
     bench: Bench,

@@ -2,6 +2,7 @@
 
 mod egress;
 mod floors;
+mod gather;
 mod machines;
 mod packets;
 mod reports;
@@ -263,6 +264,7 @@ impl<B: Backend> Worker<B> {
         if let Some(mut open) = self.open(now, room_ref) {
             open.set(now, index, formats, (direction, has_floor));
         }
+        self.stop_gathering(room_ref, index);
         self.untie(tied);
         self.look_after(now, room_ref);
     }
@@ -322,6 +324,7 @@ impl<B: Backend> Worker<B> {
     /// Takes a member's seat; its leg is still there.
     fn unseat(&mut self, now: Instant, room_ref: RoomRef, index: u32) -> Option<SlotRef> {
         self.open(now, room_ref)?.remove(now, index);
+        self.stop_gathering(room_ref, index);
         let seat = self.rooms.find_mut(room_ref)?.remove(index)?;
         let stream = self.streams.find_mut(seat.slot)?;
         stream.phase = Phase::Frozen;

@@ -4,7 +4,7 @@
 //! ToRoom ─▶ gate: direction, floor ─▶ machine ─▶ a frame for each who gets it ─▶ TxItems
 //! ```
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::net::Backend;
 use crate::pipeline::{Place, ToRoom};
@@ -15,8 +15,11 @@ use crate::wire::rtp::Packet;
 use super::super::Worker;
 
 impl<B: Backend> Worker<B> {
-    /// Takes a datagram of a member.
-    pub(in super::super) fn room_received(&mut self, now: Instant, input: ToRoom) {
+    /// Takes a datagram of a member, which has waited for so long.
+    pub(in super::super) fn room_received(&mut self, at: (Instant, Duration), input: ToRoom) {
+        let (now, waited) = at;
+        // A clock that was set back doesn't say that it came in the future, nor long ago.
+        let arrived = now.checked_sub(waited.min(WAITED_MAX)).unwrap_or(now);
         let ToRoom {
             place,
             packet,
@@ -33,11 +36,11 @@ impl<B: Backend> Worker<B> {
                 open.rtcp(now, seat, &frame);
                 Ok(())
             } else {
-                open.rtp(now, seat, &frame)
+                open.rtp(arrived, seat, &frame)
             }
         });
         if done.is_ok() && packet != Packet::Rtcp {
-            self.note_reception(now, (room_ref, seat), &frame);
+            self.note_reception(arrived, (room_ref, seat), &frame);
         }
         self.pool.give(frame);
         if let Err(why) = done {
@@ -80,3 +83,6 @@ impl<B: Backend> Worker<B> {
         }
     }
 }
+
+/// Rooms that gather look into their members' sockets every 20 ms.
+const WAITED_MAX: Duration = Duration::from_millis(100);

@@ -7,7 +7,7 @@
 //! home     road ─▶ letter ─▶ seat by its member's name ─▶ gate, machine, as any other packet
 //! ```
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::{Letter, OutpostId, Parcel, RoadEnd, SessionId};
 use crate::frame::Class;
@@ -135,7 +135,7 @@ impl<B: Backend> Worker<B> {
                     out: None,
                 };
                 self.room_received(
-                    now,
+                    (now, Duration::ZERO),
                     ToRoom {
                         place,
                         packet,

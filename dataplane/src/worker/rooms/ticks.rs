@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::api::{Event, MemberId, SessionId, StreamId};
-use crate::limits::LATE_TICK_MS;
+use crate::limits::{LATE_TICK_MS, MISSED_TICK_MS};
 use crate::net::Backend;
 use crate::proto::switch::NtpClock;
 use crate::session::{Machine, RoomRef};
@@ -38,6 +38,18 @@ impl Ticks {
         }
     }
 
+    /// The rooms that are due by now, to be looked at once more for the same.
+    pub(super) fn due(&mut self, now: Instant, due: &mut Vec<(Instant, RoomRef)>) {
+        due.clear();
+        while let Some(&Reverse(first)) = self.heap.peek()
+            && first.0 <= now
+        {
+            self.heap.pop();
+            due.push(first);
+        }
+        self.heap.extend(due.iter().copied().map(Reverse));
+    }
+
     /// When the first room is due.
     pub(in super::super) fn next_deadline(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
@@ -47,6 +59,7 @@ impl Ticks {
 impl<B: Backend> Worker<B> {
     /// Looks at the rooms that are due.
     pub(in super::super) fn tick_rooms(&mut self, now: Instant) {
+        self.collect_for_rooms(now);
         while let Some(&Reverse((at, room_ref))) = self.ticks.heap.peek()
             && at <= now
         {
@@ -59,14 +72,20 @@ impl<B: Backend> Worker<B> {
                 continue;
             }
             room.due = None;
-            let late = now.saturating_duration_since(at) >= Duration::from_millis(LATE_TICK_MS);
-            self.stats.late_ticks += u64::from(late);
+            self.count_tick(now.saturating_duration_since(at));
             self.listen_to_holders(room_ref);
             if let Some(mut open) = self.open(now, room_ref) {
                 open.handle_timeout(now);
             }
             self.look_after(now, room_ref);
         }
+    }
+
+    fn count_tick(&mut self, late: Duration) {
+        let is = |ms| u64::from(late >= Duration::from_millis(ms));
+        self.stats.room_ticks += 1;
+        self.stats.late_ticks += is(LATE_TICK_MS);
+        self.stats.missed_ticks += is(MISSED_TICK_MS);
     }
 
     /// After anything has happened in a room: when it is due, and who speaks.
@@ -76,6 +95,8 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let due = open.poll_timeout(now);
+        let gathers = open.gathers();
+        self.gather(room_ref, gathers);
         self.report_due(now, room_ref);
         if let Some(due) = due
             && let Some(room) = self.rooms.find_mut(room_ref)
