@@ -2,7 +2,7 @@
 
 use crate::api::{
     Act, BfcpTransport, LegSpec, MemberId, MemberPlan, Order, OutpostId, Refusal, Remote, RoomKind,
-    SessionId, StreamId, StreamPlan,
+    RoomPlan, SessionId, StreamId, StreamPlan,
 };
 use crate::limits::{
     ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS,
@@ -185,29 +185,12 @@ impl Expected<'_> {
                 let kind = Kind::of_plan(plan).ok_or(Refusal::Unknown)?;
                 self.open(plan.stream, kind)
             }
-            Act::OpenRoom(plan) => {
-                let kind = Kind::of_room(&plan.kind).ok_or(Refusal::Unknown)?;
-                if let RoomKind::Outpost(outpost) = plan.kind
-                    && !self.has_road(before, outpost)
-                {
-                    return Err(Refusal::Unknown);
-                }
-                self.open(plan.stream, kind)
-            }
+            Act::OpenRoom(plan) => self.open_room(before, plan),
             Act::Connect { stream, remote, .. } => match self.find(*stream) {
                 Some(kind) if kind.has_remote(remote) => Ok(()),
                 Some(_) | None => Err(Refusal::Unknown),
             },
-            Act::OpenRoad { outpost, end } => {
-                let (roads, _) = self.roads;
-                if end.is_none() || self.has_road(before, *outpost) {
-                    Err(Refusal::Unknown)
-                } else if roads.is_full() {
-                    Err(Refusal::Full)
-                } else {
-                    Ok(())
-                }
-            }
+            Act::OpenRoad { outpost, end } => self.open_road(before, *outpost, end.is_some()),
             Act::Join(plan) => self.join(before, plan),
             Act::ConnectMember {
                 member,
@@ -290,6 +273,27 @@ impl Expected<'_> {
             return Err(Refusal::Full);
         }
         Ok(())
+    }
+
+    fn open_room(&mut self, before: &[Act], plan: &RoomPlan) -> Result<(), Refusal> {
+        let kind = Kind::of_room(&plan.kind).ok_or(Refusal::Unknown)?;
+        if let RoomKind::Outpost(outpost) = plan.kind
+            && !self.has_road(before, outpost)
+        {
+            return Err(Refusal::Unknown);
+        }
+        self.open(plan.stream, kind)
+    }
+
+    fn open_road(&self, before: &[Act], which: OutpostId, has_end: bool) -> Result<(), Refusal> {
+        let (roads, _) = self.roads;
+        if !has_end || self.has_road(before, which) {
+            Err(Refusal::Unknown)
+        } else if roads.is_full() {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
     }
 
     /// Whether there is a road to an outpost after some acts.

@@ -217,9 +217,7 @@ impl<B: Backend> Worker<B> {
                 }
             }
         }
-        if self.end_if_empty(session) {
-            self.roads.end(order.session);
-        }
+        self.end_if_empty(session, order.session);
         order.outcome = Outcome::Done;
         self.begin_drain(now, Drain::new(order, waiting));
     }
@@ -249,16 +247,15 @@ impl<B: Backend> Worker<B> {
         slots
     }
 
-    /// Ends a session without streams; says whether it has.
-    fn end_if_empty(&mut self, session: SessionRef) -> bool {
+    /// Ends a session without streams, and its roads.
+    fn end_if_empty(&mut self, session: SessionRef, id: SessionId) {
         let found = self.sessions.session(session);
-        let Some(empty) = found.filter(|session| session.is_empty()) else {
-            return false;
-        };
-        let recording = empty.recording;
-        self.sessions.remove(session);
-        self.let_go_recording(recording);
-        true
+        if let Some(empty) = found.filter(|session| session.is_empty()) {
+            let recording = empty.recording;
+            self.sessions.remove(session);
+            self.let_go_recording(recording);
+            self.roads.end(id);
+        }
     }
 
     pub(super) fn slot_of(&self, session: SessionRef, stream: StreamId) -> Option<SlotRef> {

@@ -123,7 +123,7 @@ impl Spread {
     }
 
     /// Puts a packet where its member's leg is.
-    fn push(&mut self, member: u32, packet: &[u8]) {
+    fn push(&self, member: u32, packet: &[u8]) {
         let found = self.local.iter().find(|(who, _)| *who == member);
         let to = found.expect("it has joined").1;
         let world = if is_away(member) {
@@ -145,7 +145,7 @@ impl Spread {
     }
 
     /// What both have sent since this was asked last.
-    fn sent(&mut self) -> Heard {
+    fn sent(&self) -> Heard {
         let away = std::mem::take(&mut self.outpost.net.borrow_mut().sent);
         assert!(away.iter().all(|(_, to, _)| is_away(member_at(*to))));
         let here = std::mem::take(&mut self.home.net.borrow_mut().sent);
