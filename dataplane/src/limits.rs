@@ -280,6 +280,9 @@ pub const SWITCH_RESEND_MS: u64 = 100;
 pub const SWITCH_NACKS: usize = 32;
 /// Milliseconds between two requests for the same missing packet.
 pub const SWITCH_NACK_MS: u64 = 50;
+/// Milliseconds that a receiver waits for the end of the picture that it gets before it is shown
+/// another source: a decoder finds fault with half a picture.
+pub const SWITCH_PICTURE_MS: u64 = 100;
 /// Milliseconds between two requests for a key frame of a source that receivers wait for.
 pub const SWITCH_KEY_WAIT_MS: u64 = 500;
 /// Milliseconds between two that receivers asked for who lost something: each costs all the others
