@@ -1,6 +1,7 @@
 //! A fan-out that runs, and where its talker sends to.
 
 use std::net::UdpSocket;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -59,7 +60,6 @@ impl Subject {
         ears: &UdpSocket,
         core: usize,
     ) -> Result<Self, String> {
-        let folder = Folder::new("fanout");
         let far = ears.local_addr().map_err(|error| error.to_string())?.port();
         let room = match scene {
             Scene::Voice => "forward",
@@ -73,21 +73,38 @@ impl Subject {
             Contender::BareEach => ("spray", vec!["each", &receivers, &far]),
             Contender::BareOne => ("spray", vec!["one", &receivers, &far]),
         };
-        let mut command = Command::new(example(name)?);
+        let binary = example(name)?;
+        let mut output = String::new();
+        // A ring's sockets are closed some time after their process is gone.
+        for _ in 0..TRIES {
+            match Self::try_start(&binary, (name, &words)) {
+                Ok(subject) => return Ok(subject),
+                Err(said) => output = said,
+            }
+            std::thread::sleep(AGAIN);
+        }
+        Err(format!("{name} doesn't start:\n{output}"))
+    }
+
+    fn try_start(binary: &Path, (name, words): (&str, &[&str])) -> Result<Self, String> {
+        let folder = Folder::new("fanout");
+        let mut command = Command::new(binary);
         command.args(words);
         let process = Process::start(name, folder.path(), &mut command);
-        let up = eventually(Duration::from_secs(30), || {
-            process.output().contains("ready")
-        });
+        let is_said = || {
+            let output = process.output();
+            output.contains("ready") || output.contains("Error")
+        };
+        let _up = eventually(Duration::from_secs(30), is_said);
         let output = process.output();
         let port = output.lines().find_map(|line| line.strip_prefix("port "));
         match port.and_then(|port| port.parse().ok()) {
-            Some(port) if up => Ok(Self {
+            Some(port) if output.contains("ready") => Ok(Self {
                 process,
                 _folder: folder,
                 port,
             }),
-            Some(_) | None => Err(format!("{name} doesn't start:\n{output}")),
+            Some(_) | None => Err(output),
         }
     }
 
@@ -109,3 +126,6 @@ impl Subject {
             .ok_or_else(|| "the fan-out didn't end".to_owned())
     }
 }
+
+const TRIES: u32 = 20;
+const AGAIN: Duration = Duration::from_millis(500);
