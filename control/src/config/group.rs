@@ -20,6 +20,9 @@ pub struct Controlling {
     pub participants_max: usize,
     /// With fewer participants the session ends.
     pub participants_min: usize,
+    /// Participants whose RTP one worker has, before further ones' goes to another; 0: all of a
+    /// session is on one.
+    pub members_per_worker: usize,
     /// How long an invitation is valid.
     #[serde(rename = "validity_s", deserialize_with = "values::seconds")]
     pub validity: Duration,
@@ -55,6 +58,13 @@ pub struct Controlling {
     /// How long a session lasts without a refresh (RFC 4028).
     #[serde(rename = "session_expires_s", deserialize_with = "values::seconds")]
     pub session_expires: Duration,
+    /// How long a participant whose media connection is lost has to offer the stream anew; then it
+    /// is without that stream, or released where it has no other. `None`: for ever.
+    #[serde(rename = "reconnect_s", deserialize_with = "values::seconds_or_never")]
+    pub reconnect: Option<Duration>,
+    /// A participant who may send audio or video, sends none for `media.silence_s` and has no
+    /// other stream is released. Where a floor says who sends, silence says nothing.
+    pub release_silent: bool,
     /// The least time between two notifications of one subscription.
     #[serde(rename = "notify_interval_ms", deserialize_with = "values::millis")]
     pub notify_interval: Duration,
@@ -67,6 +77,7 @@ impl Default for Controlling {
             streams: super::Policy::default().streams,
             participants_max: 100,
             participants_min: 1,
+            members_per_worker: 1000,
             validity: Duration::from_secs(180),
             answer: GroupAnswer::FirstAccept,
             accept_set: AcceptSet::FirstAccept,
@@ -83,6 +94,8 @@ impl Default for Controlling {
             originator_leaves_ends: false,
             floors: Vec::new(),
             session_expires: Duration::from_secs(1800),
+            reconnect: Some(Duration::from_secs(32)),
+            release_silent: false,
             notify_interval: Duration::from_millis(500),
         }
     }

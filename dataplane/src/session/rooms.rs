@@ -14,7 +14,7 @@ use crate::api::{FloorId, MemberId, SessionId, StreamId};
 use crate::limits::{MEMBERS_PER_ROOM, ROOMS_PER_WORKER};
 use crate::stats::DropReason;
 
-use super::{Machine, Reception, SlotRef, Socket, WayOut};
+use super::{Machine, Reception, RoadRef, SlotRef, Socket, WayOut};
 
 /// A stream of a group session.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ pub struct Seat {
     pub member: MemberId,
     /// Its leg, in the table of streams.
     pub slot: SlotRef,
-    /// Where RTP and RTCP for it go, once that is known.
-    pub out: [Option<WayOut>; 2],
+    /// Where RTP and RTCP for it go.
+    pub out: Out,
     /// Its direction lets it send.
     pub may_send: bool,
     /// Its direction lets it receive.
@@ -74,6 +74,15 @@ pub struct Seat {
     pub report_at: Option<Instant>,
 }
 
+/// Where RTP and RTCP for a member go.
+#[derive(Debug, Clone, Copy)]
+pub enum Out {
+    /// From its leg's sockets, once it is known whereto.
+    Here([Option<WayOut>; 2]),
+    /// To the outpost that has its leg.
+    Away(RoadRef),
+}
+
 impl Seat {
     /// Makes the seat of a member that isn't connected yet.
     #[must_use]
@@ -81,7 +90,7 @@ impl Seat {
         Self {
             member,
             slot,
-            out: [None; 2],
+            out: Out::Here([None; 2]),
             may_send: false,
             may_receive: false,
             gathers: None,
@@ -182,6 +191,11 @@ impl Room {
     /// Its members in the order of their names, with their seats.
     pub fn members(&self) -> impl Iterator<Item = (MemberId, u32)> + '_ {
         self.members.iter().copied()
+    }
+
+    /// Its members' legs.
+    pub fn slots(&self) -> impl Iterator<Item = SlotRef> + '_ {
+        self.seats.iter().flatten().map(|seat| seat.slot)
     }
 
     /// What is in a seat.

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use crate::limits::RX_BATCH;
 use crate::net::{Backend, SocketId};
-use crate::session::{Machine, RoomRef};
+use crate::session::{Machine, Out, RoomRef};
 
 use super::super::Worker;
 use super::machines::Open;
@@ -18,9 +18,11 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn gathers(&self) -> bool {
         match &self.machine {
             Machine::Mix(mixing) => mixing.mixer.takes_its_time(),
-            Machine::Forward(_) | Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) => {
-                false
-            }
+            Machine::Forward(_)
+            | Machine::Switch(_)
+            | Machine::Chat(_)
+            | Machine::Floors(_)
+            | Machine::Outpost(_) => false,
         }
     }
 }
@@ -39,7 +41,10 @@ impl<B: Backend> Worker<B> {
         (room.gathers, room.all_gather) = (on, on);
         let (_, seats) = room.parts_mut();
         for seat in seats.iter_mut().flatten() {
-            let [rtp, _] = seat.out;
+            let rtp = match seat.out {
+                Out::Here([rtp, _]) => rtp,
+                Out::Away(_) => None,
+            };
             match (seat.gathers, rtp) {
                 (None, Some(way)) if on => {
                     seat.gathers = Some(way.socket);

@@ -6,6 +6,7 @@ mod gather;
 mod machines;
 mod packets;
 mod reports;
+mod roads;
 mod ticks;
 
 pub(super) use floors::user_of;
@@ -16,8 +17,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::api::{
-    Direction, FloorId, LegSpec, MemberId, MemberPlan, Refusal, Remote, RoomKind, RoomPlan,
-    RtpFormats, SessionId, Side, StreamId, StreamSet,
+    Direction, FloorId, LegLocal, LegSpec, MemberId, MemberPlan, Refusal, Remote, RoomKind,
+    RoomPlan, RtpFormats, SessionId, Side, StreamId, StreamSet,
 };
 use crate::limits::SWITCH_DWELL_MS;
 use crate::net::Backend;
@@ -26,8 +27,8 @@ use crate::proto::forward::Forward;
 use crate::proto::mix::Mixer;
 use crate::proto::switch::{Switch, SwitchSpec};
 use crate::session::{
-    FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating,
-    SessionRef, SlotRef, Stream, Switching,
+    AwayLeg, FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Out, Phase, Room, RoomRef, Seat,
+    Seating, SessionRef, SlotRef, Stream, Switching,
 };
 use crate::wire::rtp::Ssrc;
 
@@ -86,6 +87,9 @@ impl<B: Backend> Worker<B> {
                 untold: Vec::new(),
             }))),
             RoomKind::FanOut(spec) => Some(Machine::Chat(self.open_chat(spec)?)),
+            RoomKind::Outpost(outpost) => {
+                Some(Machine::Outpost(self.roads.find(session, *outpost)?))
+            }
         }
     }
 
@@ -119,6 +123,16 @@ impl<B: Backend> Worker<B> {
                 .open_msrp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Msrp(leg), local)),
             LegSpec::Bytes { .. } => Err(Refusal::Unknown),
+            LegSpec::Away(outpost) => self
+                .roads
+                .find(session, *outpost)
+                .map(|road| {
+                    (
+                        MemberLeg::Away(Box::new(AwayLeg::new(road))),
+                        LegLocal::Unbound,
+                    )
+                })
+                .ok_or(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -227,15 +241,17 @@ impl<B: Backend> Worker<B> {
             return self.connect_chat(place, remote, direction);
         }
         let stream = slot.and_then(|slot| self.streams.find_mut(slot));
-        let leg = stream
-            .and_then(|stream| stream.member_mut())
-            .and_then(|member| member.rtp_mut());
-        let (Some(leg), Remote::Rtp(remote)) = (leg, remote) else {
-            return;
+        let member = stream.and_then(|stream| stream.member_mut());
+        let leg = member.map(|member| &mut member.leg);
+        let (out, tied) = match (leg, remote) {
+            (Some(MemberLeg::Rtp(leg)), Remote::Rtp(remote)) => {
+                let tied = leg.untie();
+                leg.connect(now, remote, direction);
+                (Out::Here(leg.ways()), tied)
+            }
+            (Some(MemberLeg::Away(leg)), Remote::Rtp(_)) => (Out::Away(leg.road), [None; 2]),
+            _ => return,
         };
-        let tied = leg.untie();
-        leg.connect(now, remote, direction);
-        let out = leg.ways();
         let has_floor = room.has_floor(index);
         if let Some(seat) = room.seat_mut(index) {
             seat.out = out;

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::net::Backend;
 use crate::pipeline::{Place, ToRoom};
+use crate::session::{MemberLeg, Out};
 use crate::stats::DropReason;
 use crate::wire::rtp::Packet;
 
@@ -54,7 +55,7 @@ impl<B: Backend> Worker<B> {
         let room = self.rooms.find_mut(place.room).ok_or(DropReason::NoLeg)?;
         if let Some(seat) = room.seat_mut(place.seat) {
             // A far end behind NAT is somewhere else once it was heard.
-            seat.out = place.out;
+            seat.out = place.out.map_or(seat.out, Out::Here);
         }
         match packet {
             Packet::Rtp(_) => {
@@ -75,8 +76,10 @@ impl<B: Backend> Worker<B> {
     fn count_drop_of(&mut self, place: Place) {
         let stream = self.streams.find_mut(place.slot);
         let member = stream.and_then(|stream| stream.member_mut());
-        if let Some(leg) = member.and_then(|member| member.rtp_mut()) {
-            leg.count_drop();
+        match member.map(|member| &mut member.leg) {
+            Some(MemberLeg::Rtp(leg)) => leg.count_drop(),
+            Some(MemberLeg::Away(leg)) => leg.count_drop(),
+            Some(MemberLeg::Msrp(_) | MemberLeg::Bfcp(_)) | None => {}
         }
     }
 }

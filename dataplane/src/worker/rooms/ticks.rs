@@ -157,9 +157,11 @@ impl<B: Backend> Worker<B> {
             };
             let follows = match &room.machine {
                 Machine::Switch(switching) => switching.follows,
-                Machine::Forward(_) | Machine::Mix(_) | Machine::Chat(_) | Machine::Floors(_) => {
-                    None
-                }
+                Machine::Forward(_)
+                | Machine::Mix(_)
+                | Machine::Chat(_)
+                | Machine::Floors(_)
+                | Machine::Outpost(_) => None,
             };
             if follows == Some(stream)
                 && let Some(seat) = room.find(member)

@@ -17,5 +17,6 @@ mod recording;
 mod reports;
 mod rooms;
 mod rtp;
+mod spread;
 mod start;
 mod switched;
