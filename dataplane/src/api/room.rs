@@ -137,6 +137,8 @@ pub struct RtpFormats {
     pub audio: Vec<AudioFormat>,
     /// Payload type of telephone-event (RFC 4733), with the clock rate.
     pub telephone_event: Option<(u8, u32)>,
+    /// Payload type of comfort noise at 8 kHz (RFC 3389), which it takes in place of silence.
+    pub comfort_noise: Option<u8>,
     /// Payload types of a room that isn't mixed: what comes in with one goes out with the
     /// receiver's type of the same `format`, a number that control gives to equal formats.
     pub payloads: Vec<PayloadFormat>,

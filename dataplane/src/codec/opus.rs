@@ -120,8 +120,7 @@ impl Encoder {
         if ptime_ms == 30 || !(6_000..=510_000).contains(&bits) {
             return Err(Unavailable);
         }
-        // Redundancy is SILK's, so who wants it gets SILK.
-        let application = if fec || bitrate < WAVEFORM_BITRATE {
+        let application = if bitrate < WAVEFORM_BITRATE {
             Application::Voip
         } else {
             Application::Audio
@@ -131,7 +130,6 @@ impl Encoder {
             encoder.set_bitrate(Bitrate::Bits(bits))?;
             encoder.set_complexity(limits::OPUS_COMPLEXITY)?;
             encoder.set_inband_fec(fec)?;
-            encoder.set_packet_loss_perc(if fec { LOSS_PERCENT } else { 0 })?;
             encoder.set_dtx(dtx)?;
             Ok(encoder)
         };
@@ -142,6 +140,13 @@ impl Encoder {
             samples,
             dtx,
         })
+    }
+
+    /// Redundancy is SILK's: who gets it gets SILK at any bit rate.
+    pub(super) fn expect_loss(&mut self, expected: bool) {
+        let percent = if expected { LOSS_PERCENT } else { 0 };
+        // A number within its bounds is never refused; without `fec` it changes nothing.
+        let _ = self.encoder.set_packet_loss_perc(percent);
     }
 
     pub(super) fn encode(&mut self, samples: &[i16], out: &mut [u8]) -> usize {
@@ -180,6 +185,7 @@ mod tests {
 
     fn payloads(bitrate: u32, fec: bool, samples: &[i16]) -> Vec<Vec<u8>> {
         let mut encoder = Encoder::new(bitrate, (fec, false), 20).unwrap();
+        encoder.expect_loss(fec);
         let encode = |samples: &[i16]| {
             let mut out = [0; 1_400];
             let octets = encoder.encode(samples, &mut out);
@@ -225,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn speech_is_modelled_where_bits_are_few_or_redundant_and_else_its_waveform_is_sent() {
+    fn speech_is_modelled_where_bits_are_few_or_packets_are_lost_and_else_its_waveform_is_sent() {
         let is_modelled = |payload: &Vec<u8>| payload[0] >> 3 < CELT_CONFIG;
         for (bitrate, fec, modelled) in [
             (24_000, false, true),

@@ -299,7 +299,7 @@ fn deliver(mut frame: Frame, what: (Token, Option<Duration>), rx: &mut RxBatch, 
     let (token, now) = what;
     let begin = DATAGRAM_HEADROOM_BYTES + now.map_or(0, |_| STAMP_BYTES);
     let control = pool.buffer_mut(&frame).get(DATAGRAM_HEADROOM_BYTES..begin);
-    let stamp = control.and_then(|control| sys::read_stamp(control));
+    let stamp = control.and_then(sys::read_stamp);
     let waited = now.zip(stamp);
     let waited = waited.map_or(Duration::ZERO, |(now, stamp)| now.saturating_sub(stamp));
     let header = pool

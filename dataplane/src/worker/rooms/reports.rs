@@ -13,7 +13,7 @@ use crate::net::Backend;
 use crate::proto::forward::{Forward, Track};
 use crate::session::{Machine, MemberLeg, RoomRef};
 use crate::wire::rewrite::Fields;
-use crate::wire::rtcp::{Packet, ReportBlock, SenderInfo, Writer, packets};
+use crate::wire::rtcp::{Blocks, Packet, ReportBlock, SenderInfo, Writer, packets};
 use crate::wire::rtp::Ssrc;
 
 use super::super::Worker;
@@ -124,7 +124,8 @@ impl<B: Backend> Open<'_, B> {
         let datagram = self.desk.lay(self.egress.pool.bytes(frame));
         for packet in packets(datagram) {
             match packet {
-                Packet::SenderReport { info, .. } => {
+                Packet::SenderReport { info, blocks, .. } => {
+                    hear_of_loss(self.machine, now, index, &blocks);
                     if let Some(Some(seat)) = self.egress.seats.get_mut(index as usize) {
                         seat.reception.reported(now, info.ntp);
                     }
@@ -137,8 +138,10 @@ impl<B: Backend> Open<'_, B> {
                         ask_for_picture(self.machine, now, media, &mut self.egress);
                     }
                 }
-                Packet::ReceiverReport { .. }
-                | Packet::Bye { .. }
+                Packet::ReceiverReport { blocks, .. } => {
+                    hear_of_loss(self.machine, now, index, &blocks);
+                }
+                Packet::Bye { .. }
                 | Packet::Nack { .. }
                 | Packet::Remb { .. }
                 | Packet::Other(_) => {}
@@ -203,6 +206,16 @@ fn forward_report(
     }
     if let Some(track) = forward.tracks().next().filter(|_| !reported) {
         writer.receiver_report(track.ssrc(), block);
+    }
+}
+
+/// A listener of a mix says what it has lost of it.
+fn hear_of_loss(machine: &mut Machine, now: Instant, index: u32, blocks: &Blocks<'_>) {
+    let lost = blocks.iter().map(|block| block.fraction_lost).max();
+    if let (Machine::Mix(mixing), Some(lost)) = (machine, lost)
+        && let Some(theirs) = mixing.seating.theirs(index)
+    {
+        mixing.mixer.hear_of_loss(theirs, now, lost);
     }
 }
 
