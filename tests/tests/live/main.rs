@@ -16,6 +16,7 @@ mod group_baresip;
 mod group_chat;
 mod group_core;
 mod group_demo;
+mod group_history;
 mod group_video;
 mod groups;
 mod histories;

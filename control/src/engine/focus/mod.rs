@@ -170,6 +170,11 @@ impl Engine {
         true
     }
 
+    /// Whether a request is for a group session of this server's.
+    pub(super) fn hosts(&self, request: &Message) -> bool {
+        self.target_of(request).is_some()
+    }
+
     /// A REFER or SUBSCRIBE by the group's address leads to its session, if there is one.
     fn reply_without_session(&mut self, key: ServerKey, request: &Message, group: &Group) {
         let (code, reason) = match group.address {
