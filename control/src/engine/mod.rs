@@ -294,13 +294,18 @@ impl Engine {
                 stream,
                 side,
             } => self.on_heard(session, stream, side),
-            // A group session is ended by its participants, its validity and its session timers;
-            // who holds a floor or speaks is the worker's business.
-            Event::MemberSilent { .. }
-            | Event::MemberHeard { .. }
-            | Event::MemberLost { .. }
-            | Event::Speaking { .. }
-            | Event::FloorChanged { .. } => {}
+            Event::Speaking {
+                session,
+                stream,
+                member,
+            } => self.on_speaking(session, stream, member),
+            Event::FloorChanged {
+                session,
+                floor,
+                holders,
+            } => self.on_floor_changed(session, floor, &holders),
+            // A group session is ended by its participants, its validity and its session timers.
+            Event::MemberSilent { .. } | Event::MemberHeard { .. } | Event::MemberLost { .. } => {}
         }
         let _ = worker;
         self.take_events();

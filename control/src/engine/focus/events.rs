@@ -13,7 +13,7 @@ use dataplane::api::{MemberId, SessionId};
 use super::Seat;
 use super::state::{Focus, Member, Stage};
 use crate::config::Right;
-use crate::cpm::conference::{Document, User};
+use crate::cpm::conference::{Document, Floor, Media, User};
 use crate::cpm::identity;
 use crate::cpm::policy::user_key;
 use crate::engine::session::DialogKey;
@@ -519,7 +519,19 @@ fn user_of<'a>(focus: &Focus, member: &'a Member) -> User<'a> {
             sends: stream.direction.may_send,
             receives: stream.direction.may_receive,
         };
-        (stream.id.0, stream.kind.name(), way.name())
+        let room = focus.rooms.find(stream.id);
+        Media {
+            id: stream.id.0,
+            kind: stream.kind.name(),
+            direction: way.name(),
+            floor: room.and_then(|room| {
+                Some(Floor {
+                    id: room.floor?.0,
+                    label: room.label(),
+                    is_held: focus.holds(room, member.id)?,
+                })
+            }),
+        }
     });
     User {
         entity: &member.address,

@@ -14,6 +14,7 @@
 //! | [`offers`] | offers to participants |
 //! | [`refer`] | who is added and removed by others |
 //! | [`events`] | participant information |
+//! | [`floors`] | who holds them, who speaks |
 //! | [`pager`] | messages to a group, outside of sessions |
 //! | [`orders`] | orders to the worker and what follows them |
 //! | [`state`] | what is kept of a session |
@@ -21,6 +22,7 @@
 
 mod begin;
 mod events;
+mod floors;
 mod invite;
 mod join;
 mod leave;

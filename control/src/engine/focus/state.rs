@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use dataplane::api::{LegFacts, MemberFacts, MemberId, SessionId, StreamId, StreamSet};
+use dataplane::api::{FloorId, LegFacts, MemberFacts, MemberId, SessionId, StreamId, StreamSet};
 
 use super::events::Watcher;
 use crate::config::StreamKind;
@@ -43,6 +43,10 @@ pub(in crate::engine) struct Focus {
     pub change: u64,
     /// Those who are gone, with the change that told it; the last ones alone.
     pub departed: Vec<Departed>,
+    /// Who holds each floor, as the worker said last.
+    pub holders: BTreeMap<FloorId, Vec<MemberId>>,
+    /// Who speaks in each mixed room.
+    pub speakers: BTreeMap<StreamId, MemberId>,
     pub watchers: Vec<Watcher>,
     pub watchers_ever: u32,
     /// The earliest entry for this session among the deadlines.

@@ -62,6 +62,7 @@ impl<B: Backend> Worker<B> {
             let late = now.saturating_duration_since(at) >= Duration::from_millis(LATE_TICK_MS);
             self.stats.late_ticks += u64::from(late);
             self.listen_to_holders(room_ref);
+            self.end_overdue_bfcp(now, room_ref);
             if let Some(mut open) = self.open(now, room_ref) {
                 open.handle_timeout(now);
             }
