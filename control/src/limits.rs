@@ -45,6 +45,16 @@ pub const SUBSCRIPTIONS_PER_GROUP: usize = 2 * PARTICIPANTS;
 pub const DEPARTED_REMEMBERED: usize = 64;
 /// REFERs of one group session whose outcome is still to be told.
 pub const REFERS_PER_GROUP: usize = 64;
+/// Octets of the head of a CPIM message outside of sessions.
+pub const CPIM_HEAD_BYTES: usize = 8 * 1024;
+/// Octets of a Message-ID or an address in a disposition notification.
+pub const IMDN_ID_BYTES: usize = 512;
+/// Elements of a disposition notification that are open at a time.
+pub const IMDN_DEPTH: usize = 8;
+/// Messages outside of sessions whose notifications are followed; the oldest gives way.
+pub const PAGER_MESSAGES: usize = 65_536;
+/// Notifications that go as one.
+pub const NOTICES_IN_ONE: usize = 16;
 /// Transactions that are proxied at a time.
 pub const PROXIED_TRANSACTIONS: usize = 100_000;
 /// INVITEs that wait for their served user's preferences; more go on without.

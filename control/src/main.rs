@@ -1,6 +1,7 @@
 //! The Midpath relay: its command line.
 
 use std::error::Error;
+use std::fmt::Display;
 use std::future::Future;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use control::config::{Config, DEFAULTS};
 use control::demo;
 use control::history::{self, Pack};
 use control::run;
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -20,6 +22,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const EXAMPLES: &str = "\
 Examples:
   midpath demo                         a relay and two clients in one process: voice, chat, a file
+  midpath demo group                   five participants: who hears, sees and reads whom
   midpath                              run on this machine alone: SIP on 127.0.0.1:5060
   midpath config > midpath.toml        begin a configuration of your own: every setting, explained
   midpath check midpath.toml           what is wrong with it, where, and the way out
@@ -89,9 +92,39 @@ enum HistoryCommand {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 struct DemoArgs {
+    #[command(subcommand)]
+    scene: Option<Scene>,
     /// How long to play, 2 to 3600
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    seconds: u64,
+    /// Print the figures as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Scene {
+    /// Five participants of a group session: voices mixed, video switched by the floor, chat
+    ///
+    /// Starts a relay as Controlling Function with a group of five, all in this process. Alice calls
+    /// the group, the relay invites the others. Each has a tone for a voice (PCMU or PCMA), and
+    /// pauses for one second in five; each writes messages. Alice and Bob have cameras, and video is
+    /// under a floor (BFCP): who has it is seen by all others, and the other one has to wait for it.
+    ///
+    /// The table shows now who hears whom (tones that are found in what came), who is seen, and what
+    /// was read. The end is good, and the exit code 0, when everybody heard, saw and read all others
+    /// and never itself, and when no picture came without what it counts on.
+    #[command(after_help = "Examples:\n  midpath demo group\n  \
+                            midpath demo group --seconds 60\n  midpath demo group --json | jq .everybody")]
+    Group(GroupArgs),
+}
+
+#[derive(Debug, Args)]
+struct GroupArgs {
+    /// How long to play, 5 to 3600
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u64).range(5..=3600))]
     seconds: u64,
     /// Print the figures as JSON
     #[arg(long)]
@@ -144,21 +177,31 @@ fn check(file: &Path) -> Done {
 
 fn play(args: &DemoArgs) -> Done {
     listen_to_logs("warn")?;
-    let show = match (args.json, io::stderr().is_terminal()) {
+    if let Some(Scene::Group(args)) = &args.scene {
+        let report = demo::play_group(args.seconds, show(args.json))?;
+        return told(&report, report.failure(), args.json);
+    }
+    let report = demo::play(args.seconds, show(args.json))?;
+    told(&report, report.failure(), args.json)
+}
+
+/// What is shown while a demo plays.
+fn show(json: bool) -> demo::Show {
+    match (json, io::stderr().is_terminal()) {
         (true, _) => demo::Show::Nothing,
         (false, true) => demo::Show::Bars,
         (false, false) => demo::Show::Lines,
-    };
-    let report = demo::play(args.seconds, show)?;
-    if args.json {
-        say(&format!("{}\n", serde_json::to_string_pretty(&report)?))?;
+    }
+}
+
+/// Says how a demo went, and fails where it did.
+fn told(report: &(impl Serialize + Display), failure: Option<String>, json: bool) -> Done {
+    if json {
+        say(&format!("{}\n", serde_json::to_string_pretty(report)?))?;
     } else {
         say(&report.to_string())?;
     }
-    match report.failure() {
-        Some(failure) => Err(failure.into()),
-        None => Ok(()),
-    }
+    failure.map_or(Ok(()), |failure| Err(failure.into()))
 }
 
 /// Lists or shows what the embedded store has.

@@ -42,6 +42,8 @@ pub const FORWARD_LACKS: usize = 16;
 pub const ROOM_REPORT_MS: u64 = 5_000;
 /// Milliseconds after which a room's clock is served late: a quarter of a packet of voice.
 pub const LATE_TICK_MS: u64 = 5;
+/// Milliseconds after which it is missed: a packet of voice.
+pub const MISSED_TICK_MS: u64 = 20;
 /// Milliseconds that who is shown stays for at least.
 pub const SWITCH_DWELL_MS: u32 = 1_500;
 /// Members that leave in one cycle when a room ends; packets wait for them.
@@ -313,6 +315,9 @@ pub const BFCP_ANSWERS: usize = 4;
 pub const FLOORS: usize = 8;
 /// Members of a group session's floor control.
 pub const FLOOR_MEMBERS: usize = 1_024;
+/// Requests in a group session's floor control at a time: each that ends moves those behind it, and
+/// who watches a floor is told of all of them. Further ones are answered with Error 14.
+pub const FLOOR_REQUESTS: usize = 256;
 /// Octets of what a participant says of its request, or a chair of its decision, that are passed on:
 /// with a status for each floor it fits into one attribute, which has 255 at most.
 pub const FLOOR_INFO_BYTES: usize = 64;

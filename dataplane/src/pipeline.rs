@@ -72,70 +72,78 @@ pub struct Place {
     pub out: [Option<WayOut>; 2],
 }
 
-/// Where a datagram goes.
-enum Way {
-    /// To the other leg's far end.
-    Out(WayOut),
-    /// To the members of a room.
-    Room(Place, Packet),
-}
-
 impl Path<'_> {
     /// Relays a datagram, or drops and counts it; one of a group session's member is its room's.
     pub fn datagram(&mut self, token: Token, from: SocketAddr, frame: Frame) -> Option<ToRoom> {
         self.stats.datagrams_in += 1;
         self.stats.datagram_bytes_in += frame.len() as u64;
         match self.route(token, from, &frame) {
-            Ok(Way::Out(WayOut { socket, to })) => {
+            Ok(Some(WayOut { socket, to })) => {
                 self.stats.datagrams_out += 1;
                 self.stats.datagram_bytes_out += frame.len() as u64;
                 let socket = SocketId(socket.0);
                 self.tx.items.push(TxItem::Datagram { socket, to, frame });
                 None
             }
-            Ok(Way::Room(place, packet)) => Some(ToRoom {
-                place,
-                packet,
-                frame,
-            }),
-            Err(why) => {
-                self.discard(frame, why);
-                None
-            }
+            Ok(None) => match self.enter(token, from, &frame) {
+                Ok((place, packet)) => Some(ToRoom {
+                    place,
+                    packet,
+                    frame,
+                }),
+                Err(why) => self.refuse(frame, why),
+            },
+            Err(why) => self.refuse(frame, why),
         }
     }
 
-    fn route(&mut self, token: Token, from: SocketAddr, frame: &Frame) -> Result<Way, DropReason> {
+    /// Where a datagram of two legs goes; `None`: a room's business, which has so much to say of it
+    /// that two legs' packets had better not carry that along.
+    fn route(
+        &mut self,
+        token: Token,
+        from: SocketAddr,
+        frame: &Frame,
+    ) -> Result<Option<WayOut>, DropReason> {
         let (slot, side, component) = rtp_owner(token).ok_or(DropReason::NoLeg)?;
         let stream = self.streams.find_mut(slot).ok_or(DropReason::NoLeg)?;
-        let bytes = self.pool.bytes(frame);
         match &mut stream.media {
             Media::Rtp(legs) => {
                 let (leg, other) = pair_mut(legs, side);
-                leg.receive(self.now, component, from, bytes)
+                leg.receive(self.now, component, from, self.pool.bytes(frame))
                     .and_then(|packet| leg.route(component, &packet, other))
                     .inspect_err(|_| leg.count_drop())
-                    .map(Way::Out)
+                    .map(Some)
             }
-            Media::Member(member) => {
-                let (room, seat) = member.place.ok_or(DropReason::Frozen)?;
-                let leg = member.rtp_mut().ok_or(DropReason::NoLeg)?;
-                let packet = leg
-                    .receive(self.now, component, from, bytes)
-                    .inspect_err(|_| leg.count_drop())?;
-                let out = leg.ways();
-                Ok(Way::Room(
-                    Place {
-                        slot,
-                        room,
-                        seat,
-                        out,
-                    },
-                    packet,
-                ))
-            }
+            Media::Member(_) => Ok(None),
             Media::Bytes(_) | Media::Msrp(_) | Media::Room(_) => Err(DropReason::NoLeg),
         }
+    }
+
+    /// Takes a datagram of a member.
+    fn enter(
+        &mut self,
+        token: Token,
+        from: SocketAddr,
+        frame: &Frame,
+    ) -> Result<(Place, Packet), DropReason> {
+        let (slot, _, component) = rtp_owner(token).ok_or(DropReason::NoLeg)?;
+        let stream = self.streams.find_mut(slot);
+        let member = stream.and_then(|stream| stream.member_mut());
+        let member = member.ok_or(DropReason::NoLeg)?;
+        let (room, seat) = member.place.ok_or(DropReason::Frozen)?;
+        let leg = member.rtp_mut().ok_or(DropReason::NoLeg)?;
+        let packet = leg
+            .receive(self.now, component, from, self.pool.bytes(frame))
+            .inspect_err(|_| leg.count_drop())?;
+        let out = leg.ways();
+        let place = Place {
+            slot,
+            room,
+            seat,
+            out,
+        };
+        Ok((place, packet))
     }
 
     /// Passes bytes of a connection on to the other side's, unchanged and not copied.
@@ -172,6 +180,11 @@ impl Path<'_> {
                 }
             },
         }
+    }
+
+    fn refuse(&mut self, frame: Frame, why: DropReason) -> Option<ToRoom> {
+        self.discard(frame, why);
+        None
     }
 
     fn discard(&mut self, frame: Frame, why: DropReason) {

@@ -232,8 +232,12 @@ counters! {
     rooms,
     /// Members' legs in them now.
     members,
-    /// Times that a room's clock was served late, by `limits::LATE_TICK_MS` or more.
+    /// Times that a room's clock was served.
+    room_ticks,
+    /// Of those: late, by `limits::LATE_TICK_MS` or more.
     late_ticks,
+    /// Of those: by `limits::MISSED_TICK_MS` or more, so that a packet is late for everybody.
+    missed_ticks,
     /// Messages of floor control that came.
     floor_messages_in,
     /// Messages of floor control that were sent, each once.

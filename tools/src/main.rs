@@ -8,10 +8,12 @@
 
 mod byes;
 mod compare;
+mod contender;
 mod load;
 mod mix;
 mod msrp;
 mod report;
+mod rooms;
 mod rtp;
 mod soak;
 mod table;
@@ -31,7 +33,7 @@ use clap::{Parser, Subcommand};
                   cargo x load rtp --calls 500 --rate 50000\n  \
                   cargo x compare rtp --rounds 3 --json target/rtp.json\n  \
                   cargo x load msrp --rate 5000\n  cargo x compare msrp --scenes small,bulk\n  \
-                  cargo x load mix --target janus --codec g711\n  cargo x compare mix --rounds 3\n  \
+                  cargo x load mix --target janus --codec g711\n  cargo x compare mix --rounds 3\n  cargo x load rooms --rooms 100 --members 10\n  \
                   cargo x soak msrp --mebibytes 1024\n  cargo x soak msrp --idle 10000"
 )]
 struct Arguments {
@@ -79,6 +81,9 @@ enum Load {
     /// Rooms of RTP that are mixed, through a worker of the relay or Janus's AudioBridge: CPU time
     /// per participant, loss, latency, memory.
     Mix(mix::Options),
+    /// Group sessions with the relay as Controlling Function: everybody called by SIP, voices mixed,
+    /// messages fanned out. What is lost, late or left, CPU time, memory.
+    Rooms(rooms::Options),
 }
 
 #[derive(Subcommand)]
@@ -120,6 +125,9 @@ fn main() -> ExitCode {
         Task::Load {
             kind: Load::Mix(options),
         } => mix::run(&options),
+        Task::Load {
+            kind: Load::Rooms(options),
+        } => rooms::run(&options),
         Task::Compare {
             kind: Compare::Sip(options),
         } => compare::run(&options),

@@ -89,7 +89,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 64] = {
+const WORKER: [Shown; 66] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -114,7 +114,9 @@ const WORKER: [Shown; 64] = {
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
         ("rooms", "rooms", "Rooms of group sessions of a worker", None, Gauge),
         ("members", "members", "Members' legs in rooms of a worker", None, Gauge),
-        ("late_ticks", "late_ticks", "Times that a room's clock was served late", None, Counter),
+        ("room_ticks", "room_ticks", "Times that a room's clock was served", None, Counter),
+        ("late_ticks", "late_ticks", "Of the ticks: served 5 ms late or later", None, Counter),
+        ("missed_ticks", "missed_ticks", "Of the ticks: served a packet of voice late or later", None, Counter),
         ("floor_messages_in", "floor_messages_in", "Messages of floor control taken", None, Counter),
         ("floor_messages_out", "floor_messages_out", "Messages of floor control sent, each counted once", None, Counter),
         ("floor_messages_again", "floor_messages_again", "Messages of floor control sent again for want of an acknowledgement", None, Counter),
@@ -378,6 +380,18 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             "Requests that the policy of a group has refused",
             Counter,
             metrics.groups_refused,
+        ),
+        single(
+            "notices_made",
+            "Disposition notifications that the relay has made",
+            Counter,
+            metrics.notices.0,
+        ),
+        single(
+            "notices_kept_back",
+            "Disposition notifications that one before had told, or a better one may tell",
+            Counter,
+            metrics.notices.1,
         ),
         single(
             "cdrs_written",

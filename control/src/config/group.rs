@@ -33,6 +33,11 @@ pub struct Controlling {
     pub join_conflict: JoinConflict,
     /// The code that a message to a group is answered with; 200 or 202.
     pub message_ack: u16,
+    /// Who asks for it is told which members such a message can't be delivered to.
+    pub notify_failures: bool,
+    /// For how long notifications of such a message are gathered, to go as one; 0: they aren't.
+    #[serde(rename = "notices_window_ms", deserialize_with = "values::millis")]
+    pub notices_window: Duration,
     /// Who may add participants.
     pub add: Right,
     /// Who may remove participants.
@@ -81,6 +86,8 @@ impl Default for Controlling {
             stream_drop: StreamDrop::RemoveForAllIfAuthorised,
             join_conflict: JoinConflict::ExistingWins,
             message_ack: 202,
+            notify_failures: true,
+            notices_window: Duration::ZERO,
             add: Right::Participants,
             remove: Right::Owners,
             add_streams: Right::Participants,

@@ -27,8 +27,8 @@ pub use policy::{Policy, Reason, User, Xcap};
 pub use registration::{Registration, SubscribeWhen, WithoutGruu};
 pub use relay::{Hash, MsrpRelay, MsrpUser};
 pub use values::{
-    Backend, ByeAck, Cema, Fork, IwfClose, LateOffer, Learn, Listen, NextHop, NoIdentity,
-    OnFailure, Protocol, Role, SilenceAction, StreamKind, Toward,
+    Backend, ByeAck, Cema, Fork, ImdnDevices, IwfClose, LateOffer, Learn, Listen, NextHop,
+    NoIdentity, OnFailure, Protocol, Role, SilenceAction, StreamKind, Toward,
 };
 
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::values::{self, Fork, IwfClose, OnFailure, StreamKind};
+use super::values::{self, Fork, ImdnDevices, IwfClose, OnFailure, StreamKind};
 
 /// What holds for everybody. Without a reason to stay in the media path the relay is a proxy.
 #[expect(
@@ -40,6 +40,15 @@ pub struct Policy {
     pub interwork_scheme: OnFailure,
     /// What ends when one of several Interworking Functions ends its part.
     pub iwf_close: IwfClose,
+    /// Senders who ask for it are told where a message can't be delivered.
+    pub notify_failures: bool,
+    /// Which of the notifications of a recipient's devices go to the sender.
+    pub imdn_devices: ImdnDevices,
+    /// How long a better notification is waited for.
+    #[serde(rename = "imdn_window_ms", deserialize_with = "values::millis")]
+    pub imdn_window: Duration,
+    /// All devices of a sender get the notifications of its messages.
+    pub imdn_to_all_devices: bool,
 }
 
 impl Default for Policy {
@@ -64,6 +73,10 @@ impl Default for Policy {
             interwork_no_core: OnFailure::Error,
             interwork_scheme: OnFailure::Error,
             iwf_close: IwfClose::Streams,
+            notify_failures: true,
+            imdn_devices: ImdnDevices::Priority,
+            imdn_window: Duration::from_secs(2),
+            imdn_to_all_devices: false,
         }
     }
 }
@@ -102,6 +115,12 @@ pub struct User {
     /// See [`Policy::iwf_close`].
     #[serde(deserialize_with = "values::given")]
     pub iwf_close: Option<IwfClose>,
+    /// The user's own preference; holds where [`Policy::notify_failures`] allows it.
+    #[serde(deserialize_with = "values::given")]
+    pub notify_failures: Option<bool>,
+    /// See [`Policy::imdn_to_all_devices`].
+    #[serde(deserialize_with = "values::given")]
+    pub imdn_to_all_devices: Option<bool>,
 }
 
 /// A reason to stay in the media path.
@@ -148,6 +167,10 @@ impl User {
             interwork_no_core: self.interwork_no_core.unwrap_or(base.interwork_no_core),
             interwork_scheme: self.interwork_scheme.unwrap_or(base.interwork_scheme),
             iwf_close: self.iwf_close.unwrap_or(base.iwf_close),
+            notify_failures: base.notify_failures && self.notify_failures.unwrap_or(true),
+            imdn_devices: base.imdn_devices,
+            imdn_window: base.imdn_window,
+            imdn_to_all_devices: self.imdn_to_all_devices.unwrap_or(base.imdn_to_all_devices),
         }
     }
 }

@@ -206,6 +206,18 @@ pub enum IwfClose {
     Session,
 }
 
+/// Which of the disposition notifications of a recipient's devices go to the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImdnDevices {
+    /// The first of each kind.
+    First,
+    /// The first that says something good; else the first, after a while.
+    Priority,
+    /// All.
+    All,
+}
+
 /// What becomes of a request that nobody has asserted an identity for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

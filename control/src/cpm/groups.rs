@@ -10,7 +10,8 @@ use crate::config::{self, Controlling, Right, StreamKind};
 #[derive(Debug, Clone, Default)]
 pub struct Groups {
     base: Controlling,
-    factory: Option<String>,
+    /// The factory's address, and the same in one spelling.
+    factory: Option<(String, String)>,
     groups: HashMap<String, Arc<Group>>,
 }
 
@@ -28,6 +29,8 @@ pub enum Addressed {
 pub struct Group {
     /// Its address; `None`: an ad-hoc group.
     pub address: Option<String>,
+    /// The factory's address that an ad-hoc group was begun at.
+    pub factory: Option<String>,
     /// What holds for its sessions.
     pub rules: Controlling,
     /// The addresses of who is invited when a session begins.
@@ -51,7 +54,10 @@ impl Groups {
         });
         Self {
             base: base.clone(),
-            factory: base.factory.as_deref().map(user_key),
+            factory: base
+                .factory
+                .as_ref()
+                .map(|address| (address.clone(), user_key(address))),
             groups: all.collect(),
         }
     }
@@ -63,7 +69,8 @@ impl Groups {
             return None;
         }
         let key = user_key(uri);
-        if self.factory.as_ref() == Some(&key) {
+        let factory = self.factory.as_ref();
+        if factory.is_some_and(|(_, own)| *own == key) {
             return Some(Addressed::Factory);
         }
         self.groups.get(&key).cloned().map(Addressed::Group)
@@ -77,6 +84,7 @@ impl Groups {
         Group {
             keys: keys.chain([owner.clone()]).collect(),
             owners: HashSet::from([owner]),
+            factory: self.factory.as_ref().map(|(address, _)| address.clone()),
             rules: self.base.clone(),
             members: listed,
             ..Group::default()
@@ -92,6 +100,7 @@ impl Group {
     fn defined(address: &str, group: &config::Group, base: &Controlling) -> Self {
         Self {
             address: Some(address.to_owned()),
+            factory: None,
             rules: group.over(base),
             members: group.members.clone(),
             keys: keys(&group.members),

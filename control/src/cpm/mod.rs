@@ -8,6 +8,7 @@ pub mod devices;
 pub mod forking;
 pub mod groups;
 pub mod identity;
+pub mod imdn;
 pub mod interworking;
 pub mod participating;
 pub mod passing;

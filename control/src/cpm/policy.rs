@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::participating::{Mode, Stay};
 use crate::sip::Uri;
@@ -102,6 +103,43 @@ pub struct Interworking {
     pub close: IwfClose,
 }
 
+/// Which of the notifications of a recipient's devices go to the sender (CON-22).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SeveralDevices {
+    /// The first of each kind.
+    First,
+    /// The first that says something good; else the first, when nothing better came in time.
+    #[default]
+    Priority,
+    /// All.
+    All,
+}
+
+/// Disposition notifications, as the provider allows them and the user wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notices {
+    /// Senders who ask for it are told where a message can't be delivered (DN-03, DN-04).
+    pub failures: bool,
+    /// Whose notifications go to the sender, of several devices (DN-10).
+    pub devices: SeveralDevices,
+    /// How long something better is waited for.
+    pub window: Duration,
+    /// All devices of a sender hear what became of a message, not only the one that has sent it
+    /// (DN-11).
+    pub to_all_devices: bool,
+}
+
+impl Default for Notices {
+    fn default() -> Self {
+        Self {
+            failures: true,
+            devices: SeveralDevices::default(),
+            window: Duration::from_secs(2),
+            to_all_devices: false,
+        }
+    }
+}
+
 /// Everything that is decided by who is served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserPolicy {
@@ -119,6 +157,8 @@ pub struct UserPolicy {
     pub excluded_devices: Vec<String>,
     /// Interworking.
     pub interworking: Interworking,
+    /// Disposition notifications.
+    pub notices: Notices,
 }
 
 impl Default for UserPolicy {
@@ -131,6 +171,7 @@ impl Default for UserPolicy {
             fork: ForkMode::default(),
             excluded_devices: Vec::new(),
             interworking: Interworking::default(),
+            notices: Notices::default(),
         }
     }
 }

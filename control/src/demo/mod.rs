@@ -10,6 +10,7 @@
 
 mod client;
 mod error;
+mod group;
 mod live;
 mod msrp;
 mod relay;
@@ -20,6 +21,7 @@ mod sdp;
 mod sip;
 
 pub use error::DemoError;
+pub use group::{Everybody, GroupReport, play_group};
 pub use report::{Added, Delay, File, Messages, Report, Voice};
 
 use std::collections::hash_map::RandomState;
@@ -52,7 +54,7 @@ pub fn play(seconds: u64, show: Show) -> Result<Report, DemoError> {
     // Whatever became of the session, the relay's thread is ended and its file is read.
     let cdr = relay.stop();
     let mut report = played?;
-    report.cdr = cdr?;
+    report.cdr = cdr?.into_iter().next();
     Ok(report)
 }
 

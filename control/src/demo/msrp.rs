@@ -185,7 +185,7 @@ impl End {
 }
 
 /// The address in `msrp://address:port/session;tcp`.
-fn host_of(path: &str) -> Result<std::net::SocketAddr, DemoError> {
+pub(super) fn host_of(path: &str) -> Result<std::net::SocketAddr, DemoError> {
     let host = path
         .strip_prefix("msrp://")
         .and_then(|rest| rest.split('/').next());
@@ -217,17 +217,17 @@ struct Reader {
 }
 
 /// A frame, read.
-struct Frame<'a> {
-    id: &'a str,
+pub(super) struct Frame<'a> {
+    pub(super) id: &'a str,
     /// A method, or a response's code and comment.
-    word: &'a str,
+    pub(super) word: &'a str,
     head: &'a str,
-    body: Option<&'a [u8]>,
+    pub(super) body: Option<&'a [u8]>,
     flag: u8,
 }
 
 impl Frame<'_> {
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.head
             .lines()
             .filter_map(|line| line.split_once(':'))
@@ -331,7 +331,7 @@ impl Reader {
 }
 
 /// Reads the first frame of what came, if it is whole, and says how long it is.
-fn next_frame(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
+pub(super) fn next_frame(bytes: &[u8]) -> Option<(Frame<'_>, usize)> {
     let line_end = find(bytes, b"\r\n", 0)?;
     let start = std::str::from_utf8(bytes.get(..line_end)?).ok()?;
     let (id, word) = start.strip_prefix("MSRP ")?.split_once(' ')?;

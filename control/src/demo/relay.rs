@@ -38,6 +38,11 @@ pub(super) struct Relay {
 impl Relay {
     /// Starts it, and returns when it answers.
     pub(super) fn start() -> Result<Self, DemoError> {
+        Self::start_with(|_| {})
+    }
+
+    /// Starts it with other settings.
+    pub(super) fn start_with(change: impl FnOnce(&mut Config)) -> Result<Self, DemoError> {
         let (sip, admin) = (free_datagram_address()?, free_stream_address()?);
         let records = std::env::temp_dir().join(format!("midpath-demo-{:016x}.jsonl", random()));
         let mut config = Config::default();
@@ -49,6 +54,7 @@ impl Relay {
         config.media.port_last = config.media.port_first + (PORTS - 1);
         config.admin.listen = Some(admin);
         config.cdr.file = Some(records.clone());
+        change(&mut config);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -100,8 +106,8 @@ impl Relay {
         good.then(|| serde_json::from_str(body).ok())?
     }
 
-    /// Stops it, and returns the record of the session, if it wrote one.
-    pub(super) fn stop(self) -> Result<Option<Value>, DemoError> {
+    /// Stops it, and returns the records that it wrote.
+    pub(super) fn stop(self) -> Result<Vec<Value>, DemoError> {
         // Its thread may have ended already; then joining it says why.
         let _ = self.stop.send(());
         let ended = self.thread.join();
@@ -111,8 +117,8 @@ impl Relay {
         match ended {
             Ok(Ok(())) => Ok(text
                 .lines()
-                .next()
-                .and_then(|line| serde_json::from_str(line).ok())),
+                .filter_map(|line| serde_json::from_str(line).ok())
+                .collect()),
             Ok(Err(error)) => Err(DemoError::Relay(error.to_string())),
             Err(_) => Err(DemoError::Relay("its thread panicked".to_owned())),
         }

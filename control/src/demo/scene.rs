@@ -271,7 +271,7 @@ fn be_called(
         file: bob.file.copy()?,
     };
     let serve = move || {
-        sip::be_called(&socket, &stop, |offer| {
+        sip::be_called(&socket, bob.name, &stop, |offer| {
             let far = Far::read(offer)?;
             let answer = bob.answer(&far)?;
             // Whoever made the call may have given up.

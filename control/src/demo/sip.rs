@@ -104,6 +104,9 @@ pub(super) struct Caller {
     sequence: u32,
     target: String,
     route: Vec<String>,
+    /// What a network says of the caller, as header fields.
+    asserted: String,
+    name: String,
 }
 
 impl Caller {
@@ -124,6 +127,33 @@ impl Caller {
                 .map(|proxy| format!("sip:{proxy};lr;orig"))
                 .into_iter()
                 .collect(),
+            asserted: "P-Asserted-Identity: <sip:alice@example.com>\r\n\
+                       P-Served-User: <sip:alice@example.com>;sescase=orig;regstate=reg\r\n"
+                .to_owned(),
+            name: "alice".to_owned(),
+            socket,
+            local,
+        })
+    }
+
+    /// One who calls a group at its Controlling Function.
+    pub(super) fn to_group(
+        socket: UdpSocket,
+        name: &str,
+        group: &str,
+        focus: SocketAddr,
+    ) -> Result<Self, DemoError> {
+        let local = socket.local_addr().map_err(DemoError::doing("SIP"))?;
+        let name = name.to_lowercase();
+        Ok(Self {
+            from: format!("<sip:{name}@{local}>;tag={:016x}", random()),
+            to: format!("<{group}>"),
+            call_id: format!("{:016x}@demo", random()),
+            sequence: 0,
+            target: group.to_owned(),
+            route: vec![format!("sip:{focus};lr")],
+            asserted: format!("P-Asserted-Identity: <sip:{name}@{local}>\r\n"),
+            name,
             socket,
             local,
         })
@@ -132,14 +162,14 @@ impl Caller {
     /// Calls with an offer, and returns the answer.
     pub(super) fn invite(&mut self, offer: &str) -> Result<String, DemoError> {
         let extra = format!(
-            "Contact: <sip:alice@{}>\r\nP-Asserted-Identity: <sip:alice@example.com>\r\n\
-             P-Served-User: <sip:alice@example.com>;sescase=orig;regstate=reg\r\n\
-             Accept-Contact: *;+g.3gpp.icsi-ref=\
+            "Contact: <sip:{}@{}>\r\n{}Accept-Contact: *;+g.3gpp.icsi-ref=\
              \"urn%3Aurn-7%3A3gpp-service.ims.icsi.oma.cpm.session\"\r\n\
              P-Asserted-Service: urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session\r\n\
              Conversation-ID: {:032x}\r\nContribution-ID: {:032x}\r\n\
              Content-Type: application/sdp\r\n",
+            self.name,
             self.local,
+            self.asserted,
             random(),
             random(),
         );
@@ -233,6 +263,7 @@ fn receive(socket: &UdpSocket) -> Result<Option<(Message, SocketAddr)>, DemoErro
 /// Answers one call until it is told to stop: an INVITE with what `answer` makes of its offer.
 pub(super) fn be_called(
     socket: &UdpSocket,
+    name: &str,
     stop: &AtomicBool,
     mut answer: impl FnMut(&str) -> Result<String, DemoError>,
 ) -> Result<(), DemoError> {
@@ -253,7 +284,7 @@ pub(super) fn be_called(
         };
         match request.method() {
             "INVITE" if answered.is_none() => {
-                let contact = format!("Contact: <sip:bob@{local}>\r\n");
+                let contact = format!("Contact: <sip:{name}@{local}>\r\n");
                 say("180 Ringing", &contact, "")?;
                 let extra = format!("{contact}Content-Type: application/sdp\r\n");
                 let response = say("200 OK", &extra, &answer(&request.body)?)?;

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use super::{Report, Show, play, scene};
+use super::{Report, Show, play, play_group, scene};
 
 #[test]
 fn the_clients_understand_each_other_without_a_relay() {
@@ -54,4 +54,29 @@ fn assert_shows_its_figures(report: &Report) {
     }
     let json = serde_json::to_value(report).unwrap();
     assert!(json["added"]["p50_us"].is_f64());
+}
+
+#[test]
+fn five_participants_hear_see_and_read_all_others_and_never_themselves() {
+    let report = play_group(6, Show::Nothing).unwrap();
+    assert_eq!(report.failure(), None, "{report}");
+    assert_eq!(report.everybody.len(), 5);
+    let shown = report.to_string();
+    assert!(shown.contains("Everybody heard"), "{shown}");
+}
+
+#[test]
+fn a_group_report_names_who_missed_what() {
+    let mut report = play_group(5, Show::Nothing).unwrap();
+    report.everybody[2].heard[0] = 0;
+    report.everybody[3].seen[1] = 0;
+    report.everybody[4].read[1] -= 1;
+    let failure = report.failure().unwrap();
+    for missed in [
+        "Carol hears Alice",
+        "Dave doesn't see Bob",
+        "Erin missed 1 messages of Bob",
+    ] {
+        assert!(failure.contains(missed), "no {missed} in {failure}");
+    }
 }

@@ -17,6 +17,7 @@
 //! | [`proxy`] | requests and sessions that are proxied |
 //! | [`serving`] | who is served, and what holds for that user |
 //! | [`preferences`] | what served users want, and INVITEs that wait for it |
+//! | [`pager`] | messages outside of sessions, and their notifications |
 //! | [`orders`] | orders to the workers and what follows when they are done |
 //! | [`registration`], [`subscribing`] | which devices users have registered |
 //! | [`session`] | what is kept of a session |
@@ -35,6 +36,7 @@ mod invite;
 mod late;
 mod modify;
 mod orders;
+mod pager;
 mod preferences;
 mod proxy;
 mod refresh;
@@ -183,6 +185,10 @@ pub struct Counters {
     pub preferences_late: u64,
     /// Users whose preferences were not asked for, as too many were.
     pub preferences_unasked: u64,
+    /// Disposition notifications that the relay has made.
+    pub notices_made: u64,
+    /// Those that it has kept back, as one had told already or another may tell better.
+    pub notices_kept_back: u64,
 }
 
 /// The engine.
@@ -208,6 +214,7 @@ pub struct Engine {
     unanswerable: VecDeque<u64>,
     names: requests::Names,
     wishes: preferences::Wishes,
+    pager: pager::Pager,
     next_session: u64,
     next_mark: u64,
     workers: Vec<orders::WorkerLoad>,
@@ -251,6 +258,7 @@ impl Engine {
             unanswerable: VecDeque::new(),
             names: requests::Names::default(),
             wishes: preferences::Wishes::default(),
+            pager: pager::Pager::default(),
             next_session: 1,
             next_mark: 1,
             workers: vec![orders::WorkerLoad::default(); workers],
@@ -340,6 +348,7 @@ impl Engine {
         self.proxied.expire(now, &mut self.tx, &mut self.clients);
         self.handle_far_timeout(now);
         self.handle_focus_timeout(now);
+        self.handle_pager_timeout(now);
         self.expire_waiting();
         self.expire_registrations();
         self.take_events();
@@ -356,6 +365,7 @@ impl Engine {
             self.registrar.poll_timeout(),
             self.wishes.poll_timeout(),
             self.focus.poll_timeout(),
+            self.pager.poll_timeout(),
         ];
         let all = others.into_iter().chain([session, far]);
         all.flatten().min()
@@ -384,6 +394,7 @@ impl Engine {
             self.end_session(SessionId(id), closing::Why::Drained);
         }
         self.end_all_groups();
+        self.give_all_held();
         self.take_events();
     }
 
@@ -489,6 +500,7 @@ impl Engine {
             Purpose::Orphan => {
                 if last {
                     self.clients.remove(&key);
+                    self.on_orphan_final(key, response.code().unwrap_or(0));
                 }
             }
         }
@@ -508,7 +520,8 @@ impl Engine {
             Purpose::Proxied => self.on_proxied_failed(key, code),
             Purpose::Function(session) => self.on_function_response(session, key, Err(code)),
             Purpose::Subscribe(user) => self.on_subscribe_final(user, key, None),
-            Purpose::Orphan | Purpose::Abandoned => {}
+            Purpose::Orphan => self.on_orphan_final(key, code),
+            Purpose::Abandoned => {}
         }
     }
 

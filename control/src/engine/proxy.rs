@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::time::Instant;
 
+use super::pager::Watched;
 use super::requests::Next;
 use super::{Engine, Map, Purpose};
 use crate::cpm::routing;
@@ -30,6 +31,8 @@ struct Proxied {
     /// When Timer C fires; `None` once it is answered, or for other methods.
     rings_until: Option<Instant>,
     is_answered: bool,
+    /// What its final response means besides.
+    watched: Option<Watched>,
 }
 
 impl ProxyTable {
@@ -50,6 +53,13 @@ impl ProxyTable {
         let rings = self.ringing.peek().map(|Reverse((at, _))| *at);
         let answered = self.answered.front().map(|(at, _)| *at);
         [rings, answered].into_iter().flatten().min()
+    }
+
+    /// What a request's final response means besides.
+    pub(super) fn watch(&mut self, client: ClientKey, watched: Option<Watched>) {
+        if let Some(proxied) = self.by_client.get_mut(&client) {
+            proxied.watched = watched;
+        }
     }
 
     fn remove(&mut self, client: ClientKey) -> Option<Proxied> {
@@ -95,11 +105,17 @@ impl ProxyTable {
 }
 
 impl Engine {
-    /// Proxies a request; it is as it came, with the Routes that name us still on.
-    pub(super) fn proxy(&mut self, key: ServerKey, request: Message, from: Flow) {
+    /// Proxies a request; it is as it came, with the Routes that name us still on. `None`: it was
+    /// answered here, or waits for a name's address.
+    pub(super) fn proxy(
+        &mut self,
+        key: ServerKey,
+        request: Message,
+        from: Flow,
+    ) -> Option<ClientKey> {
         if self.proxied.len() >= limits::PROXIED_TRANSACTIONS {
             self.unavailable(key, &request);
-            return;
+            return None;
         }
         let mut forward = request.clone();
         self.take_own_routes(&mut forward);
@@ -107,16 +123,16 @@ impl Engine {
             Next::To(flow) => flow,
             Next::Refuse(code, reason) => {
                 self.reply(key, &request, code, reason);
-                return;
+                return None;
             }
             Next::Lookup(host) => {
                 self.park(host, Some(key), request, from);
-                return;
+                return None;
             }
         };
         let Some(hops) = hops_left(&forward) else {
             self.reply(key, &request, 483, "Too Many Hops");
-            return;
+            return None;
         };
         forward.headers.set(Name::MaxForwards, hops.to_string());
         routing::serve_strict_router(&mut forward);
@@ -128,7 +144,10 @@ impl Engine {
             self.tx.trying(key);
         }
         match self.tx.request(self.now, forward, to) {
-            Err(_) => self.unavailable(key, &request),
+            Err(_) => {
+                self.unavailable(key, &request);
+                None
+            }
             Ok(client) => {
                 self.counters.proxied += 1;
                 self.clients.insert(client, Purpose::Proxied);
@@ -143,8 +162,10 @@ impl Engine {
                     request,
                     rings_until,
                     is_answered: false,
+                    watched: None,
                 };
                 self.proxied.by_client.insert(client, proxied);
+                Some(client)
             }
         }
     }
@@ -167,6 +188,7 @@ impl Engine {
     ) {
         let code = response.code().unwrap_or(0);
         let now = self.now;
+        let mut watched = None;
         let Some(proxied) = self.proxied.by_client.get_mut(&client) else {
             return;
         };
@@ -187,12 +209,13 @@ impl Engine {
                     .push_back((now + forks_may_answer, client));
             }
         } else {
-            self.proxied.remove(client);
+            watched = self.proxied.remove(client).and_then(|one| one.watched);
             self.clients.remove(&client);
         }
         let mut response = response;
         response.headers.remove_first_value(Name::Via);
         self.tx.respond(now, server, response, Repeat::Theirs);
+        self.on_watched_final(watched, code);
     }
 
     pub(super) fn on_proxied_failed(&mut self, client: ClientKey, code: u16) {
@@ -205,6 +228,7 @@ impl Engine {
             "Service Unavailable"
         };
         self.reply(proxied.server, &proxied.request, code, reason);
+        self.on_watched_final(proxied.watched, code);
     }
 
     pub(super) fn cancel_proxied(&mut self, invite: ServerKey, cancel: &Message) {

@@ -129,6 +129,10 @@ impl Engine {
         if is_invite && self.waits_for_preferences(role, (key, &request, flow)) {
             return;
         }
+        if request.method() == Some(&Method::Message) {
+            self.on_pager_message(key, (request, forward), role, flow);
+            return;
+        }
         if self.begin_interworked(key, &forward, (role, None), flow) {
             return;
         }

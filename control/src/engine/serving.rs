@@ -113,7 +113,9 @@ impl Engine {
             return;
         }
         match mode {
-            Mode::Proxy => self.proxy(key, request, from),
+            Mode::Proxy => {
+                self.proxy(key, request, from);
+            }
             Mode::B2bua => {
                 let served = Served {
                     role,

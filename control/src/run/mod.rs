@@ -510,6 +510,7 @@ impl Relay {
                 u64::try_from(self.engine.participants()).unwrap_or(u64::MAX),
             ),
             groups_refused: counters.groups_refused,
+            notices: (counters.notices_made, counters.notices_kept_back),
             offers_again: counters.offers_again,
             histories_due: counters.histories_due,
             histories_late: counters.histories_late,

@@ -5,7 +5,8 @@ use crate::cpm::identity::{NoIdentity, Trust};
 use crate::cpm::interworking;
 use crate::cpm::participating::Stay;
 use crate::cpm::policy::{
-    ForkMode, Interworking, IwfClose, OnFailure, Policies, Streams, UserPolicy,
+    ForkMode, Interworking, IwfClose, Notices, OnFailure, Policies, SeveralDevices, Streams,
+    UserPolicy,
 };
 use crate::cpm::routing::Hop;
 use crate::engine::AskPreferences;
@@ -72,6 +73,16 @@ fn policy(policy: &Policy) -> UserPolicy {
                 config::IwfClose::Streams => IwfClose::Streams,
                 config::IwfClose::Session => IwfClose::Session,
             },
+        },
+        notices: Notices {
+            failures: policy.notify_failures,
+            devices: match policy.imdn_devices {
+                config::ImdnDevices::First => SeveralDevices::First,
+                config::ImdnDevices::Priority => SeveralDevices::Priority,
+                config::ImdnDevices::All => SeveralDevices::All,
+            },
+            window: policy.imdn_window,
+            to_all_devices: policy.imdn_to_all_devices,
         },
     }
 }

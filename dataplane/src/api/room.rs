@@ -51,10 +51,10 @@ pub enum RoomKind {
 /// How messages are fanned out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FanSpec {
-    /// The group's own URI: what CPIM's To names by it is for all, as is what it names by
+    /// The group's own URIs: what CPIM's To names by one of them is for all, as is what it names by
     /// `sip:anonymous@anonymous.invalid`. Any other To names members by their identities, and is
-    /// answered with 404 where nobody has it. `None`: a To that names no member is for all.
-    pub address: Option<Box<str>>,
+    /// answered with 404 where nobody has it. None at all: a To that names no member is for all.
+    pub addresses: Vec<Box<str>>,
     /// Only `message/cpim` is taken; all else is answered with 415.
     pub only_cpim: bool,
 }

@@ -13,7 +13,7 @@ impl<B: Backend> Worker<B> {
     /// Makes a room at the relay; `None`: it has no place for one.
     pub(super) fn open_chat(&mut self, spec: &FanSpec) -> Option<RoomKey> {
         self.msrp.relay.open_room(RoomRules {
-            address: spec.address.as_deref(),
+            addresses: &spec.addresses,
             only_cpim: spec.only_cpim,
         })
     }

@@ -74,8 +74,11 @@ impl World {
             timeout: Duration::from_secs(30),
         };
         let mut relay = Connections::new(config, random.random());
+        let group: Option<Box<str>> = random
+            .random::<bool>()
+            .then(|| "sip:group@example.com".into());
         let rules = RoomRules {
-            address: random.random::<bool>().then_some("sip:group@example.com"),
+            addresses: group.as_slice(),
             only_cpim: random.random_ratio(1, 8),
         };
         let room = relay.open_room(rules).expect("it is the first");

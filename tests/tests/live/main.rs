@@ -13,6 +13,7 @@ mod devices;
 mod failures;
 mod floors;
 mod floors_wire;
+mod group_chat;
 mod groups;
 mod histories;
 mod interworking;

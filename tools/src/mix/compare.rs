@@ -1,9 +1,7 @@
 //! `cargo x compare mix`: the same rooms through Midpath and Janus's AudioBridge, in turns.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use serde_json::{Map, Value, json};
 use tests::live::find;
@@ -11,6 +9,7 @@ use tests::live::find;
 use super::figures::Figures;
 use super::subject::Contender;
 use super::{Codec, Scene, Shape, Talking};
+use crate::contender;
 use crate::rtp::host::Priority;
 use crate::table::{lay_out, median};
 use crate::test;
@@ -39,13 +38,7 @@ const BOTH: [Contender; 2] = [Contender::Midpath, Contender::Janus];
 
 /// Measures both in turns, so that what else the machine does hits both.
 pub fn run(options: &Options) -> ExitCode {
-    match compare(options) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            println!("compare mix: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    contender::outcome("compare mix", compare(options).map(|()| true))
 }
 
 fn compare(options: &Options) -> Result<(), String> {
@@ -88,7 +81,11 @@ fn compare(options: &Options) -> Result<(), String> {
             println!("{}, {}: {limit}", run.contender.name(), run.scene.name());
         }
     }
-    keep(&report(options, &lines, &runs), options.json.as_deref())
+    contender::keep(
+        "mix",
+        &report(options, &lines, &runs),
+        options.json.as_deref(),
+    )
 }
 
 /// The medians of one mixer in one scene.
@@ -197,19 +194,4 @@ fn report(options: &Options, lines: &[Line], runs: &[Figures]) -> Value {
         "ratios": ratios,
         "runs": runs.iter().map(Figures::json).collect::<Vec<_>>(),
     })
-}
-
-/// Keeps the figures of every run under the build's folder, and where it was asked for.
-fn keep(value: &Value, file: Option<&Path>) -> Result<(), String> {
-    let text = format!("{value:#}\n");
-    let folder = test::target(&tests::live::workspace()).join("compare");
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let second = since.map_or(0, |since| since.as_secs());
-    let own = folder.join(format!("mix-{second}.json"));
-    for path in std::iter::once(own.as_path()).chain(file) {
-        fs::write(path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("figures in {}", path.display());
-    }
-    Ok(())
 }

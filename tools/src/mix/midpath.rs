@@ -9,7 +9,7 @@ use tests::live::eventually;
 use tests::live::process::{Folder, Process};
 
 use super::subject::{IP, Order, Subject};
-use crate::rtp::example;
+use crate::contender::example;
 
 /// Starts it; its members have joined when it says so.
 ///

@@ -6,7 +6,7 @@ mod figures;
 mod generator;
 mod janus;
 mod midpath;
-mod speech;
+pub mod speech;
 mod subject;
 
 use std::process::ExitCode;

@@ -1,10 +1,9 @@
 //! `cargo x compare msrp`: the same messages through Midpath, Kamailio, HAProxy and the bare splice
 //! loop, in turns.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -13,8 +12,9 @@ use tests::live::find;
 use super::Span;
 use super::figures::Figures;
 use super::plan::{Feed, Load, Pace};
-use super::subject::{Backend, Contender, Target};
+use super::subject::{Contender, Target};
 use super::summary::{self, Line};
+use crate::contender::{self, Backend};
 use crate::test;
 
 /// One kind of load.
@@ -118,14 +118,7 @@ pub struct Entry {
 
 /// Measures all in turns, so that what else the machine does hits all.
 pub fn run(options: &Options) -> ExitCode {
-    match compare(options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("compare msrp: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    contender::outcome("compare msrp", compare(options))
 }
 
 fn compare(options: &Options) -> Result<bool, String> {
@@ -147,7 +140,7 @@ fn compare(options: &Options) -> Result<bool, String> {
     }
     println!("{}", summary::ratio_table(&lines));
     let value = report(options, &entries, &lines);
-    keep(&value, options.json.as_deref())?;
+    contender::keep("msrp", &value, options.json.as_deref())?;
     for line in lines.iter().filter(|line| !line.limits.is_empty()) {
         println!(
             "{}, {}: the pace is the generator's in {} of {} rounds: {}",
@@ -261,19 +254,4 @@ fn report(options: &Options, entries: &[Entry], lines: &[Line]) -> Value {
         "contenders": entries.iter().map(contender).collect::<Vec<_>>(),
         "ratios": summary::ratios(lines),
     })
-}
-
-/// Keeps the figures of every run under the build's folder, and where it was asked for.
-fn keep(value: &Value, file: Option<&Path>) -> Result<(), String> {
-    let text = format!("{value:#}\n");
-    let folder = test::target(&tests::live::workspace()).join("compare");
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let second = since.map_or(0, |since| since.as_secs());
-    let own = folder.join(format!("msrp-{second}.json"));
-    for path in std::iter::once(own.as_path()).chain(file) {
-        fs::write(path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("figures in {}", path.display());
-    }
-    Ok(())
 }

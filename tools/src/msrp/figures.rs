@@ -313,8 +313,9 @@ pub mod tests {
     use std::time::Duration;
 
     use super::{Figures, Memory, Reading};
+    use crate::contender::Backend;
     use crate::msrp::plan::{Load, Pace};
-    use crate::msrp::subject::{Backend, Contender, Target};
+    use crate::msrp::subject::{Contender, Target};
     use crate::msrp::tally::Tally;
 
     /// A run of `target` that took `cpu_ns` for a thousand messages of 1,000 bytes.

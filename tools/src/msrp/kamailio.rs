@@ -11,7 +11,8 @@ use tests::live::process::{Folder, Process};
 use tests::live::{eventually, find, workspace};
 
 use super::session::Pair;
-use super::subject::{self, Order, Running, Started, ask, connect, own_path};
+use super::subject::{self, Order, Started, ask, connect, own_path};
+use crate::contender::Running;
 use crate::rtp::host;
 
 /// The port that it listens on, at this run's own address.

@@ -4,7 +4,7 @@
 pub mod compare;
 mod content;
 mod figures;
-mod frame;
+pub(crate) mod frame;
 mod generator;
 mod kamailio;
 mod midpath;
@@ -13,7 +13,7 @@ mod plan;
 mod receiver;
 mod sender;
 mod session;
-mod subject;
+pub(crate) mod subject;
 mod summary;
 mod tally;
 
@@ -29,7 +29,9 @@ use crate::rtp::host::{self, Priority};
 use figures::{Figures, Memory, Reading};
 use generator::Generator;
 use plan::{Feed, Load, Pace};
-use subject::{Backend, Contender, Subject, Target};
+use subject::{Contender, Subject, Target};
+
+use crate::contender::Backend;
 use tally::Gauge;
 
 /// What to send through which relay.

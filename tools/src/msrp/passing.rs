@@ -1,17 +1,15 @@
 //! Relays that pass bytes: HAProxy in TCP mode, the bare splice loop, and no relay at all.
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use tests::live::process::{Folder, Process};
-use tests::live::{eventually, find, workspace};
+use tests::live::{eventually, find};
 
 use super::session::Pair;
-use super::subject::{
-    self, Order, Running, Started, Target, accept, connect, own_path, pair_end_to_end,
-};
+use super::subject::{self, Order, Started, Target, accept, connect, own_path, pair_end_to_end};
+use crate::contender::{Running, example};
 use crate::rtp::host;
 
 /// The port that they listen on, at this run's own address.
@@ -154,32 +152,4 @@ fn pairs(order: &Order<'_>, relay: SocketAddr) -> Result<Vec<Pair>, String> {
         pair_end_to_end(sender, receiver, (own_path(at), own_path(at)))
     };
     (0..order.sessions).map(one).collect()
-}
-
-/// Builds an example of `benches` with all optimisation and says where it is.
-fn example(name: &str) -> Result<PathBuf, String> {
-    let beside = std::env::current_exe().map_err(|error| error.to_string())?;
-    let profile = beside.parent().ok_or("an executable is in a folder")?;
-    let target = profile.parent().ok_or("a profile is in a folder")?;
-    let mut build = Command::new("cargo");
-    build
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "benches",
-            "--example",
-            name,
-        ])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(workspace());
-    let built = build.status().is_ok_and(|status| status.success());
-    let binary = target.join("release/examples").join(name);
-    if built && binary.is_file() {
-        Ok(binary)
-    } else {
-        Err(format!("{} can't be built", binary.display()))
-    }
 }

@@ -10,6 +10,7 @@ use tests::peers::msrp::path;
 
 use super::session::Pair;
 use super::{kamailio, midpath, passing};
+use crate::contender::{Backend, Running};
 use crate::rtp::host::{self, Cores};
 
 /// Which relay.
@@ -29,17 +30,6 @@ pub enum Target {
     Splice,
     /// Nobody: the clients are connected to each other.
     Direct,
-}
-
-/// Which sockets Midpath uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
-    /// Its own choice.
-    Auto,
-    /// `io_uring`.
-    Uring,
-    /// epoll.
-    Epoll,
 }
 
 /// A relay and how it is set.
@@ -83,18 +73,6 @@ pub struct Order<'a> {
     pub sessions: usize,
     /// Where relays that connect find the receivers.
     pub listener: &'a TcpListener,
-}
-
-/// What a relay's own file knows of it while it runs.
-pub trait Running {
-    /// Its main process.
-    fn id(&self) -> u32;
-    /// Ends the sessions and the process.
-    ///
-    /// # Errors
-    ///
-    /// Something of a session was left, or the process ended badly.
-    fn end(self: Box<Self>) -> Result<(), String>;
 }
 
 /// What a relay's own file gives back.

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::compare::Scene;
 use super::figures::{Figures, QUANTILES, micros};
+use crate::contender::quotient;
 use crate::table::{lay_out, median};
 
 /// The medians of one relay in one scene.
@@ -171,10 +172,6 @@ impl Ratio<'_> {
             mine.first_byte_us[2] - other.first_byte_us[2],
         ]
     }
-}
-
-fn quotient(mine: f64, other: f64) -> f64 {
-    if other > 0.0 { mine / other } else { 0.0 }
 }
 
 /// Each Midpath against the others, in every scene.

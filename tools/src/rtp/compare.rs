@@ -1,9 +1,7 @@
 //! `cargo x compare rtp`: the same load through Midpath, rtpengine and the bare loop, in turns.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tests::live::find;
@@ -11,8 +9,9 @@ use tests::live::find;
 use super::Shape;
 use super::figures::Figures;
 use super::search::{self, Highest};
-use super::subject::{Backend, Contender, Target};
+use super::subject::{Contender, Target};
 use super::summary::{self, Line};
+use crate::contender::{self, Backend};
 use crate::test;
 
 /// How many rounds of what load.
@@ -47,14 +46,7 @@ struct Entry {
 
 /// Measures all in turns, so that what else the machine does hits all.
 pub fn run(options: &Options) -> ExitCode {
-    match compare(options) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("compare rtp: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    contender::outcome("compare rtp", compare(options))
 }
 
 fn compare(options: &Options) -> Result<bool, String> {
@@ -85,7 +77,7 @@ fn compare(options: &Options) -> Result<bool, String> {
         println!("{}", summary::peak_table(&peaks));
     }
     let value = report(options, &entries, &lines, &peaks);
-    keep(&value, options.json.as_deref())?;
+    contender::keep("rtp", &value, options.json.as_deref())?;
     for line in lines.iter().filter(|line| !line.limits.is_empty()) {
         println!(
             "{} at {}/s is not the relay's figure in {} of {} rounds: {}",
@@ -192,19 +184,4 @@ fn report(
         "contenders": entries.iter().map(contender).collect::<Vec<_>>(),
         "ratios": summary::ratios(lines, peaks),
     })
-}
-
-/// Keeps the figures of every run under the build's folder, and where it was asked for.
-fn keep(value: &Value, file: Option<&Path>) -> Result<(), String> {
-    let text = format!("{value:#}\n");
-    let folder = test::target(&tests::live::workspace()).join("compare");
-    fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let second = since.map_or(0, |since| since.as_secs());
-    let own = folder.join(format!("rtp-{second}.json"));
-    for path in std::iter::once(own.as_path()).chain(file) {
-        fs::write(path, &text).map_err(|error| format!("{}: {error}", path.display()))?;
-        println!("figures in {}", path.display());
-    }
-    Ok(())
 }

@@ -235,9 +235,10 @@ pub mod tests {
     use std::time::Duration;
 
     use super::{Figures, Resident};
+    use crate::contender::Backend;
     use crate::rtp::generator::{Load, Reading, Tally};
     use crate::rtp::packet::Codec;
-    use crate::rtp::subject::{Backend, Contender, Target};
+    use crate::rtp::subject::{Contender, Target};
 
     /// A second at 1000 packets/s through `target`: nothing lost, 5 us of CPU time per packet.
     pub fn sample(target: Target, rate: u64) -> Figures {

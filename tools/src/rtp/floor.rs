@@ -1,15 +1,15 @@
 //! The bare loop under the load: what relaying over a socket per port costs at least.
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use tests::live::eventually;
 use tests::live::process::{Folder, Process};
-use tests::live::{eventually, workspace};
 
 use super::host;
 use super::leg::address;
-use super::subject::{Order, Running};
+use super::subject::Order;
+use crate::contender::{Running, example};
 
 struct Floor {
     process: Process,
@@ -62,37 +62,5 @@ impl Running for Floor {
         ended
             .map(|_| ())
             .ok_or_else(|| "the bare loop didn't end".to_owned())
-    }
-}
-
-/// Builds one of the benches' examples with all optimisation and says where it is.
-///
-/// # Errors
-///
-/// It can't be built.
-pub fn example(name: &str) -> Result<PathBuf, String> {
-    let beside = std::env::current_exe().map_err(|error| error.to_string())?;
-    let profile = beside.parent().ok_or("an executable is in a folder")?;
-    let target = profile.parent().ok_or("a profile is in a folder")?;
-    let mut build = Command::new("cargo");
-    build
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--package",
-            "benches",
-            "--example",
-            name,
-        ])
-        .arg("--target-dir")
-        .arg(target)
-        .current_dir(workspace());
-    let built = build.status().is_ok_and(|status| status.success());
-    let binary = target.join("release/examples").join(name);
-    if built && binary.is_file() {
-        Ok(binary)
-    } else {
-        Err(format!("{} can't be built", binary.display()))
     }
 }

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::host;
-use super::subject::{Order, Place, Running};
+use super::subject::{Order, Place};
+use crate::contender::Running;
 
 /// Where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

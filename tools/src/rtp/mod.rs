@@ -26,11 +26,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::load::count;
 use figures::{Figures, Resident};
-pub(crate) use floor::example;
 use generator::{Load, Moment, Plan};
 use host::Priority;
 use packet::Codec;
-use subject::{Backend, Contender, Subject, Target};
+use subject::{Contender, Subject, Target};
+
+use crate::contender::Backend;
 
 /// What to send through which relay.
 #[derive(Debug, Clone, clap::Args)]

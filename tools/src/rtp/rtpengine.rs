@@ -12,7 +12,8 @@ use tests::live::{eventually, find};
 use super::bencode::{self, Value};
 use super::description::{place, sound};
 use super::host;
-use super::subject::{Order, Running};
+use super::subject::Order;
+use crate::contender::Running;
 
 /// Its NG port; the address is this run's own.
 const NG_PORT: u16 = 2223;

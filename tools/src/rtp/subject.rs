@@ -9,6 +9,7 @@ use super::host::{self, Cores};
 use super::leg::{self, Leg, Legs};
 use super::packet::Codec;
 use super::{Shape, floor, given, midpath, rtpengine};
+use crate::contender::{Backend, Running};
 
 /// Which relay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -21,17 +22,6 @@ pub enum Target {
     Floor,
     /// One that runs already, with its ports set up; see `--ports`.
     Given,
-}
-
-/// Which sockets Midpath uses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Backend {
-    /// Its own choice.
-    Auto,
-    /// `io_uring`.
-    Uring,
-    /// epoll, recvmmsg and sendmmsg.
-    Epoll,
 }
 
 /// A relay and how it is set.
@@ -81,18 +71,6 @@ impl Place {
             generator: net(2),
         }
     }
-}
-
-/// What a relay's own file knows of it while it runs.
-pub trait Running {
-    /// Its process.
-    fn id(&self) -> u32;
-    /// Ends the calls and the process.
-    ///
-    /// # Errors
-    ///
-    /// Something of a call was left, or the process ended badly.
-    fn end(self: Box<Self>) -> Result<(), String>;
 }
 
 /// A running relay and the ends of its calls.

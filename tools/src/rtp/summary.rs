@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::figures::{Figures, QUANTILES, micros};
 use super::search::Highest;
+use crate::contender::quotient;
 use crate::load::count;
 use crate::table::{lay_out, median};
 
@@ -133,10 +134,6 @@ impl Ratio<'_> {
             |quantile: usize| self.mine.latency_us[quantile] - self.other.latency_us[quantile];
         (added(0), added(2))
     }
-}
-
-fn quotient(mine: f64, other: f64) -> f64 {
-    if other > 0.0 { mine / other } else { 0.0 }
 }
 
 /// Each Midpath against the others, at every rate.

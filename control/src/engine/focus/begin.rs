@@ -194,13 +194,16 @@ impl Engine {
             Protocol::Tcp => ";transport=tcp",
         };
         let uri = Text::from(format!("sip:{token}@{}{transport}", flow.local));
+        // Who speaks to the group names it as it was called, or by the session's identity.
+        let called = group.address.as_deref().or(group.factory.as_deref());
+        let addresses = called.into_iter().chain([&*uri]).map(Box::from).collect();
         let known = group.members.iter().map(|one| user_key(one));
         let known: HashSet<String> = known.chain([user_key(&origin.inviter)]).collect();
         Box::new(Focus {
             id,
             worker: 0,
             settings: Arc::clone(&self.settings),
-            rooms: Rooms::new(Arc::clone(&self.settings.media)),
+            rooms: Rooms::new(Arc::clone(&self.settings.media), addresses),
             group,
             token,
             uri,

@@ -131,7 +131,7 @@ impl Engine {
 
     /// Where an INVITE goes: the configured hop, else the address itself, else the core that the
     /// session's first INVITE came from.
-    pub(super) fn way_to(&mut self, request: &Message, core: Flow) -> Flow {
+    pub(in crate::engine) fn way_to(&mut self, request: &Message, core: Flow) -> Flow {
         match self.next(request, core) {
             Next::To(flow) => flow,
             Next::Lookup(host) => {

@@ -293,6 +293,7 @@ impl Engine {
 
     /// Ends every group session.
     pub(in crate::engine) fn end_all_groups(&mut self) {
+        self.give_all_gathered();
         let ids: Vec<u64> = self.focus.sessions.keys().copied().collect();
         for id in ids {
             self.with_focus(SessionId(id), |engine, focus| {

@@ -15,7 +15,7 @@
 //! | [`refer`] | who is added and removed by others |
 //! | [`events`] | participant information |
 //! | [`floors`] | who holds them, who speaks |
-//! | [`pager`] | messages to a group, outside of sessions |
+//! | [`pager`], [`notices`] | messages to a group, outside of sessions, and what becomes of them |
 //! | [`orders`] | orders to the worker and what follows them |
 //! | [`state`] | what is kept of a session |
 //! | [`views`] | records and what the operator sees |
@@ -27,6 +27,7 @@ mod invite;
 mod join;
 mod leave;
 mod modify;
+mod notices;
 mod offers;
 mod orders;
 mod pager;
@@ -64,6 +65,8 @@ pub(super) struct FocusTable {
     /// INVITEs of participants: what CANCEL and a missing ACK name.
     invites: Map<ServerKey, Seat>,
     deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Messages to groups outside of sessions.
+    notices: notices::Notices,
 }
 
 /// Whose a dialog is.
@@ -102,7 +105,8 @@ impl FocusTable {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.peek().map(|Reverse((at, _))| *at)
+        let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        session.into_iter().chain(self.notices.poll_timeout()).min()
     }
 
     /// Whose dialog a message is of.
@@ -470,6 +474,7 @@ impl Engine {
 
     /// Does what is due in group sessions.
     pub(super) fn handle_focus_timeout(&mut self, now: Instant) {
+        self.handle_notices_timeout(now);
         while let Some(Reverse((at, id))) = self.focus.deadlines.peek().copied() {
             if at > now {
                 break;

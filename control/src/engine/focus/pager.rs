@@ -1,12 +1,18 @@
 //! Pager Mode messages to pre-defined groups (MSG-07 to MSG-09): answered as soon as the sender is
 //! authorised, then sent to each member. Nothing of it reaches the data plane (MSG-11).
+//!
+//! Where the sender wants notifications, the group is on their way (RFC 5438, IMDN-Record-Route):
+//! see [`super::notices`].
 
 use crate::cpm::groups::Group;
+use crate::cpm::imdn::Head;
 use crate::cpm::participating::Role;
 use crate::cpm::policy::user_key;
 use crate::cpm::{identity, passing};
 use crate::engine::{Engine, Purpose};
-use crate::sip::{Flow, Message, Method, Name, ServerKey};
+use crate::sip::{Flow, Message, Name, ServerKey};
+
+use super::notices::MessageKey;
 
 impl Engine {
     /// A MESSAGE to a group's address.
@@ -26,36 +32,41 @@ impl Engine {
             self.reply(key, request, 403, "Forbidden");
             return;
         }
+        let head = Head::of(request);
+        if let Some(head) = &head
+            && let Some(notice) = head.notices(&request.body).into_iter().next()
+        {
+            self.on_group_notice(key, request, group, (head, notice));
+            return;
+        }
         let (code, reason) = match group.rules.message_ack {
             200 => (200, "OK"),
             _ => (202, "Accepted"),
         };
         self.reply(key, request, code, reason);
+        let mut request = request.clone();
+        let asked = head.and_then(|head| self.expect_notices(&mut request, head, (group, flow)));
         let others = group.members.iter().filter(|member| {
             let member = user_key(member);
             member != own && group.may_be_added(&member)
         });
         for member in others {
-            self.send_group_message(request, (group, member), (sender, flow));
+            self.send_group_message(&request, (group, member), asked.as_ref(), flow);
         }
     }
 
-    /// Sends it to one member. What becomes of it there is nobody else's business.
+    /// Sends it to one member. Where it fails, that is told if it was asked for (DN-05).
     fn send_group_message(
         &mut self,
         request: &Message,
         (group, member): (&Group, &str),
-        (sender, core): (&str, Flow),
+        asked: Option<&MessageKey>,
+        core: Flow,
     ) {
         let own = group.address.as_deref().unwrap_or_default();
-        let mut message = Message::request(Method::Message, member.to_owned());
-        let (tag, call_id) = (self.tx.new_tag(), self.tx.new_call_id());
+        let sender = identity::caller(request).unwrap_or_default();
+        let mut message = self.new_message(member, own);
         let headers = &mut message.headers;
-        headers.push(Name::MaxForwards, "70");
-        headers.push(Name::From, format!("<{own}>;tag={tag}"));
-        headers.push(Name::To, format!("<{member}>"));
-        headers.push(Name::CallId, call_id);
-        headers.push(Name::CSeq, "1 MESSAGE");
         passing::pass(&request.headers, headers);
         headers.remove(Name::PServedUser);
         headers.set(Name::PAssertedIdentity, format!("<{own}>"));
@@ -64,8 +75,15 @@ impl Engine {
         self.server_header(&mut message, Name::UserAgent);
         message.body = request.body.clone();
         let flow = self.way_to(&message, core);
-        if let Ok(client) = self.tx.request(self.now, message, flow) {
-            self.clients.insert(client, Purpose::Orphan);
+        match (self.tx.request(self.now, message, flow), asked) {
+            (Ok(client), asked) => {
+                self.clients.insert(client, Purpose::Orphan);
+                if let Some(key) = asked {
+                    self.focus.notices.sent(client, key, member);
+                }
+            }
+            (Err(_), Some(key)) => self.tell_member_failed(key, member),
+            (Err(_), None) => {}
         }
     }
 }

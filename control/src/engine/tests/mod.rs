@@ -15,6 +15,7 @@ mod invite;
 mod matrix;
 mod modify;
 mod offers;
+mod pager;
 mod preferences;
 mod proxy;
 mod registration;

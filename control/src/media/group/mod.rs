@@ -33,6 +33,8 @@ use payloads::Payload;
 #[derive(Debug)]
 pub struct Rooms {
     settings: Arc<Settings>,
+    /// The session's own URIs: messages to these are for all.
+    addresses: Vec<Box<str>>,
     rooms: Vec<Room>,
     opened: u8,
 }
@@ -100,11 +102,12 @@ pub fn room_kind(
 }
 
 impl Rooms {
-    /// A session without streams.
+    /// A session without streams; messages to its own addresses are for all.
     #[must_use]
-    pub fn new(settings: Arc<Settings>) -> Self {
+    pub fn new(settings: Arc<Settings>, addresses: Vec<Box<str>>) -> Self {
         Self {
             settings,
+            addresses,
             rooms: Vec::new(),
             opened: 0,
         }
@@ -143,7 +146,11 @@ impl Rooms {
             return None;
         }
         let speaker = self.mixed();
-        let plan = room_kind(line.kind, source.proto(), line.flow, speaker)?;
+        let mut plan = room_kind(line.kind, source.proto(), line.flow, speaker)?;
+        if let RoomKind::FanOut(spec) = &mut plan {
+            spec.addresses.clone_from(&self.addresses);
+            spec.only_cpim = takes_only_cpim(source);
+        }
         let content = match &plan {
             RoomKind::Mix(_) => Content::Mixed,
             RoomKind::Switch { .. } | RoomKind::Forward => {
@@ -297,6 +304,13 @@ impl Room {
 
 fn is_file(lines: &[String]) -> bool {
     lines.iter().any(|line| line.starts_with("file-selector"))
+}
+
+/// Whether a line's MSRP is for CPIM alone (RFC 4975 §8.6).
+fn takes_only_cpim(line: &MediaDescription) -> bool {
+    let types = line.attribute("accept-types").unwrap_or_default();
+    let mut types = types.split_whitespace().peekable();
+    types.peek().is_some() && types.all(|kind| kind.eq_ignore_ascii_case("message/cpim"))
 }
 
 /// The attributes of an MSRP line that hold for all participants.

@@ -44,7 +44,7 @@ fn upl_13_media_type_direction_and_floor_decide_what_becomes_of_a_stream() {
         Some(RoomKind::FanOut(FanSpec::default()))
     );
     assert_eq!(kind(Kind::Image, Proto::Other, both), None);
-    let mut rooms = Rooms::new(settings());
+    let mut rooms = Rooms::new(settings(), Vec::new());
     let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let offer = sdp("m=audio 4000 RTP/AVP 0\r\n");
     let offer = media.read(offer.as_bytes()).unwrap();
@@ -94,7 +94,7 @@ const THREE: &str = "m=audio 4000 RTP/AVP 9 18 0 101\r\na=rtpmap:101 telephone-e
 
 /// A session that a participant has begun with a description: its rooms, its media, its answer.
 fn begun(lines: &str) -> (Rooms, MemberMedia, String) {
-    let mut rooms = Rooms::new(settings());
+    let mut rooms = Rooms::new(settings(), Vec::new());
     let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let offer = media.read(sdp(lines).as_bytes()).unwrap();
     let fates: Vec<_> = (0..offer.lines().len())
@@ -199,7 +199,7 @@ fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly(
 
 #[test]
 fn omd_07_a_stream_with_no_codec_that_is_known_is_not_supported() {
-    let rooms = Rooms::new(settings());
+    let rooms = Rooms::new(settings(), Vec::new());
     let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let unknown =
         sdp("m=audio 4000 RTP/AVP 18\r\nm=audio 4000 RTP/SAVP 0\r\nm=application 9 UDP/X y\r\n");
@@ -211,7 +211,7 @@ fn omd_07_a_stream_with_no_codec_that_is_known_is_not_supported() {
 
 #[test]
 fn the_floors_of_a_session_are_offered_with_what_they_govern() {
-    let mut rooms = Rooms::new(settings());
+    let mut rooms = Rooms::new(settings(), Vec::new());
     let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let lines = "m=audio 4000 RTP/AVP 0\r\nm=application 9 TCP/BFCP *\r\na=setup:active\r\n\
         a=connection:new\r\na=floorctrl:c-only\r\n";

@@ -217,12 +217,8 @@ impl Connections {
         let mut to = Places::default();
         for address in head.to() {
             has_to = true;
-            let is_group = is_same_address(address, ANONYMOUS)
-                || room
-                    .address
-                    .as_deref()
-                    .is_some_and(|group| is_same_address(address, group));
-            if is_group {
+            let mut own = room.addresses.iter();
+            if is_same_address(address, ANONYMOUS) || own.any(|one| is_same_address(address, one)) {
                 return Way::Members(None);
             }
             for (place, member) in room.members.iter().enumerate() {
@@ -240,7 +236,7 @@ impl Connections {
         }
         match (to.is_empty(), is_known) {
             (false, _) => Way::Members(Some(Box::new(to))),
-            (true, false) if !has_to || room.address.is_none() => Way::Members(None),
+            (true, false) if !has_to || room.addresses.is_empty() => Way::Members(None),
             // Nobody has that name, or nobody who could get it now.
             (true, _) => Way::Refused(404),
         }

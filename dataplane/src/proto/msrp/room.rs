@@ -34,9 +34,9 @@ pub struct RoomKey(pub u32);
 /// How a room treats what its members send.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RoomRules<'a> {
-    /// The group's own URI: a CPIM message to it is for all. Where none is given, so is every one
-    /// that is to nobody in particular; else that is answered with 404.
-    pub address: Option<&'a str>,
+    /// The group's own URIs: a CPIM message to one of them is for all. Where none is given, so is
+    /// every one that is to nobody in particular; else that is answered with 404.
+    pub addresses: &'a [Box<str>],
     /// Only `message/cpim` is taken; all else is answered with 415.
     pub only_cpim: bool,
 }
@@ -204,7 +204,7 @@ impl Member {
 /// Members and the log that they share.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    pub(super) address: Option<Box<[u8]>>,
+    pub(super) addresses: Vec<Box<[u8]>>,
     pub(super) only_cpim: bool,
     pub(super) members: Vec<Option<Member>>,
     log: VecDeque<Entry>,
@@ -372,8 +372,9 @@ impl Connections {
             }
             None => return None,
         };
+        let addresses = rules.addresses.iter();
         let room = Room {
-            address: rules.address.map(|address| address.as_bytes().into()),
+            addresses: addresses.map(|one| one.as_bytes().into()).collect(),
             only_cpim: rules.only_cpim,
             ..Room::default()
         };

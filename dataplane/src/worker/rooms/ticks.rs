@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::time::{Duration, Instant};
 
 use crate::api::{Event, MemberId, SessionId, StreamId};
-use crate::limits::LATE_TICK_MS;
+use crate::limits::{LATE_TICK_MS, MISSED_TICK_MS};
 use crate::net::Backend;
 use crate::proto::switch::NtpClock;
 use crate::session::{Machine, RoomRef};
@@ -59,8 +59,7 @@ impl<B: Backend> Worker<B> {
                 continue;
             }
             room.due = None;
-            let late = now.saturating_duration_since(at) >= Duration::from_millis(LATE_TICK_MS);
-            self.stats.late_ticks += u64::from(late);
+            self.count_tick(now.saturating_duration_since(at));
             self.listen_to_holders(room_ref);
             self.end_overdue_bfcp(now, room_ref);
             if let Some(mut open) = self.open(now, room_ref) {
@@ -68,6 +67,13 @@ impl<B: Backend> Worker<B> {
             }
             self.look_after(now, room_ref);
         }
+    }
+
+    fn count_tick(&mut self, late: Duration) {
+        let is = |ms| u64::from(late >= Duration::from_millis(ms));
+        self.stats.room_ticks += 1;
+        self.stats.late_ticks += is(LATE_TICK_MS);
+        self.stats.missed_ticks += is(MISSED_TICK_MS);
     }
 
     /// After anything has happened in a room: when it is due, and who speaks.

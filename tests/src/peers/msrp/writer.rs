@@ -22,6 +22,8 @@ pub struct Outgoing {
     pub seed: Option<u64>,
     /// The text, when there is no seed.
     pub text: String,
+    /// The text's Content-Type.
+    pub kind: &'static str,
     /// The length of a chunk in bytes; at or above `bytes`: one chunk.
     pub chunk: u64,
     /// Asks for a success report.
@@ -38,6 +40,7 @@ impl Outgoing {
             bytes,
             seed: Some(seed),
             text: String::new(),
+            kind: "",
             chunk,
             success_report: false,
             failure_report: "yes",
@@ -51,9 +54,23 @@ impl Outgoing {
             bytes: text.len() as u64,
             seed: None,
             text: text.to_owned(),
+            kind: "text/plain",
             chunk: NUMERIC_MAX,
             success_report: false,
             failure_report: "yes",
+        }
+    }
+
+    /// A text in CPIM (RFC 3862) from somebody to somebody.
+    #[must_use]
+    pub fn cpim(from: &str, to: &str, text: &str) -> Self {
+        let text = format!(
+            "From: <{from}>\r\nTo: <{to}>\r\nDateTime: 2026-11-21T12:00:00Z\r\n\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n\r\n{text}"
+        );
+        Self {
+            kind: "message/cpim",
+            ..Self::text(&text)
         }
     }
 
@@ -149,7 +166,7 @@ fn chunk(shared: &Shared, message: &Outgoing, id: &str, at: (u64, u64)) -> io::R
         _ => "*".to_owned(),
     };
     let kind = message.seed.map_or_else(
-        || "text/plain".to_owned(),
+        || message.kind.to_owned(),
         |seed| format!("application/octet-stream;seed={seed}"),
     );
     let mut head = format!(

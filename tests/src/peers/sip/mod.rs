@@ -101,6 +101,44 @@ impl Agent {
         call
     }
 
+    /// Invites with a list of users beside the description (RFC 5366 §4).
+    pub fn invite_list(&mut self, uri: &str, sdp: &str, users: &[String]) -> Call {
+        let mut call = Call::outgoing(self, uri);
+        let entries: String = users
+            .iter()
+            .map(|user| format!("<entry uri=\"{user}\"/>"))
+            .collect();
+        let body = format!(
+            "--list\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--list\r\n\
+             Content-Type: application/resource-lists+xml\r\n\
+             Content-Disposition: recipient-list\r\n\r\n<?xml version=\"1.0\"?>\
+             <resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list>{entries}</list>\
+             </resource-lists>\r\n--list--\r\n"
+        );
+        call.invite = call
+            .request(self, "INVITE", 1)
+            .with("Require", "recipient-list-invite")
+            .with_body("multipart/mixed;boundary=list", &body);
+        self.send(&call.invite);
+        call
+    }
+
+    /// Sends a MESSAGE outside a dialog with a body and further fields; gives the final response.
+    pub fn message(
+        &mut self,
+        uri: &str,
+        (kind, body): (&str, &str),
+        fields: &[(&str, &str)],
+    ) -> Message {
+        let call = Call::outgoing(self, uri);
+        let mut request = call.request(self, "MESSAGE", 1);
+        for (name, value) in fields {
+            request = request.with(name, *value);
+        }
+        self.send(&request.with_body(kind, body));
+        self.response("MESSAGE")
+    }
+
     /// Sends OPTIONS outside a dialog.
     pub fn ask_options(&mut self, uri: &str) -> Message {
         let call = Call::outgoing(self, uri);

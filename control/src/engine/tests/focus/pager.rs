@@ -52,3 +52,184 @@ fn msg_09_every_other_member_gets_it_whatever_becomes_of_it_elsewhere() {
     assert!(scene.bench.acts.is_empty());
     scene.bench.assert_nothing_left();
 }
+
+/// A message that asks for notifications.
+fn asking(from: &str, id: &str, wants: &str) -> String {
+    format!(
+        "From: <{}>\r\nTo: <{TEAM}>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: {id}\r\n\
+         DateTime: 2026-11-21T12:00:00Z\r\nimdn.Disposition-Notification: {wants}\r\n\r\n\
+         Content-Type: text/plain\r\n\r\nhello",
+        uri(from)
+    )
+}
+
+/// A member's notification of it, on its way by the group.
+fn telling(from: &str, id: &str, status: &str) -> String {
+    let own = uri(from);
+    format!(
+        "From: <{own}>\r\nTo: <{}>\r\nNS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: own-{from}\r\n\
+         imdn.IMDN-Route: <{TEAM}>\r\n\r\nContent-Type: message/imdn+xml\r\n\
+         Content-Disposition: notification\r\n\r\n<imdn xmlns=\"urn:ietf:params:xml:ns:imdn\">\
+         <message-id>{id}</message-id><recipient-uri>{own}</recipient-uri>\
+         <delivery-notification><status><{status}/></status></delivery-notification></imdn>",
+        uri("alice")
+    )
+}
+
+const CPIM: &str = "Conversation-ID: f81d4fae\r\nContent-Type: message/cpim\r\n";
+const BOTH: &str = "positive-delivery, negative-delivery";
+
+impl Scene {
+    /// Alice writes to the group; what each of the others was sent.
+    fn alice_writes(&mut self, id: &str, wants: &str) -> Seen {
+        let body = asking("alice", id, wants);
+        let text = self.request_text("MESSAGE", ("alice", TEAM), CPIM, &body);
+        let seen = self.give("alice", &text);
+        assert_eq!(seen[0].1, "202");
+        seen
+    }
+
+    /// A member tells the group what became of a message.
+    fn tells(&mut self, from: &str, id: &str, status: &str) -> Seen {
+        let body = telling(from, id, status);
+        let text = self.request_text("MESSAGE", (from, TEAM), CPIM, &body);
+        self.give(from, &text)
+    }
+}
+
+#[test]
+fn dn_05_who_asked_for_it_is_told_which_member_a_message_failed_for_once() {
+    for (wants, is_told) in [(BOTH, true), ("positive-delivery", false)] {
+        let mut scene = Scene::new(&["alice", "bob", "carol", "dave"]);
+        let seen = scene.alice_writes("34jk", wants);
+        for (name, code) in [("bob", 200), ("carol", 480), ("dave", 200)] {
+            let message = text_to(&seen, name, "MESSAGE");
+            let route = format!("imdn.IMDN-Record-Route: <{TEAM}>\r\n");
+            assert!(message.contains(&route), "{message}");
+            let after = scene.answers(name, &message, code, "");
+            if code == 200 || !is_told {
+                assert!(after.is_empty(), "{after:?}");
+                continue;
+            }
+            assert_eq!(words(&after), ["alice MESSAGE"]);
+            let imdn = text_to(&after, "alice", "MESSAGE");
+            for part in [
+                format!("From: <{TEAM}>\r\nTo: <{}>\r\n", uri("alice")),
+                format!("<recipient-uri>{}</recipient-uri>", uri("carol")),
+                format!("<original-recipient-uri>{TEAM}</original-recipient-uri>"),
+                "<message-id>34jk</message-id>".to_owned(),
+                "<status><failed/></status>".to_owned(),
+                "Conversation-ID: f81d4fae\r\n".to_owned(),
+            ] {
+                assert!(imdn.contains(&part), "{part} in {imdn}");
+            }
+            scene.answers("alice", &imdn, 200, "");
+            // Her own network says so, too: once is enough.
+            assert_eq!(
+                words(&scene.tells("carol", "34jk", "failed")),
+                ["carol 200"]
+            );
+        }
+        scene.bench.assert_nothing_left();
+    }
+    let mut scene = Scene::with(&["alice", "bob"], |base, _| base.notify_failures = false);
+    let seen = scene.alice_writes("34jk", BOTH);
+    let message = text_to(&seen, "bob", "MESSAGE");
+    assert!(scene.answers("bob", &message, 480, "").is_empty());
+    // Nobody answers at all.
+    let mut scene = Scene::new(&["alice", "bob"]);
+    scene.alice_writes("34jk", BOTH);
+    let seen = scene.wait(32);
+    assert!(text_to(&seen, "alice", "MESSAGE").contains("<failed/>"));
+}
+
+#[test]
+fn dn_06_notifications_to_the_group_reach_who_wrote_and_nobody_else() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let seen = scene.alice_writes("34jk", BOTH);
+    for name in ["bob", "carol"] {
+        let message = text_to(&seen, name, "MESSAGE");
+        scene.answers(name, &message, 200, "");
+    }
+    for name in ["bob", "carol"] {
+        let after = scene.tells(name, "34jk", "delivered");
+        assert_eq!(
+            words(&after),
+            [format!("{name} 200"), "alice MESSAGE".to_owned()]
+        );
+        let imdn = text_to(&after, "alice", "MESSAGE");
+        assert!(
+            imdn.contains(&format!("<recipient-uri>{}<", uri(name))),
+            "{imdn}"
+        );
+        assert!(!imdn.contains("IMDN-Route"), "{imdn}");
+        assert!(
+            header(&imdn, "From").starts_with(&format!("<{TEAM}>")),
+            "{imdn}"
+        );
+        scene.answers("alice", &imdn, 200, "");
+    }
+    // Of a message that nobody knows, and from somebody who has no part in the group.
+    assert_eq!(
+        words(&scene.tells("bob", "other", "delivered")),
+        ["bob 404"]
+    );
+    assert_eq!(
+        words(&scene.tells("erin", "34jk", "delivered")),
+        ["erin 403"]
+    );
+    // Bob writes with the same Message-ID: alice's notifications stay hers.
+    let body = asking("bob", "34jk", BOTH);
+    let text = scene.request_text("MESSAGE", ("bob", TEAM), CPIM, &body);
+    let seen = scene.give("bob", &text);
+    for name in ["alice", "carol"] {
+        let message = text_to(&seen, name, "MESSAGE");
+        scene.answers(name, &message, 200, "");
+    }
+    let after = scene.tells("carol", "34jk", "displayed");
+    assert_eq!(words(&after), ["carol 200", "alice MESSAGE"]);
+    let imdn = text_to(&after, "alice", "MESSAGE");
+    scene.answers("alice", &imdn, 200, "");
+    scene.bench.assert_nothing_left();
+}
+
+#[test]
+fn dn_07_notifications_of_some_time_go_as_one_where_the_policy_says_so() {
+    let mut scene = Scene::with(&["alice", "bob", "carol", "dave"], |base, _| {
+        base.notices_window = Duration::from_secs(2);
+    });
+    let seen = scene.alice_writes("34jk", BOTH);
+    for (name, code) in [("bob", 200), ("carol", 200), ("dave", 480)] {
+        let message = text_to(&seen, name, "MESSAGE");
+        assert!(scene.answers(name, &message, code, "").is_empty());
+    }
+    for name in ["bob", "carol"] {
+        assert_eq!(
+            words(&scene.tells(name, "34jk", "delivered")),
+            [format!("{name} 200")]
+        );
+    }
+    let seen = scene.wait(3);
+    let imdn = text_to(&seen[..1].to_vec(), "alice", "MESSAGE");
+    assert!(
+        imdn.contains("Content-Type: multipart/mixed;boundary="),
+        "{imdn}"
+    );
+    assert_eq!(
+        imdn.matches("Content-Type: message/imdn+xml\r\n").count(),
+        3
+    );
+    for name in ["bob", "carol", "dave"] {
+        assert!(
+            imdn.contains(&format!("<recipient-uri>{}<", uri(name))),
+            "{imdn}"
+        );
+    }
+    scene.answers("alice", &imdn, 200, "");
+    // Later ones are told later.
+    assert_eq!(words(&scene.tells("bob", "34jk", "displayed")), ["bob 200"]);
+    let seen = scene.wait(3);
+    let imdn = text_to(&seen[..1].to_vec(), "alice", "MESSAGE");
+    scene.answers("alice", &imdn, 200, "");
+    scene.bench.assert_nothing_left();
+}

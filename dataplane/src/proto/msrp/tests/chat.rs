@@ -18,7 +18,7 @@ pub(super) const GROUP: &str = "sip:group@example.com";
 pub(super) fn chat(only_cpim: bool) -> Chat {
     let mut world = World::with_transactions(10_000);
     let rules = RoomRules {
-        address: Some(GROUP),
+        addresses: &[GROUP.into()],
         only_cpim,
     };
     let room = world.relay.open_room(rules).unwrap();

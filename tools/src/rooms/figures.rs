@@ -1,0 +1,281 @@
+//! What the rooms brought.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::Options;
+use super::group::{Groups, Left, Setup};
+use super::tally::Tally;
+use crate::load::count;
+use crate::rtp::host;
+use crate::table;
+
+/// Of a hundred, the rooms' ticks that may come late.
+const LATE_PERCENT_MAX: f64 = 0.1;
+
+/// The relay at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    at: Instant,
+    cpu_ns: u64,
+    resident_kib: u64,
+    ticks: f64,
+    late_ticks: f64,
+    missed_ticks: f64,
+    drops: f64,
+}
+
+impl Reading {
+    /// Reads it.
+    #[must_use]
+    pub fn of(groups: &Groups) -> Self {
+        let metrics = groups.relay().metrics();
+        let sum = |name: &str| {
+            let lines = metrics.iter().filter(|(line, _)| line.contains(name));
+            lines.map(|(_, value)| value).sum()
+        };
+        Self {
+            at: Instant::now(),
+            cpu_ns: host::cpu_ns(groups.process()),
+            resident_kib: host::resident_kib(groups.process()),
+            ticks: sum("midpath_room_ticks_total"),
+            late_ticks: sum("midpath_late_ticks_total"),
+            missed_ticks: sum("midpath_missed_ticks_total"),
+            drops: sum("midpath_dropped_total"),
+        }
+    }
+}
+
+/// Of one load.
+#[derive(Debug)]
+pub struct Figures {
+    /// What was asked for.
+    pub options: Options,
+    /// How it began.
+    pub setup: Setup,
+    /// What was sent and came.
+    pub tally: Tally,
+    /// The relay before everybody talked.
+    pub before: Reading,
+    /// The relay afterwards.
+    pub after: Reading,
+    /// What was left in the end.
+    pub left: Left,
+    /// The load shared the relay's cores.
+    pub overlap: bool,
+}
+
+impl Figures {
+    /// Nothing was lost, nothing failed, nothing is left, and the rooms were served in time.
+    #[must_use]
+    pub fn is_fine(&self) -> bool {
+        self.problems().is_empty()
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let (voice, chat, left) = (&self.tally.voice, &self.tally.chat, &self.left);
+        let unread = chat.due.saturating_sub(chat.read);
+        let unanswered = chat.sent - chat.accepted - chat.failed;
+        let found = [
+            (voice.lost > 0, format!("{} packets lost", voice.lost)),
+            (
+                voice.deaf > 0,
+                format!("{} participants heard nobody", voice.deaf),
+            ),
+            (
+                chat.failed + unanswered > 0,
+                format!("{} messages failed or unanswered", chat.failed + unanswered),
+            ),
+            (
+                unread + chat.misplaced > 0,
+                format!("{unread} messages lost, {} misplaced", chat.misplaced),
+            ),
+            (
+                self.late_percent() > LATE_PERCENT_MAX,
+                format!("{:.3} % of the ticks late", self.late_percent()),
+            ),
+            (
+                left.sessions + left.ports > 0 || !left.has_ended_well,
+                format!("{} sessions and {} ports left", left.sessions, left.ports),
+            ),
+        ];
+        found
+            .into_iter()
+            .filter(|(is_so, _)| *is_so)
+            .map(|(_, what)| what)
+            .collect()
+    }
+
+    fn seconds(&self) -> f64 {
+        self.after.at.duration_since(self.before.at).as_secs_f64()
+    }
+
+    fn cpu_share(&self) -> f64 {
+        let used = self.after.cpu_ns.saturating_sub(self.before.cpu_ns);
+        count(used / 1000) / 1e6 / self.seconds()
+    }
+
+    fn ticks(&self) -> f64 {
+        self.after.ticks - self.before.ticks
+    }
+
+    fn late_percent(&self) -> f64 {
+        (self.after.late_ticks - self.before.late_ticks) / self.ticks().max(1.0) * 100.0
+    }
+
+    fn missed_percent(&self) -> f64 {
+        (self.after.missed_ticks - self.before.missed_ticks) / self.ticks().max(1.0) * 100.0
+    }
+
+    fn participants(&self) -> u64 {
+        u64::try_from(self.options.participants()).unwrap_or(u64::MAX)
+    }
+
+    /// As JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let (voice, chat) = (&self.tally.voice, &self.tally.chat);
+        json!({
+            "rooms": self.options.rooms,
+            "members": self.options.members,
+            "talkers": self.options.talkers,
+            "opus_rooms_percent": self.options.opus,
+            "workers": self.options.workers,
+            "seconds": self.options.seconds,
+            "setup_s": self.setup.all.as_secs_f64(),
+            "setup_longest_room_s": self.setup.longest.as_secs_f64(),
+            "setup_retransmissions": self.setup.retransmissions,
+            "refreshes": self.tally.refreshes,
+            "voice": {
+                "sent": voice.sent,
+                "heard": voice.heard,
+                "lost": voice.lost,
+                "deaf": voice.deaf,
+                "gap_ms": quantiles(&voice.gaps),
+                "generator_late_us": voice.late_us,
+            },
+            "chat": {
+                "sent": chat.sent,
+                "accepted": chat.accepted,
+                "failed": chat.failed,
+                "due": chat.due,
+                "read": chat.read,
+                "misplaced": chat.misplaced,
+                "latency_ms": quantiles(&chat.latency),
+            },
+            "ticks": self.ticks(),
+            "late_ticks_percent": self.late_percent(),
+            "missed_ticks_percent": self.missed_percent(),
+            "relay_drops": self.after.drops - self.before.drops,
+            "cpu_share": self.cpu_share(),
+            "resident_kib_before": self.before.resident_kib,
+            "resident_kib_after": self.after.resident_kib,
+            "end_s": self.left.span.as_secs_f64(),
+            "sessions_left": self.left.sessions,
+            "ports_left": self.left.ports,
+            "load_average": host::load_average(),
+            "overlap": self.overlap,
+            "problems": self.problems(),
+        })
+    }
+
+    /// For a terminal.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let (voice, chat) = (&self.tally.voice, &self.tally.chat);
+        let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile: f64| {
+            count(histogram.value_at_quantile(quantile)) / 1000.0
+        };
+        let line = |name: &str, value: String| vec![name.to_owned(), value];
+        let rows = [
+            line(
+                "",
+                format!("{} rooms x {}", self.options.rooms, self.options.members),
+            ),
+            line(
+                "all in their rooms after",
+                format!(
+                    "{:.2} s ({} repeated messages)",
+                    self.setup.all.as_secs_f64(),
+                    self.setup.retransmissions
+                ),
+            ),
+            line(
+                "the longest room",
+                format!("{:.3} s", self.setup.longest.as_secs_f64()),
+            ),
+            line("re-INVITEs", self.tally.refreshes.to_string()),
+            line("packets sent", voice.sent.to_string()),
+            line(
+                "packets heard, lost",
+                format!("{}, {}", voice.heard, voice.lost),
+            ),
+            line(
+                "between two: p50, p99, max",
+                format!(
+                    "{:.1}, {:.1}, {:.1} ms",
+                    ms(&voice.gaps, 0.5),
+                    ms(&voice.gaps, 0.99),
+                    ms(&voice.gaps, 1.0)
+                ),
+            ),
+            line(
+                "messages written, failed",
+                format!("{}, {}", chat.sent, chat.failed),
+            ),
+            line("copies due, read", format!("{}, {}", chat.due, chat.read)),
+            line(
+                "until read: p50, p99, max",
+                format!(
+                    "{:.1}, {:.1}, {:.1} ms",
+                    ms(&chat.latency, 0.5),
+                    ms(&chat.latency, 0.99),
+                    ms(&chat.latency, 1.0)
+                ),
+            ),
+            line(
+                "ticks, 5 ms late, 20 ms late",
+                format!(
+                    "{:.0}, {:.4} %, {:.4} %",
+                    self.ticks(),
+                    self.late_percent(),
+                    self.missed_percent()
+                ),
+            ),
+            line("relay's CPU", format!("{:.2} cores", self.cpu_share())),
+            line("relay's memory", format!("{} KiB", self.after.resident_kib)),
+            line(
+                "generator at most late",
+                format!("{:.1} ms", count(voice.late_us) / 1000.0),
+            ),
+            line(
+                "left",
+                format!("{} sessions, {} ports", self.left.sessions, self.left.ports),
+            ),
+        ];
+        let mut text = table::lay_out(&rows);
+        if self.overlap {
+            text.push_str("the load shared the relay's cores\n");
+        }
+        text.push_str(&match self.problems() {
+            found if found.is_empty() => format!(
+                "fine: {} participants, nothing lost, nothing failed",
+                self.participants()
+            ),
+            found => format!("not fine: {}", found.join("; ")),
+        });
+        text
+    }
+}
+
+fn quantiles(histogram: &hdrhistogram::Histogram<u64>) -> Value {
+    let at = |quantile: f64| count(histogram.value_at_quantile(quantile)) / 1000.0;
+    json!({
+        "p50": at(0.5),
+        "p99": at(0.99),
+        "p999": at(0.999),
+        "max": at(1.0),
+        "samples": histogram.len(),
+    })
+}
