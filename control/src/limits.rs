@@ -41,8 +41,16 @@ pub const LIST_BYTES: usize = 64 * 1024;
 pub const LIST_DEPTH: usize = 8;
 /// Subscriptions to one group session's participant information.
 pub const SUBSCRIPTIONS_PER_GROUP: usize = 2 * PARTICIPANTS;
-/// Those who left a group session and are still told of in full notifications.
-pub const DEPARTED_REMEMBERED: usize = 64;
+/// Those who left a group session and of whom not all subscribers were told; who wasn't told of more is
+/// told everything anew.
+pub const DEPARTED_REMEMBERED: usize = PARTICIPANTS;
+/// About the bytes that one NOTIFY of participant information says of users; more go into the next:
+/// with its head it still is one datagram, and what waits for an answer of all subscribers of the
+/// largest session stays below 50 MB.
+pub const NOTIFY_USER_BYTES: usize = 24 * 1024;
+/// Users who were in one group session and may come back though they aren't members, and as many who
+/// were removed and may not; of more neither is remembered.
+pub const REMEMBERED_USERS: usize = 4 * PARTICIPANTS;
 /// REFERs of one group session whose outcome is still to be told.
 pub const REFERS_PER_GROUP: usize = 64;
 /// Octets of the head of a CPIM message outside of sessions.

@@ -24,6 +24,16 @@ pub const STREAMS_PER_WORKER: usize = 32_768;
 pub const ROOMS_PER_WORKER: usize = 8_192;
 /// Members of one room; all of them are on one worker, whose core is full of what they get before.
 pub const MEMBERS_PER_ROOM: usize = 4_096;
+/// Roads of one worker to others, with which it shares group sessions.
+pub const ROADS_PER_WORKER: usize = 256;
+/// Octets of one parcel on such a road: heads of some 300 members and a payload of voice.
+pub const ROAD_PARCEL_BYTES: usize = 8 * 1024;
+/// Parcels of one road from a session's home: 20 packets of voice to a thousand members there.
+pub const ROAD_PARCELS_OUT: usize = 64;
+/// Parcels of one road towards home.
+pub const ROAD_PARCELS_HOME: usize = 32;
+/// Parcels of one road that are taken in one cycle; what else came waits for them.
+pub const PARCELS_PER_CYCLE: usize = 4;
 /// Members of a room that is forwarded who may send at a time.
 pub const FORWARD_TRACKS: usize = 4;
 /// Milliseconds without a packet after which a member's place among those is another one's.

@@ -376,6 +376,18 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             metrics.groups.1,
         ),
         single(
+            "group_connections_lost",
+            "Media connections of participants of group sessions that were lost",
+            Counter,
+            metrics.group_losses.0,
+        ),
+        single(
+            "group_members_silent",
+            "Participants of group sessions released as nothing came from them",
+            Counter,
+            metrics.group_losses.1,
+        ),
+        single(
             "groups_refused",
             "Requests that the policy of a group has refused",
             Counter,

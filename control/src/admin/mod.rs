@@ -261,6 +261,9 @@ pub struct Metrics {
     pub groups: (u64, u64),
     /// Requests that a group's policy has refused.
     pub groups_refused: u64,
+    /// Media connections of participants of group sessions that were lost, and participants released
+    /// as nothing came from them.
+    pub group_losses: (u64, u64),
     /// Disposition notifications that the relay has made, and those that it has kept back.
     pub notices: (u64, u64),
     /// Offers made anew to far sides without CEMA (RFC 6714).

@@ -144,6 +144,8 @@ pub enum EndReason {
     Expired,
     /// An in-dialog request showed that the dialog is gone: 408 or 481 (RFC 5057).
     DialogLost,
+    /// A media connection of its was lost and not made again in time.
+    ConnectionLost,
     /// The worker that had its media ended.
     WorkerLost,
     /// The relay had no room for it.

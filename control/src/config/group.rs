@@ -68,6 +68,13 @@ pub struct Controlling {
     /// How long a session lasts without a refresh (RFC 4028).
     #[serde(rename = "session_expires_s", deserialize_with = "values::seconds")]
     pub session_expires: Duration,
+    /// How long a participant whose media connection is lost has to offer the stream anew; then it
+    /// is without that stream, or released where it has no other. `None`: for ever.
+    #[serde(rename = "reconnect_s", deserialize_with = "values::seconds_or_never")]
+    pub reconnect: Option<Duration>,
+    /// A participant who may send audio or video, sends none for `media.silence_s` and has no
+    /// other stream is released. Where a floor says who sends, silence says nothing.
+    pub release_silent: bool,
     /// The least time between two notifications of one subscription.
     #[serde(rename = "notify_interval_ms", deserialize_with = "values::millis")]
     pub notify_interval: Duration,
@@ -100,6 +107,8 @@ impl Default for Controlling {
             floor_silence: Some(Duration::from_secs(30)),
             floor_held: Some(Duration::from_secs(120)),
             session_expires: Duration::from_secs(1800),
+            reconnect: Some(Duration::from_secs(32)),
+            release_silent: false,
             notify_interval: Duration::from_millis(500),
         }
     }

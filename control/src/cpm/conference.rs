@@ -22,6 +22,8 @@ pub struct Document<'a> {
     pub user_count_max: usize,
     /// The participants, or those of whom something has changed.
     pub users: Vec<User<'a>>,
+    /// They are not all: documents with the others follow.
+    pub is_cut: bool,
 }
 
 /// A participant.
@@ -118,7 +120,7 @@ impl Document<'_> {
 
     fn write_to(&self, xml: &mut Writer<Vec<u8>>) -> io::Result<()> {
         let version = self.version.to_string();
-        let state = state(self.is_full);
+        let state = state_of(self.is_full);
         let attributes = [
             ("xmlns", NAMESPACE),
             ("entity", self.entity),
@@ -141,7 +143,7 @@ impl Document<'_> {
                         text(xml, "active", "true")
                     })?;
                 xml.create_element("users")
-                    .with_attribute(("state", state))
+                    .with_attribute(("state", state_of(self.is_full && !self.is_cut)))
                     .write_inner_content(|xml| {
                         self.users.iter().try_for_each(|user| user.write(xml))
                     })?;
@@ -225,7 +227,7 @@ fn text(xml: &mut Writer<Vec<u8>>, name: &str, value: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn state(is_full: bool) -> &'static str {
+fn state_of(is_full: bool) -> &'static str {
     if is_full { "full" } else { "partial" }
 }
 
@@ -265,6 +267,7 @@ mod tests {
             user_count: 1,
             user_count_max: 10,
             users: vec![user],
+            is_cut: false,
         };
         let written = String::from_utf8(document.write()).unwrap();
         for piece in [

@@ -21,12 +21,13 @@
 //! | [`orders`] | orders to the workers and what follows when they are done |
 //! | [`registration`], [`subscribing`] | which devices users have registered |
 //! | [`session`] | what is kept of a session |
-//! | [`views`] | what the operator sees |
+//! | [`views`], [`counters`] | what the operator sees |
 
 mod again;
 mod answer;
 mod branches;
 mod closing;
+mod counters;
 mod failing;
 mod focus;
 mod forks;
@@ -50,6 +51,7 @@ mod subscribing;
 mod tests;
 mod views;
 
+pub use counters::Counters;
 pub use preferences::AskPreferences;
 pub use settings::{ByeAck, LateOffer, Registration, Settings, SubscribeWhen};
 pub use views::Census;
@@ -60,7 +62,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use dataplane::api::{Event, Order, SessionId};
+use dataplane::api::{Event, MemberId, Order, SessionId};
 
 use crate::cdr::Cdr;
 use crate::cpm::devices::UserId;
@@ -111,84 +113,13 @@ enum Purpose {
     /// An INVITE that nobody waits for any more: a dialog that it makes is ended at once.
     Abandoned,
     /// A request to a participant of a group session.
-    Member(SessionId),
+    Member(SessionId, MemberId),
     /// A NOTIFY to who has subscribed to a group session.
     Watcher(SessionId, u32),
     /// A subscription to a user's registration information.
     Subscribe(UserId),
     /// A superfluous fork's BYE: nobody waits for its answer.
     Orphan,
-}
-
-/// Counters of the engine; all only grow.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Counters {
-    /// Sessions begun as B2BUA.
-    pub sessions_begun: u64,
-    /// Of those: answered.
-    pub sessions_answered: u64,
-    /// Of those: ended.
-    pub sessions_ended: u64,
-    /// Of those begun: interworked.
-    pub sessions_interworked: u64,
-    /// INVITEs refused as a limit was reached.
-    pub full_sessions: u64,
-    /// INVITEs refused as no port was left.
-    pub full_ports: u64,
-    /// Offers refused with 488.
-    pub offers_refused: u64,
-    /// Offers made anew to a far side without CEMA (RFC 6714).
-    pub offers_again: u64,
-    /// Group sessions begun.
-    pub groups_begun: u64,
-    /// Of those: answered.
-    pub groups_answered: u64,
-    /// Of those: ended.
-    pub groups_ended: u64,
-    /// Requests that a group's policy has refused.
-    pub groups_refused: u64,
-    /// Requests proxied.
-    pub proxied: u64,
-    /// Requests to dialogs that aren't there.
-    pub unknown_dialogs: u64,
-    /// Sessions ended as nobody refreshed them.
-    pub expired: u64,
-    /// Sessions lost with their worker.
-    pub lost: u64,
-    /// Sessions that ended and whose history is due.
-    pub histories_due: u64,
-    /// Of those: stored while the session closed.
-    pub histories_stored: u64,
-    /// Of those: to be stored later, as the store said.
-    pub histories_queued: u64,
-    /// Of those: the store had not answered in time (CON-05).
-    pub histories_late: u64,
-    /// Third-party REGISTERs taken.
-    pub registers: u64,
-    /// REGISTERs refused as their sender isn't trusted.
-    pub registers_refused: u64,
-    /// Subscriptions to registration information that were refused: what REGISTERs say counts.
-    pub subscriptions_refused: u64,
-    /// Registration information that could not be read.
-    pub reginfo_unreadable: u64,
-    /// INVITEs to users without a registered device that may have them.
-    pub unregistered: u64,
-    /// REGISTERs and addresses that there was no room for in the device table.
-    pub full_users: u64,
-    /// Devices that there was no room for.
-    pub full_devices: u64,
-    /// Requests refused as nobody had asserted who sent them.
-    pub without_identity: u64,
-    /// INVITEs refused as the served user is barred.
-    pub barred: u64,
-    /// INVITEs that went on without their user's preferences, as these took too long.
-    pub preferences_late: u64,
-    /// Users whose preferences were not asked for, as too many were.
-    pub preferences_unasked: u64,
-    /// Disposition notifications that the relay has made.
-    pub notices_made: u64,
-    /// Those that it has kept back, as one had told already or another may tell better.
-    pub notices_kept_back: u64,
 }
 
 /// The engine.
@@ -302,18 +233,11 @@ impl Engine {
                 stream,
                 side,
             } => self.on_heard(session, stream, side),
-            Event::Speaking {
-                session,
-                stream,
-                member,
-            } => self.on_speaking(session, stream, member),
-            Event::FloorChanged {
-                session,
-                floor,
-                holders,
-            } => self.on_floor_changed(session, floor, &holders),
-            // A group session is ended by its participants, its validity and its session timers.
-            Event::MemberSilent { .. } | Event::MemberHeard { .. } | Event::MemberLost { .. } => {}
+            Event::MemberSilent { .. }
+            | Event::MemberHeard { .. }
+            | Event::MemberLost { .. }
+            | Event::Speaking { .. }
+            | Event::FloorChanged { .. } => self.on_member_news(event),
         }
         let _ = worker;
         self.take_events();
@@ -483,7 +407,9 @@ impl Engine {
                     self.clients.remove(&key);
                 }
             }
-            Purpose::Member(session) => self.on_member_response(session, key, Ok(response)),
+            Purpose::Member(session, member) => {
+                self.on_member_response((session, member), key, Ok(response));
+            }
             Purpose::Watcher(session, watcher) => {
                 if last {
                     self.clients.remove(&key);
@@ -515,7 +441,9 @@ impl Engine {
             Purpose::Again(session) => self.on_again_failed(session, key),
             Purpose::Relayed(session) => self.on_relayed_failed(session, key, code),
             Purpose::Bye(session) => self.on_bye_final(session, key, None),
-            Purpose::Member(session) => self.on_member_response(session, key, Err(code)),
+            Purpose::Member(session, member) => {
+                self.on_member_response((session, member), key, Err(code));
+            }
             Purpose::Watcher(session, watcher) => self.on_notify_final(session, watcher, code),
             Purpose::Proxied => self.on_proxied_failed(key, code),
             Purpose::Function(session) => self.on_function_response(session, key, Err(code)),

@@ -510,6 +510,7 @@ impl Relay {
                 u64::try_from(self.engine.participants()).unwrap_or(u64::MAX),
             ),
             groups_refused: counters.groups_refused,
+            group_losses: self.engine.group_losses(),
             notices: (counters.notices_made, counters.notices_kept_back),
             offers_again: counters.offers_again,
             histories_due: counters.histories_due,

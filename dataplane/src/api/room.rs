@@ -9,7 +9,7 @@
 //!                                  └── again: hold, another address, other formats ──┘
 //! ```
 
-use super::{LegFacts, LegLocal, LegSpec, StreamId};
+use super::{LegFacts, LegLocal, LegSpec, OutpostId, StreamId};
 
 /// A participant of a group session, as control names it: never used twice in a session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +46,8 @@ pub enum RoomKind {
     FanOut(FanSpec),
     /// The session's floor control server (BFCP); its members' legs are `LegSpec::Bfcp`.
     Floors(FloorSpec),
+    /// Legs of members of a room of RTP on another worker, at the other end of a road.
+    Outpost(OutpostId),
 }
 
 /// How messages are fanned out.

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod closing;
+pub mod gathering;
 pub mod meeting;
 mod net;
 mod phone;

@@ -59,6 +59,10 @@ impl Net {
         }
     }
 
+    pub(super) fn set_weather(&mut self, weather: Weather) {
+        self.weather = weather;
+    }
+
     pub(super) fn send(&mut self, now: Instant, parcel: Parcel) {
         self.send_numbered(now, parcel, 0);
     }

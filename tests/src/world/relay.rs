@@ -134,6 +134,12 @@ impl Relay {
         self.engine.sessions()
     }
 
+    /// Who takes part in group sessions.
+    #[must_use]
+    pub fn participants(&self) -> usize {
+        self.engine.participants()
+    }
+
     /// Whether nothing is left of any session, transaction or order.
     #[must_use]
     pub fn is_idle(&self) -> bool {

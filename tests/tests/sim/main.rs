@@ -3,3 +3,4 @@
 mod calls;
 mod closing;
 mod floors;
+mod groups;

@@ -38,6 +38,11 @@ pub(super) fn check(config: &Config) -> Result<(), Failed> {
         let came = base.notify_interval.as_millis().to_string();
         fail(SECTION, "notify_interval_ms", came, "60000 or less")
     })?;
+    let never = base.release_silent && config.media.silence.is_none();
+    require(!never, || {
+        let expected = "false, or media.silence_s above 0: with 0 nobody is ever silent";
+        fail(SECTION, "release_silent", "true".to_owned(), expected)
+    })?;
     for (address, group) in &config.group {
         let of_group = |failed: Failed| Failed {
             section: GROUPS,

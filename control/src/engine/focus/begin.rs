@@ -1,6 +1,6 @@
 //! A group session from its first INVITE on (SGN-01 to SGN-10).
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,18 +8,20 @@ use dataplane::api::{Act, MemberId, Refusal, SessionId, StreamSet};
 
 use super::floors::{floor_of, open_floors};
 use super::orders::After;
+use super::roll::Roll;
 use super::state::{
     Facts, Focus, Member, Origin, Parting, Pending, Stage, State, both, union, without,
 };
+use super::watchers::Watchers;
 use super::{IDENTITY_PREFIX, Seat};
 use crate::config::{AcceptSet, GroupAnswer, StreamKind};
 use crate::cpm::groups::Group;
-use crate::cpm::participating::Role;
 use crate::cpm::policy::{Streams, user_key};
 use crate::cpm::{body, identity, resource_list};
 use crate::engine::Engine;
 use crate::engine::invite::not_acceptable;
 use crate::engine::session::DialogKey;
+use crate::limits::REMEMBERED_USERS;
 use crate::media::Refused;
 use crate::media::group::{MemberMedia, Offer, Rooms};
 use crate::sdp::Kind;
@@ -78,13 +80,14 @@ impl Engine {
             self.unavailable(key, request);
             return;
         };
-        let origin = self.origin(request, &group, (flow, allowed));
+        let origin = self.origin(request, &group, flow);
         let mut focus = self.new_focus(group, origin, flow);
         focus.worker = worker;
-        let Some(member) = self.new_comer(&mut focus, request, flow) else {
+        let Some(mut member) = self.new_comer(&mut focus, request, flow) else {
             self.reply(key, request, 400, "Bad Request");
             return;
         };
+        member.allowed = allowed;
         match open_rooms(&mut focus, &member, request) {
             Err(refused) => {
                 self.counters.offers_refused += 1;
@@ -139,16 +142,8 @@ impl Engine {
         group: &Group,
         own_route: Option<&str>,
     ) -> Option<Streams> {
-        let mut allowed = group.streams();
-        if Role::of(request, own_route, self.settings.role) == Role::Originating {
-            let policy = self.policy_of(Role::Originating, request);
-            if policy.barred {
-                self.counters.barred += 1;
-                self.reply(key, request, 403, "Forbidden");
-                return None;
-            }
-            allowed = allowed.within(policy.streams);
-        }
+        let own = self.allowed_by_policy(key, request, own_route)?;
+        let allowed = group.streams().within(own);
         let caller = user_key(identity::caller(request).unwrap_or_default());
         if !group.admits(&caller) {
             self.counters.groups_refused += 1;
@@ -164,7 +159,7 @@ impl Engine {
         Some(allowed)
     }
 
-    fn origin(&self, request: &Message, group: &Group, (flow, allowed): (Flow, Streams)) -> Origin {
+    fn origin(&self, request: &Message, group: &Group, flow: Flow) -> Origin {
         let mut carried = crate::sip::Headers::default();
         carried.copy_from(&request.headers, &CARRIED);
         if carried.get(Name::PAssertedService).is_none() {
@@ -180,7 +175,6 @@ impl Engine {
             carried,
             flow,
             offered: StreamSet::default(),
-            allowed,
             until: self.now + validity,
         }
     }
@@ -197,8 +191,6 @@ impl Engine {
         // Who speaks to the group names it as it was called, or by the session's identity.
         let called = group.address.as_deref().or(group.factory.as_deref());
         let addresses = called.into_iter().chain([&*uri]).map(Box::from).collect();
-        let known = group.members.iter().map(|one| user_key(one));
-        let known: HashSet<String> = known.chain([user_key(&origin.inviter)]).collect();
         Box::new(Focus {
             id,
             worker: 0,
@@ -209,17 +201,18 @@ impl Engine {
             uri,
             stage: Stage::Opening,
             refusal: None,
-            members: BTreeMap::new(),
+            members: Roll::default(),
             members_ever: 0,
             origin,
-            known,
+            known: HashSet::new(),
             expelled: HashSet::new(),
             change: 0,
-            departed: Vec::new(),
+            departed: VecDeque::new(),
+            forgotten: 0,
             holders: BTreeMap::new(),
             speakers: BTreeMap::new(),
-            watchers: Vec::new(),
-            watchers_ever: 0,
+            watchers: Watchers::default(),
+            has_rung: false,
             armed: None,
             begun: self.now,
         })
@@ -253,7 +246,10 @@ impl Engine {
         let trunk = self.settings.media.msrp.trunk_of(flow.remote.ip(), &host);
         let origin = focus.id.0.wrapping_mul(4096) + u64::from(id.0);
         let key = user_key(&address);
-        focus.known.insert(key.clone());
+        // A group's members are known by the group itself.
+        if focus.known.len() < REMEMBERED_USERS && !focus.group.admits(&key) {
+            focus.known.insert(key.clone());
+        }
         Member {
             id,
             key,
@@ -265,12 +261,16 @@ impl Engine {
             dialog: None,
             media: MemberMedia::new(&focus.rooms, trunk, (id, origin)),
             state: State::Connected,
+            allowed: focus.group.streams(),
             has_come: false,
             is_alerted: false,
             goal: StreamSet::default(),
             missed: StreamSet::default(),
             exchange: None,
             asked: None,
+            silent: StreamSet::default(),
+            lost: StreamSet::default(),
+            lost_until: None,
             quiet_until: None,
             late: None,
             expires: None,
@@ -373,7 +373,8 @@ impl Engine {
             return;
         };
         if matches!(inviter.state, State::Connected) && by != INVITER {
-            let more = without(both(used, offered), inviter.goal);
+            let may = rooms_for(&focus.rooms, inviter.allowed);
+            let more = without(both(both(used, offered), may), inviter.goal);
             inviter.goal.0 |= more.0;
         }
     }
@@ -405,7 +406,7 @@ fn open_rooms(
     let offer = member.media.read(&sdp)?;
     let mut fates = Vec::with_capacity(offer.lines().len());
     for index in 0..offer.lines().len() {
-        fates.push(open_room(focus, &offer, index, member.id));
+        fates.push(open_room(focus, &offer, index, (member.id, member.allowed)));
     }
     let floors = open_floors(focus, &offer);
     for (index, fate) in fates.iter_mut().enumerate() {
@@ -416,9 +417,10 @@ fn open_rooms(
     let unused = without(focus.rooms.all(), draft.streams());
     focus.rooms.close(without(unused, floors));
     if without(draft.streams(), floors).is_empty() {
-        let is_barred = offer.lines().iter().any(|line| {
-            line.is_on && line.is_supported && !allows(focus.origin.allowed, line.kind)
-        });
+        let is_barred = offer
+            .lines()
+            .iter()
+            .any(|line| line.is_on && line.is_supported && !allows(member.allowed, line.kind));
         return Err(if is_barred {
             Refused::not_acceptable(304, "Media type not available")
         } else {
@@ -433,15 +435,21 @@ pub(super) fn open_room(
     focus: &mut Focus,
     offer: &Offer,
     index: usize,
-    by: MemberId,
+    (by, allowed): (MemberId, Streams),
 ) -> Option<dataplane::api::StreamId> {
     let line = *offer.line(index)?;
-    if !line.is_on || !line.is_supported || !allows(focus.origin.allowed, line.kind) {
+    if !line.is_on || !line.is_supported || !allows(allowed, line.kind) {
         return None;
     }
     let kind = kind_of_line(line.kind);
     let floor = focus.group.has_floor(kind).then(|| floor_of(kind));
     focus.rooms.open(offer, index, by, floor)
+}
+
+/// The rooms that streams of allowed kinds have, and those of floors.
+pub(super) fn rooms_for(rooms: &Rooms, allowed: Streams) -> StreamSet {
+    let may_have = rooms.iter().filter(|room| allows(allowed, room.kind));
+    may_have.fold(rooms.floors(), |set, room| set.with(room.id))
 }
 
 /// Whether streams of a kind are allowed.

@@ -5,103 +5,27 @@
 //! the last: what changes meanwhile is told in one.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use dataplane::api::{MemberId, SessionId};
+use dataplane::api::SessionId;
 
 use super::Seat;
-use super::state::{Focus, Member, Stage};
+use super::state::{Departed, Focus, Stage};
+use super::told::document;
+use super::watchers::{Usage, Watched, Watcher};
 use crate::config::Right;
-use crate::cpm::conference::{Document, Floor, Media, User};
 use crate::cpm::identity;
 use crate::cpm::policy::user_key;
 use crate::engine::session::DialogKey;
 use crate::engine::{Engine, Purpose};
-use crate::limits::{DEPARTED_REMEMBERED, REFERS_PER_GROUP, SUBSCRIPTIONS_PER_GROUP};
-use crate::sdp::Flow as Way;
-use crate::sip::{ClientKey, Dialog, Flow, Message, Method, Name, ServerKey};
-
-/// A subscription.
-pub(in crate::engine) struct Watcher {
-    pub id: u32,
-    pub usage: Usage,
-    pub watched: Watched,
-    /// The NOTIFY that isn't answered.
-    client: Option<ClientKey>,
-    /// The last NOTIFY is out: nothing follows.
-    is_over: bool,
-}
-
-/// Which dialog a subscription is in.
-pub(in crate::engine) enum Usage {
-    /// One of its own.
-    Own(Box<Dialog>),
-    /// That of a participant's session.
-    Member(MemberId),
-}
-
-/// What is told.
-pub(in crate::engine) enum Watched {
-    /// Who takes part.
-    Conference {
-        until: Instant,
-        version: u32,
-        /// The last change that was told; `None`: all is due.
-        seen: Option<u64>,
-        not_before: Instant,
-        /// Something waits for `not_before`.
-        waits: bool,
-    },
-    /// What becomes of a REFER.
-    Referral {
-        /// Its CSeq number, where it came in a dialog that others may be in, too.
-        id: Option<u32>,
-        /// Status lines that are to be told.
-        told: VecDeque<Bytes>,
-        /// Outcomes that are still to come.
-        owed: usize,
-    },
-}
-
-impl Watcher {
-    /// When it is to be looked at.
-    pub fn due(&self) -> Option<Instant> {
-        match &self.watched {
-            Watched::Conference {
-                until,
-                not_before,
-                waits,
-                ..
-            } => {
-                let waits = *waits && self.client.is_none();
-                Some(if waits {
-                    *not_before.min(until)
-                } else {
-                    *until
-                })
-            }
-            Watched::Referral { .. } => None,
-        }
-    }
-
-    fn dialog_key(&self) -> Option<DialogKey> {
-        match &self.usage {
-            Usage::Own(dialog) => Some(DialogKey::kept(&dialog.call_id, &dialog.local_tag)),
-            Usage::Member(_) => None,
-        }
-    }
-}
+use crate::limits::{REFERS_PER_GROUP, SUBSCRIPTIONS_PER_GROUP};
+use crate::sip::{Dialog, Flow, Message, Method, Name, ServerKey};
 
 impl Focus {
-    pub fn watcher_mut(&mut self, id: u32) -> Option<&mut Watcher> {
-        self.watchers.iter_mut().find(|watcher| watcher.id == id)
-    }
-
     /// The tag that a subscription's dialog has here, where that is its own.
     pub fn watcher_tag(&self, id: u32) -> Option<crate::sip::Text> {
-        let watcher = self.watchers.iter().find(|watcher| watcher.id == id)?;
-        match &watcher.usage {
+        match &self.watchers.get(id)?.usage {
             Usage::Own(dialog) => Some(dialog.local_tag.clone()),
             Usage::Member(_) => None,
         }
@@ -149,12 +73,12 @@ impl Engine {
             self.reply(key, request, 400, "Bad Request");
             return;
         };
-        focus.watchers_ever += 1;
-        let id = focus.watchers_ever;
+        let id = focus.watchers.next_id();
         let own = DialogKey::kept(&dialog.call_id, &dialog.local_tag);
         self.focus.dialogs.insert(own, Seat::Watcher(focus.id, id));
-        focus.watchers.push(Watcher {
+        focus.watchers.put_ready(Watcher {
             id,
+            user: caller,
             usage: Usage::Own(Box::new(dialog)),
             watched: Watched::Conference {
                 until: self.now + lasts,
@@ -168,7 +92,7 @@ impl Engine {
         });
         self.accept_subscription(focus, (key, request), &tag, lasts);
         if lasts.is_zero() {
-            self.expire_watchers(focus);
+            self.end_watcher(focus, id, TIMEOUT);
         }
     }
 
@@ -216,14 +140,11 @@ impl Engine {
         key: ServerKey,
         request: &Message,
     ) {
-        let found = focus.watcher_mut(id).map(|watcher| &mut watcher.usage);
-        let is_ours = match found {
-            Some(Usage::Own(dialog)) => {
-                dialog.matches(request) && dialog.check_seq(request).is_ok()
-            }
-            Some(Usage::Member(_)) | None => false,
-        };
-        if !is_ours || request.method() != Some(&Method::Subscribe) {
+        let is_ours = focus.watchers.with(id, |watcher| match &mut watcher.usage {
+            Usage::Own(dialog) => dialog.matches(request) && dialog.check_seq(request).is_ok(),
+            Usage::Member(_) => false,
+        });
+        if is_ours != Some(true) || request.method() != Some(&Method::Subscribe) {
             self.reply(key, request, 481, "Subscription Does Not Exist");
             return;
         }
@@ -231,7 +152,7 @@ impl Engine {
             return;
         };
         let now = self.now;
-        if let Some(watcher) = focus.watcher_mut(id) {
+        focus.watchers.with(id, |watcher| {
             if let Usage::Own(dialog) = &mut watcher.usage {
                 dialog.refresh_target(request);
             }
@@ -244,10 +165,10 @@ impl Engine {
             {
                 (*until, *seen, *not_before) = (now + lasts, None, now);
             }
-        }
+        });
         self.accept_subscription(focus, (key, request), "", lasts);
         if lasts.is_zero() {
-            self.expire_watchers(focus);
+            self.end_watcher(focus, id, TIMEOUT);
         }
     }
 
@@ -255,21 +176,19 @@ impl Engine {
     pub(super) fn watch_referral(
         &mut self,
         focus: &mut Focus,
-        usage: Usage,
+        (caller, usage): (&str, Usage),
         request: &Message,
         owed: usize,
     ) -> Option<u32> {
-        let referrals = focus.watchers.iter();
-        let referrals = referrals.filter(|one| matches!(one.watched, Watched::Referral { .. }));
-        if referrals.count() >= REFERS_PER_GROUP {
+        if focus.watchers.referrals() >= REFERS_PER_GROUP {
             return None;
         }
-        focus.watchers_ever += 1;
-        let id = focus.watchers_ever;
+        let id = focus.watchers.next_id();
         let seq = request.cseq().map(|(number, _)| number);
         let seq = seq.filter(|_| matches!(usage, Usage::Member(_)));
         let watcher = Watcher {
             id,
+            user: caller.to_owned(),
             usage,
             watched: Watched::Referral {
                 id: seq,
@@ -282,7 +201,7 @@ impl Engine {
         if let Some(key) = watcher.dialog_key() {
             self.focus.dialogs.insert(key, Seat::Watcher(focus.id, id));
         }
-        focus.watchers.push(watcher);
+        focus.watchers.put_ready(watcher);
         Some(id)
     }
 
@@ -291,16 +210,23 @@ impl Engine {
         if matches!(focus.stage, Stage::Ended) {
             return;
         }
-        let mut watchers = std::mem::take(&mut focus.watchers);
-        for watcher in &mut watchers {
-            if watcher.client.is_none() && !watcher.is_over {
-                self.notify(focus, watcher);
-            }
+        let interval = focus.group.rules.notify_interval;
+        let watchers = &mut focus.watchers;
+        if watchers.begin_round(focus.change, self.now, interval) {
+            let told = watchers.told_to_all();
+            let is_known = |one: &mut Departed| told.is_none_or(|told| one.at <= told);
+            while focus.departed.pop_front_if(is_known).is_some() {}
         }
-        // One whose participant is gone has nobody to tell.
-        for watcher in watchers {
+        while let Some(id) = focus.watchers.next_ready() {
+            let Some(mut watcher) = focus.watchers.take(id) else {
+                continue;
+            };
+            if watcher.client.is_none() && !watcher.is_over {
+                self.notify(focus, &mut watcher);
+            }
+            // One whose participant is gone has nobody to tell.
             if watcher.client.is_some() || !watcher.is_over {
-                focus.watchers.push(watcher);
+                focus.watchers.put(watcher);
             } else if let Some(key) = watcher.dialog_key() {
                 self.focus.dialogs.remove(&key);
             }
@@ -317,18 +243,26 @@ impl Engine {
                 not_before,
                 waits,
             } => {
-                if *seen == Some(focus.change) {
-                    return;
-                }
-                *waits = *not_before > self.now;
-                if *waits {
+                let is_behind = *seen != Some(focus.change);
+                *waits = is_behind && *not_before > self.now;
+                if *waits || !is_behind {
                     return;
                 }
                 *version += 1;
-                *not_before = self.now + interval;
-                let body = document(focus, *version, seen.replace(focus.change));
+                let told = document(focus, *version, *seen);
+                *seen = Some(told.upto);
+                // The rest of what did not go in at once needs no pause; telling everything again
+                // does, or it would never come to an end where much happens.
+                let is_again = told.is_full && *version > 1;
+                let pause = if told.is_cut && !is_again {
+                    Duration::ZERO
+                } else {
+                    interval
+                };
+                *not_before = self.now + pause;
                 let left = until.saturating_duration_since(self.now).as_secs();
-                (format!("active;expires={left}"), CONFERENCE_INFO, body)
+                let state = format!("active;expires={left}");
+                (state, CONFERENCE_INFO, told.body)
             }
             Watched::Referral { told, owed, .. } => {
                 let Some(line) = told.pop_front() else { return };
@@ -388,20 +322,21 @@ impl Engine {
     /// A NOTIFY's final response, or none in time (PIN-08).
     pub(in crate::engine) fn on_notify_final(&mut self, id: SessionId, watcher: u32, code: u16) {
         self.with_focus(id, |engine, focus| {
-            let Some(found) = focus.watcher_mut(watcher) else {
-                return;
-            };
-            found.client = None;
-            if found.is_over || !(200..300).contains(&code) {
+            let is_over = focus.watchers.with(watcher, |found| {
+                found.client = None;
+                found.is_over
+            });
+            let is_refused = !(200..300).contains(&code);
+            if is_over.is_some_and(|is_over| is_over || is_refused) {
                 engine.drop_watcher(focus, watcher);
             }
         });
     }
 
     fn drop_watcher(&mut self, focus: &mut Focus, id: u32) {
-        let at = focus.watchers.iter().position(|watcher| watcher.id == id);
-        let Some(at) = at else { return };
-        let watcher = focus.watchers.swap_remove(at);
+        let Some(watcher) = focus.watchers.take(id) else {
+            return;
+        };
         if let Some(key) = watcher.dialog_key() {
             self.focus.dialogs.remove(&key);
         }
@@ -410,41 +345,46 @@ impl Engine {
         }
     }
 
-    /// Ends subscriptions whose time is up.
-    pub(super) fn expire_watchers(&mut self, focus: &mut Focus) {
-        let now = self.now;
-        let is_up = |watcher: &&Watcher| matches!(&watcher.watched, Watched::Conference { until, .. } if *until <= now);
-        let ids: Vec<u32> = focus
-            .watchers
-            .iter()
-            .filter(is_up)
-            .map(|one| one.id)
-            .collect();
-        for id in ids {
-            self.end_watcher(focus, id, "terminated;reason=timeout");
+    /// Ends subscriptions whose time is up, and has those looked at that wait for theirs.
+    pub(super) fn look_at_due_watchers(&mut self, focus: &mut Focus) {
+        for id in focus.watchers.due(self.now) {
+            let now = self.now;
+            let is_up = focus.watchers.with(id, |watcher| watcher.is_up(now));
+            if is_up == Some(true) {
+                self.end_watcher(focus, id, TIMEOUT);
+            }
+        }
+    }
+
+    /// Somebody is gone: who may not watch any more doesn't.
+    pub(super) fn end_watching(&mut self, focus: &mut Focus, user: &str) {
+        if !matches!(focus.stage, Stage::Running | Stage::Inviting) || may_watch(focus, user) {
+            return;
+        }
+        for id in focus.watchers.of_user(user) {
+            self.end_watcher(focus, id, "terminated;reason=rejected");
         }
     }
 
     /// The session is over, and so are its subscriptions (PIN-07).
     pub(super) fn end_watchers(&mut self, focus: &mut Focus) {
-        let ids: Vec<u32> = focus.watchers.iter().map(|watcher| watcher.id).collect();
-        for id in ids {
+        for id in focus.watchers.ids() {
             self.end_watcher(focus, id, "terminated;reason=noresource");
         }
     }
 
     fn end_watcher(&mut self, focus: &mut Focus, id: u32, state: &str) {
-        let at = focus.watchers.iter().position(|watcher| watcher.id == id);
-        let Some(at) = at else { return };
-        let mut watcher = focus.watchers.swap_remove(at);
+        let Some(mut watcher) = focus.watchers.take(id) else {
+            return;
+        };
         if let Some(client) = watcher.client.take() {
             self.clients.insert(client, Purpose::Orphan);
         }
         let last = match &mut watcher.watched {
             Watched::Conference { version, seen, .. } => {
                 *version += 1;
-                let body = document(focus, *version, *seen);
-                Some((CONFERENCE_INFO, body))
+                let told = document(focus, *version, *seen);
+                Some((CONFERENCE_INFO, told.body))
             }
             Watched::Referral { told, .. } => {
                 let line = told.pop_back();
@@ -473,79 +413,7 @@ fn may_watch(focus: &Focus, caller: &str) -> bool {
     }
 }
 
-/// The document that tells what has changed since a change; all of it where none was told, or where
-/// not all of it is remembered.
-fn document(focus: &Focus, version: u32, seen: Option<u64>) -> Bytes {
-    let forgotten = focus.departed.len() >= DEPARTED_REMEMBERED;
-    let oldest = focus.departed.first().map_or(0, |one| one.at);
-    let since = seen.filter(|seen| !forgotten || oldest <= *seen);
-    let present = focus.members.values().filter(|member| {
-        member.is_in() || member.is_pending() || since.is_some_and(|seen| member.changed_at > seen)
-    });
-    let changed = present.filter(|member| since.is_none_or(|seen| member.changed_at > seen));
-    let gone = focus.departed.iter().filter(|one| {
-        let is_new = since.is_some_and(|seen| one.at > seen);
-        is_new && focus.member_of(&user_key(&one.address)).is_none()
-    });
-    let gone = gone.map(|one| User {
-        entity: &one.address,
-        endpoint: if one.contact.is_empty() {
-            &one.address
-        } else {
-            &one.contact
-        },
-        is_owner: false,
-        status: one.status,
-        media: Vec::new(),
-    });
-    let users = gone.chain(changed.map(|member| user_of(focus, member)));
-    let document = Document {
-        entity: &focus.uri,
-        version,
-        is_full: since.is_none(),
-        subject: focus.origin.carried.get(Name::Subject),
-        user_count: focus.present(),
-        user_count_max: focus.group.rules.participants_max,
-        users: users.collect(),
-    };
-    Bytes::from(document.write())
-}
-
-fn user_of<'a>(focus: &Focus, member: &'a Member) -> User<'a> {
-    let rights = focus.rights(member.id, &member.key);
-    let streams = member.media.streams(&focus.rooms, rights);
-    let media = streams.iter().map(|stream| {
-        let way = Way {
-            sends: stream.direction.may_send,
-            receives: stream.direction.may_receive,
-        };
-        let room = focus.rooms.find(stream.id);
-        Media {
-            id: stream.id.0,
-            kind: stream.kind.name(),
-            direction: way.name(),
-            floor: room.and_then(|room| {
-                Some(Floor {
-                    id: room.floor?.0,
-                    label: room.label(),
-                    is_held: focus.holds(room, member.id)?,
-                })
-            }),
-        }
-    });
-    User {
-        entity: &member.address,
-        endpoint: if member.contact.is_empty() {
-            &member.address
-        } else {
-            &member.contact
-        },
-        is_owner: focus.group.is_owner(&member.key),
-        status: member.status(),
-        media: media.collect(),
-    }
-}
-
+const TIMEOUT: &str = "terminated;reason=timeout";
 const CONFERENCE_INFO: &str = "application/conference-info+xml";
 /// The longest that a subscription lasts without a refresh, in seconds (RFC 4575 §3.4: an hour).
 const EXPIRES_MAX_S: u64 = 3600;

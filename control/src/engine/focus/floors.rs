@@ -49,7 +49,7 @@ impl Focus {
         let won = holders.iter().filter(|member| !before.contains(member));
         for member in lost.chain(won) {
             // Who is gone is told of as such.
-            if self.members.contains_key(member) {
+            if self.members.get(member).is_some() {
                 self.touch(*member);
             }
         }

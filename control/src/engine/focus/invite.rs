@@ -5,7 +5,7 @@ use std::time::Duration;
 use dataplane::api::{Act, MemberId, Refusal, StreamSet};
 
 use super::Seat;
-use super::begin::{INVITER, SESSION_EXPIRES_MIN_S, dialog_key, identity_of};
+use super::begin::{INVITER, SESSION_EXPIRES_MIN_S, dialog_key, identity_of, rooms_for};
 use super::orders::After;
 use super::state::{Focus, Member, Parting, Stage, State, union};
 use crate::cpm::{body, passing};
@@ -24,7 +24,7 @@ impl Engine {
         let id = member.id;
         // While nobody has accepted, all that the inviter offered is asked; later what is used.
         let wanted = match focus.stage {
-            Stage::Running => union(focus.used(), focus.rooms.floors()),
+            Stage::Running => union(focus.members.sums().used(), focus.rooms.floors()),
             Stage::Opening | Stage::Inviting | Stage::Ending { .. } | Stage::Ended => {
                 focus.rooms.all()
             }
@@ -81,7 +81,7 @@ impl Engine {
         invite.set_body("application/sdp", sdp);
         let flow = self.way_to(&invite, focus.origin.flow);
         let client = self.tx.request(self.now, invite, flow).ok()?;
-        self.clients.insert(client, Purpose::Member(focus.id));
+        self.clients.insert(client, Purpose::Member(focus.id, id));
         let member = focus.members.get_mut(&id)?;
         member.flow = flow;
         let state = std::mem::replace(&mut member.state, State::Connected);
@@ -160,7 +160,6 @@ impl Engine {
 
     /// The first alerting is told to the inviter, later ones aren't (SGN-08).
     fn on_alerted(&mut self, focus: &mut Focus, id: MemberId) {
-        let is_first = !focus.members.values().any(|member| member.is_alerted);
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -168,7 +167,7 @@ impl Engine {
             return;
         }
         focus.touch(id);
-        if !is_first || focus.stage != Stage::Inviting {
+        if focus.stage != Stage::Inviting || std::mem::replace(&mut focus.has_rung, true) {
             return;
         }
         let contact = self.focus_contact(focus);
@@ -249,10 +248,11 @@ impl Engine {
             self.widen(focus, id);
         }
         // Rooms that were opened while it was asked.
-        let used = focus.used();
+        let used = focus.members.sums().used();
         if let Some(member) = focus.members.get_mut(&id) {
             let since = member.missed;
-            member.goal.0 |= used.0 & since.0;
+            let may = rooms_for(&focus.rooms, member.allowed);
+            member.goal.0 |= used.0 & since.0 & may.0;
         }
     }
 

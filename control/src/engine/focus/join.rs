@@ -10,7 +10,7 @@ use super::begin::{INVITER, allows, dialog_key};
 use super::state::{Focus, Member, Parting, Pending, Stage, State};
 use crate::config::JoinConflict;
 use crate::cpm::participating::Role;
-use crate::cpm::policy::user_key;
+use crate::cpm::policy::{Streams, user_key};
 use crate::cpm::{body, identity};
 use crate::engine::Engine;
 use crate::engine::invite::not_acceptable;
@@ -30,22 +30,40 @@ impl Engine {
         request: &Message,
         (flow, own_route): (Flow, Option<&str>),
     ) {
-        if self.is_barred(request, own_route) {
-            self.counters.barred += 1;
-            self.reply(key, request, 403, "Forbidden");
+        let Some(own) = self.allowed_by_policy(key, request, own_route) else {
             return;
-        }
+        };
         self.with_focus(id, |engine, focus| {
-            engine.join(focus, key, request, flow);
+            engine.join(focus, (key, request), (flow, own));
         });
     }
 
-    fn is_barred(&self, request: &Message, own_route: Option<&str>) -> bool {
+    /// The streams that a user of this server may have; refuses who is barred.
+    pub(super) fn allowed_by_policy(
+        &mut self,
+        key: ServerKey,
+        request: &Message,
+        own_route: Option<&str>,
+    ) -> Option<Streams> {
         let role = Role::of(request, own_route, self.settings.role);
-        role == Role::Originating && self.policy_of(role, request).barred
+        if role != Role::Originating {
+            return Some(Streams::ALL);
+        }
+        let policy = self.policy_of(role, request);
+        if policy.barred {
+            self.counters.barred += 1;
+            self.reply(key, request, 403, "Forbidden");
+            return None;
+        }
+        Some(policy.streams)
     }
 
-    fn join(&mut self, focus: &mut Focus, key: ServerKey, request: &Message, flow: Flow) {
+    fn join(
+        &mut self,
+        focus: &mut Focus,
+        (key, request): (ServerKey, &Message),
+        (flow, own): (Flow, Streams),
+    ) {
         let caller = user_key(identity::caller(request).unwrap_or_default());
         if let Some((code, reason)) = refusal(focus, &caller, request) {
             self.counters.groups_refused += 1;
@@ -56,6 +74,7 @@ impl Engine {
             self.reply(key, request, 400, "Bad Request");
             return;
         };
+        member.allowed = member.allowed.within(own);
         let draft = match joiners_draft(focus, &member, request) {
             Ok(draft) => draft,
             Err(refused) => {
@@ -269,7 +288,7 @@ fn joiners_draft(focus: &Focus, member: &Member, request: &Message) -> Result<Dr
     let lines = 0..offer.lines().len();
     let fates: Vec<_> = lines
         .map(|index| {
-            let room = room_for(focus, &offer, index, taken)?;
+            let room = room_for(focus, (&offer, index), taken, member.allowed)?;
             taken = taken.with(room);
             Some(room)
         })
@@ -284,12 +303,12 @@ fn joiners_draft(focus: &Focus, member: &Member, request: &Message) -> Result<Dr
 /// The room that a line is to be in, among those there are.
 pub(super) fn room_for(
     focus: &Focus,
-    offer: &Offer,
-    index: usize,
+    (offer, index): (&Offer, usize),
     taken: StreamSet,
+    allowed: Streams,
 ) -> Option<dataplane::api::StreamId> {
     let line = offer.line(index)?;
-    let is_allowed = allows(focus.group.streams(), line.kind);
+    let is_allowed = allows(allowed, line.kind);
     let found = focus.rooms.matching(offer, index, taken)?;
     let is_floors = focus.rooms.floors().contains(found);
     (line.is_on && line.is_supported && (is_allowed || is_floors)).then_some(found)

@@ -191,6 +191,7 @@ impl Engine {
         };
         let (code, reason) = match member.end {
             Parting::Refused(code) | Parting::Lost(code) => (code, reason_of(code)),
+            Parting::Disconnected | Parting::Silent => (408, "Request Timeout"),
             Parting::Cancelled => (487, "Request Terminated"),
             Parting::WorkerLost | Parting::Drained => (503, "Service Unavailable"),
             Parting::Stays
@@ -231,16 +232,19 @@ impl Engine {
         }
         focus.change += 1;
         if focus.departed.len() >= DEPARTED_REMEMBERED {
-            focus.departed.remove(0);
+            let oldest = focus.departed.pop_front();
+            focus.forgotten = oldest.map_or(focus.forgotten, |one| one.at);
         }
-        focus.departed.push(Departed {
+        focus.departed.push_back(Departed {
             address: member.address.clone(),
+            key: member.key.clone(),
             contact: member.contact.clone(),
             status: member.end.status(),
             at: focus.change,
         });
         let record = self.record_of(focus, &member);
         self.outputs.push_back(Output::Cdr(Box::new(record)));
+        self.end_watching(focus, &member.key);
         self.after_parting(focus, &member.key, member.end, id);
     }
 
@@ -260,13 +264,10 @@ impl Engine {
     pub(super) fn check_end(&mut self, focus: &mut Focus) {
         match focus.stage {
             Stage::Running => {
-                let present = focus.present();
-                let waits = focus.members.values().any(|member| {
-                    member.is_pending() || matches!(member.state, State::Leaving { .. })
-                });
+                let sums = focus.members.sums();
+                let waits = sums.pending + sums.leaving > 0;
                 let least = focus.group.rules.participants_min;
-                let is_alone = present == 0;
-                if is_alone || (present < least && !waits) {
+                if sums.present == 0 || (sums.present < least && !waits) {
                     self.end_group(focus, Parting::TooFew);
                 }
             }
@@ -282,7 +283,7 @@ impl Engine {
         if focus.is_inviting() {
             return;
         }
-        let kept = super::state::union(focus.wanted(), focus.rooms.floors());
+        let kept = super::state::union(focus.members.sums().wanted(), focus.rooms.floors());
         let unused = super::state::without(focus.rooms.all(), kept);
         if !unused.is_empty() {
             focus.rooms.close(unused);

@@ -10,14 +10,15 @@
 //! | [`invite`] | participants who are invited |
 //! | [`join`] | participants who come themselves |
 //! | [`leave`] | who leaves, who is released, the session's end |
+//! | [`loss`] | media that are silent or lost |
 //! | [`modify`] | offers of participants |
 //! | [`offers`] | offers to participants |
 //! | [`refer`] | who is added and removed by others |
-//! | [`events`] | participant information |
+//! | [`events`], [`told`] | participant information |
 //! | [`floors`] | who holds them, who speaks |
 //! | [`pager`], [`notices`] | messages to a group, outside of sessions, and what becomes of them |
 //! | [`orders`] | orders to the worker and what follows them |
-//! | [`state`] | what is kept of a session |
+//! | [`state`], [`roll`], [`watchers`] | what is kept of a session |
 //! | [`views`] | records and what the operator sees |
 
 mod begin;
@@ -26,14 +27,18 @@ mod floors;
 mod invite;
 mod join;
 mod leave;
+mod loss;
 mod modify;
 mod notices;
 mod offers;
 mod orders;
 mod pager;
 mod refer;
+mod roll;
 mod state;
+mod told;
 mod views;
+mod watchers;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -339,7 +344,7 @@ impl Engine {
     /// A response to a request to a participant, or the code of what came instead.
     pub(super) fn on_member_response(
         &mut self,
-        id: SessionId,
+        (id, member): (SessionId, MemberId),
         client: ClientKey,
         response: Result<Message, u16>,
     ) {
@@ -352,9 +357,10 @@ impl Engine {
         }
         let response = response.ok();
         let known = self.with_focus(id, |engine, focus| {
-            let Some(member) = focus.owner_of(client) else {
+            let owner = focus.members.get(&member);
+            if !owner.is_some_and(|owner| owner.owns(client)) {
                 return false;
-            };
+            }
             engine.on_response_of(focus, member, (client, code), response.as_ref());
             true
         });
@@ -456,12 +462,13 @@ impl Engine {
     /// Does what follows from whatever has happened: offers that are due, notifications, the end.
     fn settle_focus(&mut self, focus: &mut Focus) {
         self.check_end(focus);
+        focus.members.count();
         if matches!(focus.stage, Stage::Running) {
             self.close_unused(focus);
-            let ids: Vec<MemberId> = focus.due_offers(self.now);
-            for id in ids {
+            for id in focus.members.due_offers(self.now) {
                 self.offer_to(focus, id);
             }
+            focus.members.count();
         }
         self.notify_watchers(focus);
         if let Some(at) = focus.next_deadline()
@@ -492,8 +499,8 @@ impl Engine {
     fn on_focus_deadline(&mut self, focus: &mut Focus) {
         let now = self.now;
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let ids: Vec<MemberId> = focus.members.keys().copied().collect();
-        for id in ids {
+        focus.members.count();
+        for id in focus.members.due(now) {
             let Some(member) = focus.members.get_mut(&id) else {
                 continue;
             };
@@ -513,6 +520,7 @@ impl Engine {
                     self.counters.expired += 1;
                     self.release(focus, id, Parting::Lost(408));
                 }
+                State::Connected if is_due(member.lost_until) => self.give_up_lost(focus, id),
                 State::Connected if is_due(member.refresh_at) => {
                     self.refresh_member(focus, id);
                 }
@@ -526,7 +534,7 @@ impl Engine {
                 | State::Cancelled { .. } => {}
             }
         }
-        self.expire_watchers(focus);
+        self.look_at_due_watchers(focus);
     }
 
     fn forget_focus(&mut self, mut focus: Focus) {
@@ -556,7 +564,8 @@ impl Engine {
         let flow = self.flow_in_dialog(dialog.next_hop(), dialog.flow, routed);
         self.server_header(&mut request, Name::UserAgent);
         let client = self.tx.request(self.now, request, flow).ok()?;
-        self.clients.insert(client, super::Purpose::Member(session));
+        let purpose = super::Purpose::Member(session, member.id);
+        self.clients.insert(client, purpose);
         Some(client)
     }
 }

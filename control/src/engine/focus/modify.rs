@@ -9,7 +9,7 @@
 
 use dataplane::api::{MemberId, Refusal, StreamId, StreamSet};
 
-use super::begin::{identity_of, open_room};
+use super::begin::{identity_of, open_room, rooms_for};
 use super::join::room_for;
 use super::offers::is_lasting;
 use super::orders::After;
@@ -158,10 +158,11 @@ impl Engine {
             return;
         };
         asked.draft.opened(id, acts);
-        let before = member.media.used();
+        let before = member.media.streams(&focus.rooms, rights);
         let answer = member.media.answer(&focus.rooms, asked.draft, rights);
         member.goal = member.media.used();
-        let is_changed = before != member.goal;
+        member.has_offered(member.goal);
+        let is_changed = before != member.media.streams(&focus.rooms, rights);
         let sent = answer.or_else(|| focus.sent_to(id));
         self.answer_offer(focus, id, (asked.server, &asked.request), sent);
         if is_changed {
@@ -172,12 +173,15 @@ impl Engine {
 
     /// What others are to use follows from what one has added and removed (OMD-06).
     fn spread(&self, focus: &mut Focus, by: MemberId, added: StreamSet, removed: StreamSet) {
+        if added.is_empty() && removed.is_empty() {
+            return;
+        }
         let others = focus.members.values_mut().filter(|member| member.id != by);
         for member in others {
+            let added = both(added, rooms_for(&focus.rooms, member.allowed));
             match &member.state {
                 State::Connected => {
-                    let used = union(member.goal, member.media.used());
-                    member.goal = union(without(used, removed), added);
+                    member.goal = union(without(member.goal, removed), added);
                 }
                 State::Opening { .. } | State::Inviting { .. } => {
                     member.missed = union(member.missed, added);
@@ -272,9 +276,9 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
         return wish;
     };
     let own: Vec<Option<StreamId>> = member.media.lines().collect();
-    let used = member.media.used();
+    let (used, allowed) = (member.media.used(), member.allowed);
     let key = member.key.clone();
-    let all = union(focus.used(), focus.rooms.floors());
+    let all = union(focus.members.sums().used(), focus.rooms.floors());
     let may_add = focus.group.grants(focus.group.rules.add_streams, &key);
     // Lines that go on come first: a new one is not to take their rooms.
     let mut taken = none();
@@ -297,7 +301,7 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
                 line.filter(|line| line.is_supported).map(|_| room)
             }
             None => {
-                let found = room_for(focus, offer, index, taken);
+                let found = room_for(focus, (offer, index), taken, allowed);
                 match found {
                     Some(room) if all.contains(room) => Some(room),
                     Some(room) if may_add => {
@@ -305,7 +309,7 @@ fn wish_of(focus: &mut Focus, id: MemberId, offer: &Offer) -> Wish {
                         Some(room)
                     }
                     None if may_add => {
-                        let room = open_room(focus, offer, index, id);
+                        let room = open_room(focus, offer, index, (id, allowed));
                         wish.added = room.map_or(wish.added, |room| wish.added.with(room));
                         wish.opened = room.map_or(wish.opened, |room| wish.opened.with(room));
                         room

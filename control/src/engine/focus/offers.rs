@@ -202,6 +202,7 @@ impl Engine {
             return;
         };
         let before = (member.media.used(), member.goal);
+        let streams = member.media.streams(&focus.rooms, rights);
         let opened = draft.opened_streams();
         let settled = member.media.settle(&focus.rooms, draft, sdp, (id, rights));
         let used = member.media.used();
@@ -220,7 +221,7 @@ impl Engine {
                 act.into_iter().collect()
             }
         };
-        if before.0 != used {
+        if streams != member.media.streams(&focus.rooms, rights) {
             focus.touch(id);
         }
         self.order_group(focus, acts, After::Nothing);

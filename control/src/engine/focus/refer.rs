@@ -4,12 +4,13 @@
 use bytes::Bytes;
 use dataplane::api::{MemberId, SessionId};
 
-use super::events::{Usage, Watched};
 use super::state::{Focus, Parting, Stage, State};
+use super::watchers::{Usage, Watched};
 use crate::cpm::identity;
 use crate::cpm::policy::user_key;
 use crate::cpm::referral::{self, Referral, Referred};
 use crate::engine::Engine;
+use crate::limits::REMEMBERED_USERS;
 use crate::sip::{Dialog, Flow, Message, Name, ServerKey};
 
 impl Engine {
@@ -64,7 +65,16 @@ impl Engine {
         let is_silent = referral.is_silent;
         let watcher = match usage.filter(|_| !is_silent) {
             None => None,
-            Some(usage) => self.watch_referral(focus, usage, request, referral.users.len()),
+            Some(usage) => {
+                let watcher =
+                    self.watch_referral(focus, (caller, usage), request, referral.users.len());
+                if watcher.is_none() {
+                    // What is accepted has its outcome told (RFC 3515 §2.4.4).
+                    self.unavailable(key, request);
+                    return;
+                }
+                watcher
+            }
         };
         self.accept_referral(focus, (key, request), watcher, is_silent);
         for user in &referral.users {
@@ -108,7 +118,9 @@ impl Engine {
         let key = user_key(&user.address);
         let found = focus.member_of(&key);
         if let Some(id) = found {
-            focus.expelled.insert(key);
+            if focus.expelled.len() < REMEMBERED_USERS {
+                focus.expelled.insert(key);
+            }
             let is_waiting = focus
                 .members
                 .get(&id)
@@ -147,13 +159,14 @@ impl Engine {
     }
 
     fn tell_referrer(&self, focus: &mut Focus, watcher: Option<u32>, code: u16) {
-        let watcher = watcher.and_then(|id| focus.watcher_mut(id));
-        let Some(watcher) = watcher else { return };
-        if let Watched::Referral { told, owed, .. } = &mut watcher.watched {
-            *owed = owed.saturating_sub(1);
-            let line = Bytes::from(format!("SIP/2.0 {code} {}\r\n", phrase(code)));
-            told.push_back(line);
-        }
+        let Some(id) = watcher else { return };
+        focus.watchers.with(id, |watcher| {
+            if let Watched::Referral { told, owed, .. } = &mut watcher.watched {
+                *owed = owed.saturating_sub(1);
+                let line = Bytes::from(format!("SIP/2.0 {code} {}\r\n", phrase(code)));
+                told.push_back(line);
+            }
+        });
     }
 }
 

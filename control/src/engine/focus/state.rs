@@ -1,13 +1,14 @@
 //! What is kept of a group session and of each of its participants.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 use dataplane::api::{FloorId, LegFacts, MemberFacts, MemberId, SessionId, StreamId, StreamSet};
 
-use super::events::Watcher;
+use super::roll::Roll;
+use super::watchers::Watchers;
 use crate::config::StreamKind;
 use crate::cpm::conference::Status;
 use crate::cpm::groups::Group;
@@ -32,23 +33,26 @@ pub(in crate::engine) struct Focus {
     /// The best of the refusals that came (RFC 3261 §16.7 item 6).
     pub refusal: Option<u16>,
     pub rooms: Rooms,
-    pub members: BTreeMap<MemberId, Member>,
+    pub members: Roll,
     pub members_ever: u32,
     pub origin: Origin,
-    /// Who may come back: everybody who was invited or took part.
+    /// Who may come back, besides the group's members: who was invited or took part.
     pub known: HashSet<String>,
-    /// Who was removed.
+    /// Who was removed, and not added again.
     pub expelled: HashSet<String>,
     /// Grows with each change that participant information tells of.
     pub change: u64,
-    /// Those who are gone, with the change that told it; the last ones alone.
-    pub departed: Vec<Departed>,
+    /// Those who are gone and of whom not everybody was told, in the order of their going.
+    pub departed: VecDeque<Departed>,
+    /// The last change of this kind that there was no room to remember.
+    pub forgotten: u64,
     /// Who holds each floor, as the worker said last.
     pub holders: BTreeMap<FloorId, Vec<MemberId>>,
     /// Who speaks in each mixed room.
     pub speakers: BTreeMap<StreamId, MemberId>,
-    pub watchers: Vec<Watcher>,
-    pub watchers_ever: u32,
+    pub watchers: Watchers,
+    /// The inviter was told that somebody is alerted.
+    pub has_rung: bool,
     /// The earliest entry for this session among the deadlines.
     pub armed: Option<Instant>,
     pub begun: Instant,
@@ -64,8 +68,6 @@ pub(in crate::engine) struct Origin {
     pub flow: Flow,
     /// The rooms that the inviter offered.
     pub offered: StreamSet,
-    /// The streams that the inviter may have.
-    pub allowed: Streams,
     /// When invitations are not valid any more.
     pub until: Instant,
 }
@@ -103,6 +105,9 @@ pub(in crate::engine) struct Member {
     pub dialog: Option<Dialog>,
     pub media: MemberMedia,
     pub state: State,
+    /// The streams that it may have: what the group allows, and its Participating Function where that
+    /// is here.
+    pub allowed: Streams,
     /// It sent the INVITE of its dialog.
     pub has_come: bool,
     /// It is alerted.
@@ -115,6 +120,12 @@ pub(in crate::engine) struct Member {
     pub exchange: Option<Exchange>,
     /// Its own offer that isn't answered.
     pub asked: Option<Asked>,
+    /// Rooms in which nothing comes from it that should.
+    pub silent: StreamSet,
+    /// Rooms to which its connection is lost.
+    pub lost: StreamSet,
+    /// Until then they may come back.
+    pub lost_until: Option<Instant>,
     /// Not before then is it offered anything (RFC 3261 §14.1).
     pub quiet_until: Option<Instant>,
     /// The relay's offer in a 2xx, whose answer comes in the ACK.
@@ -214,6 +225,7 @@ pub(in crate::engine) struct Asked {
 /// Somebody who is gone.
 pub(in crate::engine) struct Departed {
     pub address: Text,
+    pub key: String,
     pub contact: Text,
     pub status: Status,
     pub at: u64,
@@ -236,6 +248,10 @@ pub(in crate::engine) enum Parting {
     Lost(u16),
     /// The inviter gave up.
     Cancelled,
+    /// It has lost its media's connections and not offered them anew in time.
+    Disconnected,
+    /// Nothing came from it.
+    Silent,
     /// The session ended, as too few were left or its policy says so.
     TooFew,
     /// The session's worker is gone.
@@ -251,6 +267,8 @@ impl Parting {
             Self::TooFew => "SIP;cause=410;text=\"Gone\"",
             Self::Removed => "SIP;cause=200;text=\"Removed from the session\"",
             Self::Replaced => "SIP;cause=200;text=\"Call completed elsewhere\"",
+            Self::Disconnected => "SIP;cause=408;text=\"Media connection lost\"",
+            Self::Silent => "SIP;cause=408;text=\"No media\"",
             Self::Lost(481) => "SIP;cause=481;text=\"Dialog gone\"",
             Self::Lost(_) => "SIP;cause=408;text=\"Session expired\"",
             Self::Refused(_) => "SIP;cause=488;text=\"Not acceptable\"",
@@ -268,6 +286,7 @@ impl Parting {
             Self::Left | Self::Replaced | Self::TooFew | Self::Drained => Status::Departed,
             Self::Removed => Status::Booted,
             Self::Refused(code) | Self::Lost(code) => Status::Failed(code),
+            Self::Disconnected | Self::Silent => Status::Failed(408),
             Self::Cancelled => Status::Failed(487),
             Self::WorkerLost => Status::Failed(500),
         }
@@ -289,7 +308,7 @@ impl Member {
     }
 
     /// Whether a client transaction is one of its dialog.
-    fn owns(&self, client: ClientKey) -> bool {
+    pub fn owns(&self, client: ClientKey) -> bool {
         let of_state = match &self.state {
             State::Inviting { client, .. }
             | State::Parting { client }
@@ -318,84 +337,58 @@ impl Member {
         }
     }
 
-    /// Whether the relay may offer it something now.
-    fn is_free(&self, now: Instant) -> bool {
-        matches!(self.state, State::Connected)
-            && self.exchange.is_none()
-            && self.asked.is_none()
-            && self.late.is_none()
-            && self.quiet_until.is_none_or(|until| until <= now)
+    /// When something is due for it.
+    pub fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Inviting { until, .. } => Some(*until),
+            State::Connected => {
+                let is_waiting = self.goal != self.media.used();
+                let quiet = self.quiet_until.filter(|_| is_waiting);
+                let offered = self.exchange.as_ref().and_then(|one| one.until);
+                let all = [
+                    self.expires,
+                    self.refresh_at,
+                    quiet,
+                    offered,
+                    self.lost_until,
+                ];
+                all.into_iter().flatten().min()
+            }
+            State::Opening { .. }
+            | State::Asking(_)
+            | State::Answering(_)
+            | State::Leaving { .. }
+            | State::Parting { .. }
+            | State::Cancelled { .. } => None,
+        }
     }
 }
 
 impl Focus {
-    /// The participant whose client transaction it is.
-    pub fn owner_of(&self, client: ClientKey) -> Option<MemberId> {
-        let mut members = self.members.values();
-        members
-            .find(|member| member.owns(client))
-            .map(|member| member.id)
-    }
-
     /// Who takes part or is invited now.
     pub fn participants(&self) -> usize {
-        let all = self.members.values();
-        all.filter(|member| member.is_in() || member.is_pending())
-            .count()
+        let sums = self.members.sums();
+        sums.present + sums.pending
     }
 
     /// Who takes part.
     pub fn present(&self) -> usize {
-        self.members.values().filter(|one| one.is_in()).count()
+        self.members.sums().present
     }
 
     /// The one with an address who takes part, or is invited.
     pub fn member_of(&self, key: &str) -> Option<MemberId> {
-        let mut all = self.members.values();
-        all.find(|member| member.key == key && (member.is_in() || member.is_pending()))
+        let mut all = self.members.of_user(key);
+        all.find(|member| member.is_in() || member.is_pending())
             .map(|member| member.id)
     }
 
-    /// A participant, or the one that a member's number names.
+    /// Something has changed that others are told of a participant.
     pub fn touch(&mut self, id: MemberId) {
         self.change += 1;
         if let Some(member) = self.members.get_mut(&id) {
             member.changed_at = self.change;
         }
-    }
-
-    /// The rooms that anybody uses.
-    pub fn used(&self) -> StreamSet {
-        let present = self.members.values().filter(|member| member.is_in());
-        present.fold(StreamSet::default(), |set, member| {
-            let own = match &member.state {
-                State::Answering(pending) => pending.draft.streams(),
-                _ => member.media.used(),
-            };
-            union(set, own)
-        })
-    }
-
-    /// The rooms that somebody uses, or was offered, or is to be offered.
-    pub fn wanted(&self) -> StreamSet {
-        self.members
-            .values()
-            .fold(StreamSet::default(), |set, member| {
-                let own = match &member.state {
-                    State::Opening { draft } | State::Inviting { draft, .. } => draft.streams(),
-                    State::Asking(pending) | State::Answering(pending) => pending.draft.streams(),
-                    State::Connected
-                    | State::Leaving { .. }
-                    | State::Parting { .. }
-                    | State::Cancelled { .. } => StreamSet::default(),
-                };
-                let asked = member.asked.as_ref().map(|asked| asked.draft.streams());
-                let offered = member.exchange.as_ref().map(|one| one.draft.streams());
-                let late = member.late.as_ref().map(Draft::streams);
-                let sets = [asked, offered, late, Some(own), Some(member.goal)];
-                let sets = sets.into_iter().flatten().chain([member.media.all()]);
-                sets.fold(set, union)
-            })
     }
 
     /// What a participant may do in each room: what the group lets it (OFR-11), and what the room
@@ -414,43 +407,16 @@ impl Focus {
         Rights { sends, receives }
     }
 
-    /// Those to whom an offer is due.
-    pub fn due_offers(&self, now: Instant) -> Vec<MemberId> {
-        let all = self.members.values();
-        let due = all.filter(|member| member.goal != member.media.used() && member.is_free(now));
-        due.map(|member| member.id).collect()
-    }
-
     /// When something is due.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let members = self
-            .members
-            .values()
-            .filter_map(|member| match &member.state {
-                State::Inviting { until, .. } => Some(*until),
-                State::Connected => {
-                    let is_waiting = member.goal != member.media.used();
-                    let quiet = member.quiet_until.filter(|_| is_waiting);
-                    let offered = member.exchange.as_ref().and_then(|one| one.until);
-                    let all = [member.expires, member.refresh_at, quiet, offered];
-                    all.into_iter().flatten().min()
-                }
-                State::Opening { .. }
-                | State::Asking(_)
-                | State::Answering(_)
-                | State::Leaving { .. }
-                | State::Parting { .. }
-                | State::Cancelled { .. } => None,
-            });
-        let watchers = self.watchers.iter().filter_map(Watcher::due);
-        members.chain(watchers).min()
+        let members = self.members.next_deadline();
+        let watchers = self.watchers.next_deadline(self.change);
+        members.into_iter().chain(watchers).min()
     }
 
     /// Whether invitations, of whoever sent them, are still out.
     pub fn is_inviting(&self) -> bool {
-        self.members
-            .values()
-            .any(|member| matches!(member.state, State::Opening { .. } | State::Inviting { .. }))
+        self.members.sums().invited > 0
     }
 
     /// The text of the last description that a participant was sent.

@@ -72,6 +72,17 @@ impl Engine {
             .collect()
     }
 
+    /// Connections of participants that were lost, and participants released as nothing came from
+    /// them.
+    #[must_use]
+    pub fn group_losses(&self) -> (u64, u64) {
+        let counters = &self.counters;
+        (
+            counters.group_connections_lost,
+            counters.group_members_silent,
+        )
+    }
+
     /// Who takes part in group sessions, all together.
     #[must_use]
     pub fn participants(&self) -> usize {
@@ -86,6 +97,8 @@ fn end_of(member: &Member) -> End {
         Parting::Refused(code) => (EndedBy::A, EndReason::Refused, Some(code)),
         Parting::Lost(481) => (EndedBy::Relay, EndReason::DialogLost, Some(481)),
         Parting::Lost(code) => (EndedBy::Relay, EndReason::NoAnswer, Some(code)),
+        Parting::Disconnected => (EndedBy::Relay, EndReason::ConnectionLost, Some(408)),
+        Parting::Silent => (EndedBy::Relay, EndReason::Silent, Some(408)),
         Parting::Removed | Parting::Replaced | Parting::TooFew => {
             (EndedBy::Relay, EndReason::Policy, None)
         }

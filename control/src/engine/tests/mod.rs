@@ -8,6 +8,7 @@ mod closing;
 mod early;
 mod focus;
 mod forks;
+mod groups;
 mod history;
 mod interwork;
 mod invitation;
@@ -217,11 +218,12 @@ impl Bench {
                     order.outcome = Outcome::Refused(Refusal::NoPort);
                 }
                 Act::OpenRoom(_)
+                | Act::OpenRoad { .. }
                 | Act::Join(_)
                 | Act::ConnectMember { .. }
                 | Act::GiveFloor { .. }
                 | Act::Leave { .. } => {
-                    self.ports += 4;
+                    self.ports = self.ports.wrapping_add(4);
                     self.acts
                         .extend(self.rooms.obey(order.session.0, act, self.ports));
                 }
@@ -284,7 +286,7 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
     match leg {
         LegSpec::Rtp { local_ip, .. } => LegLocal::Rtp {
             rtp: SocketAddr::new(*local_ip, port),
-            rtcp: SocketAddr::new(*local_ip, port + 1),
+            rtcp: SocketAddr::new(*local_ip, port ^ 1),
         },
         LegSpec::Msrp(MsrpSpec { local_ip, .. }) => LegLocal::Msrp(MsrpLocal {
             listen: SocketAddr::new(*local_ip, 2855),
@@ -296,6 +298,7 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
         LegSpec::Bfcp(spec) => LegLocal::Bfcp {
             listen: SocketAddr::new(spec.local_ip, port),
         },
+        LegSpec::Away(_) => LegLocal::Unbound,
     }
 }
 

@@ -302,6 +302,11 @@ impl Leg {
         }
     }
 
+    /// Its connection is lost: whatever is agreed next, the worker is told.
+    pub(super) fn disconnected(&mut self) {
+        self.told = None;
+    }
+
     /// The act that tells the worker what is new of it.
     pub(super) fn connect(&mut self, room: &Room, member: MemberId, rights: Rights) -> Option<Act> {
         let told = Told {

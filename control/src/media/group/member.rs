@@ -289,6 +289,14 @@ impl MemberMedia {
         acts.collect()
     }
 
+    /// A leg's connection is lost: whatever is agreed next for it, the worker is told.
+    pub fn disconnected(&mut self, stream: StreamId) {
+        let legs = self.slots.iter_mut().filter_map(|slot| slot.leg.as_mut());
+        for leg in legs.filter(|leg| leg.stream == stream) {
+            leg.disconnected();
+        }
+    }
+
     /// Tells the worker again, where rights or formats have changed.
     pub fn reconnect(&mut self, rooms: &Rooms, (member, rights): (MemberId, Rights)) -> Vec<Act> {
         let legs = self.slots.iter_mut().filter_map(|slot| slot.leg.as_mut());

@@ -157,7 +157,7 @@ impl Rooms {
                 Content::Payloads(payloads::read(source))
             }
             RoomKind::FanOut(_) => Content::Messages(common_lines(source)),
-            RoomKind::Floors(_) => return None,
+            RoomKind::Floors(_) | RoomKind::Outpost(_) => return None,
         };
         let is_simplex = matches!(plan, RoomKind::Forward) && line.flow.sends != line.flow.receives;
         let id = StreamId(self.opened);
@@ -265,6 +265,15 @@ impl Room {
             Content::Payloads(known) => !payloads::shared(known, line).is_empty(),
             Content::Messages(lines) => is_file(lines) == line.has("file-selector"),
             Content::Floors(_) => true,
+        }
+    }
+
+    /// Whether it carries RTP.
+    #[must_use]
+    pub fn is_rtp(&self) -> bool {
+        match self.content {
+            Content::Mixed | Content::Payloads(_) => true,
+            Content::Messages(_) | Content::Floors(_) => false,
         }
     }
 

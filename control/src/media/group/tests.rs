@@ -75,7 +75,7 @@ fn bind(draft: &mut Draft, member: MemberId) {
             dataplane::api::LegSpec::Bfcp(spec) => dataplane::api::LegLocal::Bfcp {
                 listen: (spec.local_ip, port).into(),
             },
-            dataplane::api::LegSpec::Bytes { .. } => continue,
+            dataplane::api::LegSpec::Bytes { .. } | dataplane::api::LegSpec::Away(_) => continue,
         };
     }
     draft.opened(member, &joins);

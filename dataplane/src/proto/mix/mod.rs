@@ -304,6 +304,13 @@ impl Mixer {
         self.epoch?.checked_add(since)
     }
 
+    /// Whether what comes may as well be taken just before the next tick: its clock runs, and
+    /// nobody's packets are passed as they come.
+    #[must_use]
+    pub fn takes_its_time(&self) -> bool {
+        self.clock != Clock::Stopped && self.pair == Pair::No
+    }
+
     /// Who speaks: the loudest, and not by a moment's noise; `None` after a second of silence.
     #[must_use]
     pub fn speaker(&self) -> Option<Seat> {

@@ -232,7 +232,12 @@ impl Backend for Fake {
             };
             let mut frame = pool.take(Class::Datagram).unwrap();
             pool.append(&mut frame, &bytes);
-            rx.items.push(RxItem::Datagram { token, from, frame });
+            rx.items.push(RxItem::Datagram {
+                token,
+                from,
+                frame,
+                waited: Duration::ZERO,
+            });
         }
         for (id, sock) in &mut net.sockets {
             if sock.paused || sock.token == Token(0) {

@@ -210,20 +210,7 @@ fn sgn_02_a_group_of_another_server_is_routed_on() {
 #[test]
 fn sgn_01_an_inviters_list_makes_an_ad_hoc_group() {
     let mut scene = Scene::new(&["alice", "bob"]);
-    let list = format!(
-        "<resource-lists xmlns=\"urn:ietf:params:xml:ns:resource-lists\"><list><entry uri=\"{}\"/>\
-         <entry uri=\"{}\"/><entry uri=\"{}\"/></list></resource-lists>",
-        uri("carol"),
-        uri("dave"),
-        uri("alice")
-    );
-    let body = format!(
-        "--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b\r\nContent-Type: application/resource-lists+xml\r\n\
-         Content-Disposition: recipient-list\r\n\r\n{list}\r\n--b--\r\n",
-        sdp(&[CHAT])
-    );
-    let headers = "Require: recipient-list-invite\r\nContent-Type: multipart/mixed;boundary=b\r\n";
-    let seen = scene.invite("alice", FACTORY, headers, &body);
+    let seen = scene.invite_ad_hoc("alice", &["carol", "dave", "alice"]);
     assert_eq!(words(&seen), ["carol INVITE", "dave INVITE"]);
     let invite = text_to(&seen, "carol", "INVITE");
     assert!(
@@ -364,5 +351,32 @@ fn sgn_07_ringing_and_answer_name_the_session() {
         session
     );
     assert!(session.contains(";isfocus"), "{session}");
+    scene.end();
+}
+
+#[test]
+fn sgn_03_a_user_gets_in_a_group_session_what_its_own_policy_allows() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let mut policies = Policies::new(in_path());
+    let mut without_video = in_path();
+    without_video.streams.video = false;
+    policies.set(&uri("carol"), without_video);
+    scene.bench.engine.set_policies(policies.into());
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO, VIDEO]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    scene.ack("alice", 1);
+    let carol = text_to(&seen, "carol", "INVITE");
+    scene.answers("carol", &carol, 486, "");
+    // One who comes later has no video, though the session has it.
+    let seen = scene.invite("carol", TEAM, "", &sdp(&[AUDIO, VIDEO]));
+    let ok = text_to(&seen, "carol", "200");
+    assert_eq!(media_of(&ok), "audio");
+    scene.ack("carol", 1);
+    // Neither by an offer of its own, nor when another one adds it anew.
+    let seen = scene.inside("carol", "INVITE", "", &sdp(&[AUDIO, VIDEO]));
+    assert_eq!(media_of(&text_to(&seen, "carol", "200")), "audio");
+    scene.ack("carol", scene.seq + 100);
+    assert_eq!(scene.bench.rooms.of(4), (vec![0], vec![0]));
     scene.end();
 }

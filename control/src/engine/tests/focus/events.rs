@@ -232,3 +232,25 @@ fn pin_03_a_subscription_to_another_servers_session_is_passed_on() {
     );
     assert!(!header(&passed, "Record-Route").is_empty(), "{passed}");
 }
+
+#[test]
+fn rem_03_who_is_removed_is_told_nothing_more_of_the_others() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[CHAT]);
+    let (_, notify) = subscribe(&mut scene, "bob");
+    scene.answers("bob", &notify, 200, "");
+    scene.wait(1);
+    let remove = removal("bob");
+    let seen = scene.inside("alice", "REFER", &remove, "");
+    let bye = text_to(&seen, "bob", "BYE");
+    if let Some((_, _, notify)) = seen.iter().find(|(_, what, _)| what == "NOTIFY") {
+        scene.answers("bob", notify, 200, "");
+    }
+    let seen = scene.answers("bob", &bye, 200, "");
+    let last = text_to(&seen, "bob", "NOTIFY");
+    assert!(last.contains("terminated;reason=rejected"), "{last}");
+    scene.answers("bob", &last, 200, "");
+    let seen = scene.inside("carol", "BYE", "", "");
+    assert_eq!(words(&seen), ["carol 200"]);
+    assert!(words(&scene.wait(2)).is_empty());
+    scene.end();
+}

@@ -99,11 +99,7 @@ fn lve_04_where_policy_says_so_a_leaver_ends_it_for_all() {
 #[test]
 fn add_04_each_listed_user_is_invited_to_what_the_session_has() {
     let mut scene = Scene::talking(&["alice", "bob"], &[AUDIO, CHAT]);
-    let list = format!(
-        "<resource-lists><list><entry uri=\"{}\"/><entry uri=\"{}\"/></list></resource-lists>",
-        uri("carol"),
-        uri("dave")
-    );
+    let list = list_of(&[uri("carol"), uri("dave")]);
     let headers = "Refer-To: <cid:x@y>\r\nRequire: multiple-refer, norefersub\r\nRefer-Sub: false\r\n\
         Content-Type: application/resource-lists+xml\r\nContent-Disposition: recipient-list\r\n";
     let seen = inside_with(&mut scene, "bob", headers, &list);
@@ -190,17 +186,7 @@ fn add_03_who_may_not_add_or_be_added_and_whoever_is_too_many_is_refused() {
 #[test]
 fn add_06_participants_of_an_ad_hoc_group_may_add_others() {
     let mut scene = Scene::new(&["alice", "bob"]);
-    let list = format!(
-        "<resource-lists><list><entry uri=\"{}\"/></list></resource-lists>",
-        uri("bob")
-    );
-    let body = format!(
-        "--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b\r\nContent-Type: application/resource-lists+xml\r\n\r\n\
-         {list}\r\n--b--\r\n",
-        sdp(&[CHAT])
-    );
-    let headers = "Content-Type: multipart/mixed;boundary=b\r\n";
-    let seen = scene.invite("alice", FACTORY, headers, &body);
+    let seen = scene.invite_ad_hoc("alice", &["bob"]);
     let bob = text_to(&seen, "bob", "INVITE");
     scene.answers("bob", &bob, 200, &accept(&bob));
     scene.ack("alice", 1);
@@ -213,30 +199,20 @@ fn add_06_participants_of_an_ad_hoc_group_may_add_others() {
 #[test]
 fn rem_03_who_is_removed_is_released_and_who_may_not_remove_changes_nothing() {
     let mut scene = Scene::talking(&["alice", "bob", "carol", "dave"], &[AUDIO]);
-    let remove = |name: &str| {
-        format!(
-            "Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n",
-            uri(name)
-        )
-    };
     let before = scene.bench.acts.len();
     assert_eq!(
-        words(&scene.inside("bob", "REFER", &remove("carol"), "")),
+        words(&scene.inside("bob", "REFER", &removal("carol"), "")),
         ["bob 403"]
     );
     assert_eq!(scene.bench.acts.len(), before);
-    let seen = scene.inside("alice", "REFER", &remove("carol"), "");
+    let seen = scene.inside("alice", "REFER", &removal("carol"), "");
     assert_eq!(words(&seen), ["alice 200", "carol BYE"]);
     let bye = text_to(&seen, "carol", "BYE");
     scene.answers("carol", &bye, 200, "");
     let seen = scene.invite("carol", TEAM, "", &sdp(&[AUDIO]));
     assert_eq!(words(&seen), ["carol 403"]);
 
-    let list = format!(
-        "<resource-lists><list><entry uri=\"{}?method=BYE\"/><entry uri=\"{}?method=BYE\"/></list></resource-lists>",
-        uri("erin"),
-        uri("dave")
-    );
+    let list = list_of(&["erin", "dave"].map(|name| format!("{}?method=BYE", uri(name))));
     let headers = "Refer-To: <cid:x@y>\r\nContent-Type: application/resource-lists+xml\r\n";
     let seen = inside_with(&mut scene, "alice", headers, &list);
     assert_eq!(words(&seen), ["alice 202", "alice NOTIFY", "dave BYE"]);
@@ -257,10 +233,7 @@ fn rem_03_who_is_removed_is_released_and_who_may_not_remove_changes_nothing() {
 fn rel_02_the_media_are_detached_before_the_bye_leaves() {
     let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
     scene.bench.holds_orders = true;
-    let remove = format!(
-        "Refer-To: <{}>;method=BYE\r\nRefer-Sub: false\r\n",
-        uri("bob")
-    );
+    let remove = removal("bob");
     let seen = scene.inside("alice", "REFER", &remove, "");
     assert_eq!(words(&seen), ["alice 200"]);
     let sent = scene.bench.do_orders();
@@ -273,10 +246,7 @@ fn rel_02_the_media_are_detached_before_the_bye_leaves() {
 #[test]
 fn rel_03_one_who_never_answers_its_bye_is_gone_all_the_same() {
     let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
-    let remove = format!(
-        "Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n",
-        uri("bob")
-    );
+    let remove = removal("bob");
     scene.inside("alice", "REFER", &remove, "");
     scene.wait(40);
     assert_eq!(scene.bench.cdrs.len(), 1);
@@ -290,10 +260,7 @@ fn rel_01_every_trigger_leads_to_the_same_release() {
         let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
         let seen = match trigger {
             "removed" => {
-                let remove = format!(
-                    "Refer-To: <{};method=BYE>\r\nRefer-Sub: false\r\n",
-                    uri("bob")
-                );
+                let remove = removal("bob");
                 scene.inside("alice", "REFER", &remove, "")
             }
             "expired" => {

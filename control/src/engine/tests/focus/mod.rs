@@ -2,8 +2,10 @@
 
 mod begin;
 mod chaos;
+mod crowd;
 mod events;
 mod floors;
+mod loss;
 mod matrix;
 mod membership;
 mod modify;
@@ -48,7 +50,10 @@ impl Rooms {
                 assert!(self.rooms.contains(&(session, plan.stream.0)), "{plan:?}");
                 let leg = (session, plan.stream.0, plan.member.0);
                 assert!(self.legs.insert(leg, None).is_none(), "twice: {plan:?}");
-                plan.local = local_of(&plan.leg, port + u16::from(plan.stream.0));
+                plan.local = local_of(
+                    &plan.leg,
+                    port.wrapping_add(u16::from(plan.stream.0)) | 1024,
+                );
                 Some(format!("join {} {}", plan.member.0, plan.stream.0))
             }
             Act::ConnectMember {
@@ -254,6 +259,21 @@ impl Scene {
         self.give(from, &text)
     }
 
+    /// A client's INVITE to the factory, for a chat with those whom its list names.
+    fn invite_ad_hoc(&mut self, from: &str, listed: &[&str]) -> Seen {
+        let listed: Vec<String> = listed.iter().map(|name| uri(name)).collect();
+        let body = format!(
+            "--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b\r\n\
+             Content-Type: application/resource-lists+xml\r\n\
+             Content-Disposition: recipient-list\r\n\r\n{}\r\n--b--\r\n",
+            sdp(&[CHAT]),
+            list_of(&listed)
+        );
+        let headers =
+            "Require: recipient-list-invite\r\nContent-Type: multipart/mixed;boundary=b\r\n";
+        self.invite(from, FACTORY, headers, &body)
+    }
+
     fn invite_text(&mut self, from: &str, to: &str, headers: &str, body: &str) -> String {
         self.request_text("INVITE", (from, to), headers, body)
     }
@@ -361,6 +381,21 @@ impl Scene {
         let sent = self.bench.wait(Duration::from_secs(seconds));
         self.seen(sent)
     }
+}
+
+/// A list of users (RFC 4826 §3).
+fn list_of(uris: &[String]) -> String {
+    let entries = uris.iter().map(|uri| format!("<entry uri=\"{uri}\"/>"));
+    let entries: Vec<String> = entries.collect();
+    let list = entries.concat();
+    let space = "urn:ietf:params:xml:ns:resource-lists";
+    format!("<resource-lists xmlns=\"{space}\"><list>{list}</list></resource-lists>")
+}
+
+/// The headers of a REFER that removes somebody and wants to hear nothing more of it.
+fn removal(name: &str) -> String {
+    let who = uri(name);
+    format!("Refer-To: <{who};method=BYE>\r\nRefer-Sub: false\r\n")
 }
 
 fn bare(contact: &str) -> String {

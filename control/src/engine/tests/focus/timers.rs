@@ -77,18 +77,8 @@ fn an_answer_that_is_never_acknowledged_releases_who_should_have() {
 #[test]
 fn sgn_17_many_sessions_of_one_user_last_side_by_side() {
     let mut scene = Scene::new(&["alice", "bob"]);
-    let list = format!(
-        "<resource-lists><list><entry uri=\"{}\"/></list></resource-lists>",
-        uri("bob")
-    );
-    let body = format!(
-        "--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b\r\nContent-Type: application/resource-lists+xml\r\n\r\n\
-         {list}\r\n--b--\r\n",
-        sdp(&[CHAT])
-    );
-    let headers = "Content-Type: multipart/mixed;boundary=b\r\n";
     for _ in 0..100 {
-        let seen = scene.invite("alice", FACTORY, headers, &body);
+        let seen = scene.invite_ad_hoc("alice", &["bob"]);
         let bob = text_to(&seen, "bob", "INVITE");
         scene.answers("bob", &bob, 200, &accept(&bob));
         scene.ack("alice", 1);

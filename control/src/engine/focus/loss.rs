@@ -1,0 +1,148 @@
+//! What the worker tells of participants' media: silence, and connections that are lost (REL-01:
+//! inactivity).
+//!
+//! A lost connection takes the stream from its participant, who has `reconnect` to offer it anew;
+//! after that the stream is taken out of the participant's description, or the participant is
+//! released where nothing else is left of its media.
+
+use dataplane::api::{Event, MemberId, SessionId, StreamId, StreamSet};
+
+use super::state::{Focus, Member, Parting, State, without};
+use crate::engine::Engine;
+
+impl Engine {
+    /// A worker's news of a group session.
+    pub(in crate::engine) fn on_member_news(&mut self, event: Event) {
+        match event {
+            Event::MemberSilent {
+                session,
+                stream,
+                member,
+            } => self.on_member_silence(session, (member, stream), true),
+            Event::MemberHeard {
+                session,
+                stream,
+                member,
+            } => self.on_member_silence(session, (member, stream), false),
+            Event::MemberLost {
+                session,
+                stream,
+                member,
+            } => self.on_member_lost(session, (member, stream)),
+            Event::Speaking {
+                session,
+                stream,
+                member,
+            } => self.on_speaking(session, stream, member),
+            Event::FloorChanged {
+                session,
+                floor,
+                holders,
+            } => self.on_floor_changed(session, floor, &holders),
+            // What is left isn't of groups.
+            Event::Done(_)
+            | Event::ConnectionLost { .. }
+            | Event::Silent { .. }
+            | Event::Heard { .. } => {}
+        }
+    }
+
+    /// A participant's connection is lost.
+    fn on_member_lost(&mut self, id: SessionId, (member, stream): (MemberId, StreamId)) {
+        let until = self.now;
+        self.with_focus(id, |engine, focus| {
+            let reconnect = focus.group.rules.reconnect;
+            // Its client makes that of floor control anew by itself (RFC 8855 §7).
+            let is_floors = focus.rooms.floors().contains(stream);
+            let Some(found) = focus.members.get_mut(&member).filter(|_| !is_floors) else {
+                return;
+            };
+            let is_connected = matches!(found.state, State::Connected);
+            if !is_connected || !found.media.used().contains(stream) {
+                return;
+            }
+            tracing::info!(session = id.0, member = member.0, "a connection is lost");
+            engine.counters.group_connections_lost += 1;
+            found.media.disconnected(stream);
+            found.lost = found.lost.with(stream);
+            if let Some(reconnect) = reconnect {
+                found.lost_until.get_or_insert(until + reconnect);
+            }
+            focus.touch(member);
+        });
+    }
+
+    /// A participant has not offered anew in time what it has lost.
+    pub(super) fn give_up_lost(&mut self, focus: &mut Focus, id: MemberId) {
+        let floors = focus.rooms.floors();
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        member.lost_until = None;
+        let lost = std::mem::take(&mut member.lost);
+        if without(member.media.used(), StreamSet(lost.0 | floors.0)).is_empty() {
+            self.release(focus, id, Parting::Disconnected);
+        } else {
+            member.goal = without(member.goal, lost);
+        }
+    }
+
+    /// Nothing comes from a participant in a room, or something comes again.
+    fn on_member_silence(
+        &mut self,
+        id: SessionId,
+        (member, stream): (MemberId, StreamId),
+        is_silent: bool,
+    ) {
+        self.with_focus(id, |engine, focus| {
+            let Some(found) = focus.members.get_mut(&member) else {
+                return;
+            };
+            let one = StreamSet::default().with(stream);
+            found.silent = if is_silent {
+                found.silent.with(stream)
+            } else {
+                without(found.silent, one)
+            };
+            if focus.group.rules.release_silent && is_all_silent(focus, member) {
+                engine.counters.group_members_silent += 1;
+                engine.release(focus, member, Parting::Silent);
+            }
+        });
+    }
+}
+
+/// Whether a participant is gone by all that can be heard of it: it may send in some rooms of RTP,
+/// is silent in each of them, and has no other stream that shows that it is there. Where a floor
+/// says who sends, silence says nothing.
+fn is_all_silent(focus: &Focus, id: MemberId) -> bool {
+    let Some(member) = focus.members.get(&id) else {
+        return false;
+    };
+    let rights = focus.rights(id, &member.key);
+    let (mut is_any, mut is_all) = (false, true);
+    for stream in member.media.streams(&focus.rooms, rights) {
+        let room = focus.rooms.find(stream.id);
+        let is_gated = room.is_some_and(|room| room.floor.is_some());
+        let is_free = stream.direction.may_send && !is_gated;
+        match room.is_some_and(crate::media::group::Room::is_rtp) {
+            true if is_free => {
+                is_any = true;
+                is_all &= member.silent.contains(stream.id);
+            }
+            true => {}
+            false => is_all &= focus.rooms.floors().contains(stream.id),
+        }
+    }
+    is_any && is_all && matches!(member.state, State::Connected)
+}
+
+impl Member {
+    /// Streams were offered anew: their connections can be made again.
+    pub(super) fn has_offered(&mut self, streams: StreamSet) {
+        self.lost = without(self.lost, streams);
+        if self.lost.is_empty() {
+            self.lost_until = None;
+        }
+    }
+}
