@@ -8,6 +8,20 @@
 //! Act::OpenRoom ──▶ Act::Join ──▶ Act::ConnectMember ──▶ Act::Leave      any number of members
 //!                                  └── again: hold, another address, other formats ──┘
 //! ```
+//!
+//! A session that is larger than one worker has its rooms on its *home* and legs of RTP of further
+//! members on *outposts*, other workers, each with a road to home ([`Act::OpenRoad`](super::Act)).
+//! Such a member joins twice: where its leg is, in a room that is [`RoomKind::Outpost`], and at home
+//! with [`LegSpec::Away`]. Gates, floors, mixing, switching and reports are home's, done once for all;
+//! addresses, their learning and silence are the outpost's. What home sends a member is posted, and
+//! what comes from it is posted back:
+//!
+//! ```text
+//! member ─▶ leg ─▶ gate of directions ─▶ road ─▶ gate of floors, machine ─┬▶ leg ─▶ member   at home
+//! member ◀─ leg ◀──────────────────────── road ◀── heads, and the payload once ┘      at its outpost
+//! ```
+//!
+//! Legs of MSRP and BFCP are always home's.
 
 use super::{LegFacts, LegLocal, LegSpec, OutpostId, StreamId};
 

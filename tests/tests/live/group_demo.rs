@@ -10,7 +10,7 @@ fn figures(of: &Value) -> Vec<u64> {
 }
 
 #[test]
-fn five_in_a_group_hear_see_and_read_each_other_and_the_demo_ends_well() {
+fn upl_11_five_in_a_group_hear_see_and_read_each_other_and_the_demo_ends_well() {
     let (status, text) = relay::run(&["demo", "group", "--seconds", "8", "--json"]);
     assert!(status.success(), "{status}: {text}");
     let report: Value = serde_json::from_str(text.trim()).unwrap();

@@ -36,15 +36,11 @@ impl Place {
 /// Where voice and video of a description go.
 fn ways(description: &str) -> [SocketAddr; 2] {
     let list = sdp::media(description);
-    let of = |kind: &str| {
-        let found = list
-            .iter()
-            .find(|media| media.kind == kind && media.port != 0);
-        found
-            .unwrap_or_else(|| panic!("no {kind} in:\n{description}"))
-            .address()
-    };
-    [of("audio"), of("video")]
+    ["audio", "video"].map(|kind| {
+        let mut all = list.iter();
+        let found = all.find(|media| media.kind == kind && media.port != 0);
+        found.expect("the relay has both").address()
+    })
 }
 
 fn accepts(agent: &mut Agent, place: &Place, codec: &Codec) -> (Call, [SocketAddr; 2]) {

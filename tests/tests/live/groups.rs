@@ -144,10 +144,28 @@ fn accepts(agent: &mut Agent, voice: &Voice) -> (Call, std::net::SocketAddr) {
 
 #[test]
 fn sgn_09_three_clients_talk_in_a_group_and_one_leaves() {
+    let _relay = three_talk_and_one_leaves(|_| {});
+}
+
+#[test]
+fn a_group_on_three_workers_is_one_group_to_its_members() {
+    let relay = three_talk_and_one_leaves(|settings| {
+        settings.set("media", "workers", 3);
+        settings.set("controlling", "members_per_worker", 1);
+    });
+    for worker in ["0", "1", "2"] {
+        let label = format!("worker=\"{worker}\"");
+        let sent = relay.metric(&["datagrams_out", &label]);
+        assert!(sent > 0.0, "{:?}", relay.metrics());
+    }
+    assert_eq!(relay.metric(&["dropped", "road_full"]), 0.0);
+}
+
+fn three_talk_and_one_leaves(started: impl FnOnce(&mut tests::live::relay::Settings)) -> Relay {
     let hop = "127.0.0.1:9".parse().unwrap();
     let mut agents = ["alice", "bob", "carol"].map(|name| Agent::udp(name, hop));
     let [alice, bob, carol] = &agents;
-    let relay = relay_with(&[alice, bob, carol], |_| {});
+    let relay = relay_with(&[alice, bob, carol], started);
     for agent in &mut agents {
         agent.hop = relay.sip;
     }
@@ -199,4 +217,5 @@ fn sgn_09_three_clients_talk_in_a_group_and_one_leaves() {
     assert_eq!(alice.response("BYE").code(), Some(200));
     let _ = &mut at_bob;
     relay.assert_empty();
+    relay
 }

@@ -12,8 +12,8 @@ use crate::load::count;
 use crate::rtp::host;
 use crate::table;
 
-/// Of a hundred, the rooms' ticks that may come late.
-const LATE_PERCENT_MAX: f64 = 0.1;
+/// Of a hundred, the rooms' ticks that may come a packet of voice late.
+const MISSED_PERCENT_MAX: f64 = 0.1;
 
 /// The relay at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -93,8 +93,8 @@ impl Figures {
                 format!("{unread} messages lost, {} misplaced", chat.misplaced),
             ),
             (
-                self.late_percent() > LATE_PERCENT_MAX,
-                format!("{:.3} % of the ticks late", self.late_percent()),
+                self.missed_percent() > MISSED_PERCENT_MAX,
+                format!("{:.3} % of the ticks 20 ms late", self.missed_percent()),
             ),
             (
                 left.sessions + left.ports > 0 || !left.has_ended_well,
