@@ -1,6 +1,6 @@
 //! A group session from its first INVITE on (SGN-01 to SGN-10).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 

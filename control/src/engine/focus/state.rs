@@ -1,6 +1,6 @@
 //! What is kept of a group session and of each of its participants.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 

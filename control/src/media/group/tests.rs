@@ -264,7 +264,8 @@ fn floors_over_tls_are_held_to_their_certificates_and_offered_over_tls() {
         a=floorctrl:c-only\r\n";
     let certificate = format!("a=fingerprint:SHA-256 {}\r\n", ["AB"; 32].join(":"));
     let lines = format!("m=audio 4000 RTP/AVP 0\r\n{line}{certificate}");
-    let without = MemberMedia::new(&Rooms::new(settings()), Trunk::default(), (MemberId(1), 1));
+    let none = Rooms::new(settings(), Vec::new());
+    let without = MemberMedia::new(&none, Trunk::default(), (MemberId(1), 1));
     let offer = without.read(sdp(&lines).as_bytes()).unwrap();
     assert!(
         !offer.lines()[1].is_supported,
@@ -277,7 +278,7 @@ fn floors_over_tls_are_held_to_their_certificates_and_offered_over_tls() {
         ..Msrp::default()
     };
     Arc::get_mut(&mut own).unwrap().msrp = msrp;
-    let mut rooms = Rooms::new(own);
+    let mut rooms = Rooms::new(own, Vec::new());
     let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
     let offer = media.read(sdp(&lines).as_bytes()).unwrap();
     let audio = rooms.open(&offer, 0, MemberId(1), Some(FloorId(1)));
