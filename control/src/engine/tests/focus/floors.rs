@@ -46,7 +46,9 @@ fn floors_in(notify: &str) -> Vec<(&'static str, &'static str)> {
         );
         (name.unwrap(), if is_held { "granted" } else { "none" })
     });
-    told.collect()
+    let mut told: Vec<_> = told.collect();
+    told.sort_unstable();
+    told
 }
 
 #[test]
