@@ -298,7 +298,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::MsrpListener(transport)) => {
                 self.msrp_accepted(now, transport, (socket, peer));
             }
-            Some(Owner::BfcpListener(slot)) => self.bfcp_accepted(slot, socket, peer),
+            Some(Owner::BfcpListener(slot)) => self.bfcp_accepted(now, slot, (socket, peer)),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesConnection(..)
@@ -315,7 +315,7 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
-            Some(Owner::BfcpConnection(slot)) => self.bfcp_connected(slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_connected(now, slot),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesListener(..)
@@ -401,6 +401,7 @@ impl<B: Backend> Worker<B> {
     fn housekeeping(&mut self, now: Instant) {
         self.finish_endings(now);
         self.msrp_housekeeping(now);
+        self.count_rooms();
         self.look_at_roads();
         self.sweep(now);
         self.publish(now);

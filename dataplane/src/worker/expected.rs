@@ -1,8 +1,8 @@
 //! Whether all acts of an order can be done, before any is.
 
 use crate::api::{
-    Act, BfcpTransport, LegSpec, MemberId, MemberPlan, Order, OutpostId, Refusal, Remote, RoomKind,
-    RoomPlan, SessionId, StreamId, StreamPlan,
+    Act, LegSpec, MemberId, MemberPlan, Order, OutpostId, Refusal, Remote, RoomKind, RoomPlan,
+    SessionId, StreamId, StreamPlan,
 };
 use crate::limits::{
     ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS,
@@ -120,10 +120,7 @@ impl Kind {
         match leg {
             LegSpec::Rtp { .. } => matches!(self, Self::RtpRoom(..) | Self::Outpost(_)),
             LegSpec::Away(_) => matches!(self, Self::RtpRoom(..)),
-            LegSpec::Bfcp(spec) => {
-                // No worker speaks BFCP over TLS.
-                matches!(self, Self::FloorRoom(_)) && spec.transport != BfcpTransport::Tls
-            }
+            LegSpec::Bfcp(_) => matches!(self, Self::FloorRoom(_)),
             LegSpec::Msrp(_) => matches!(self, Self::ChatRoom(_)),
             LegSpec::Bytes { .. } => false,
         }

@@ -29,10 +29,18 @@ impl Engine {
                 stream,
                 member,
             } => self.on_member_lost(session, (member, stream)),
-            // Who holds a floor or speaks is the worker's business; what is left isn't of groups.
-            Event::Speaking { .. }
-            | Event::FloorChanged { .. }
-            | Event::Done(_)
+            Event::Speaking {
+                session,
+                stream,
+                member,
+            } => self.on_speaking(session, stream, member),
+            Event::FloorChanged {
+                session,
+                floor,
+                holders,
+            } => self.on_floor_changed(session, floor, &holders),
+            // What is left isn't of groups.
+            Event::Done(_)
             | Event::ConnectionLost { .. }
             | Event::Silent { .. }
             | Event::Heard { .. } => {}

@@ -15,6 +15,7 @@
 //! | [`offers`] | offers to participants |
 //! | [`refer`] | who is added and removed by others |
 //! | [`events`], [`told`] | participant information |
+//! | [`floors`] | who holds them, who speaks |
 //! | [`pager`], [`notices`] | messages to a group, outside of sessions, and what becomes of them |
 //! | [`orders`] | orders to the worker and what follows them |
 //! | [`state`], [`roll`], [`watchers`] | what is kept of a session |
@@ -22,6 +23,7 @@
 
 mod begin;
 mod events;
+mod floors;
 mod invite;
 mod join;
 mod leave;

@@ -1,11 +1,11 @@
 //! What is kept of a group session and of each of its participants.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use dataplane::api::{LegFacts, MemberFacts, MemberId, SessionId, StreamId, StreamSet};
+use dataplane::api::{FloorId, LegFacts, MemberFacts, MemberId, SessionId, StreamId, StreamSet};
 
 use super::roll::Roll;
 use super::watchers::Watchers;
@@ -46,6 +46,10 @@ pub(in crate::engine) struct Focus {
     pub departed: VecDeque<Departed>,
     /// The last change of this kind that there was no room to remember.
     pub forgotten: u64,
+    /// Who holds each floor, as the worker said last.
+    pub holders: BTreeMap<FloorId, Vec<MemberId>>,
+    /// Who speaks in each mixed room.
+    pub speakers: BTreeMap<StreamId, MemberId>,
     pub watchers: Watchers,
     /// The inviter was told that somebody is alerted.
     pub has_rung: bool,
