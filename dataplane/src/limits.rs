@@ -30,6 +30,14 @@ pub const FORWARD_TRACKS: usize = 4;
 pub const FORWARD_IDLE_MS: u64 = 1_000;
 /// Milliseconds between two requests for a picture to who sends there, however many miss it.
 pub const FORWARD_KEY_MS: u64 = 500;
+/// Packets of one track that its source is asked for at a time, and at most in one packet of RTCP.
+pub const FORWARD_NACKS: usize = 32;
+/// Milliseconds between two requests for the same missing packet, and how often it is asked for.
+pub const FORWARD_NACK_MS: u64 = 50;
+/// Times that a source is asked for one packet.
+pub const FORWARD_NACK_TIMES: u8 = 5;
+/// Packets that one receiver waits for at a time.
+pub const FORWARD_LACKS: usize = 16;
 /// Milliseconds between two reports to one member of a room, on average (RFC 3550 §6.2).
 pub const ROOM_REPORT_MS: u64 = 5_000;
 /// Milliseconds after which a room's clock is served late: a quarter of a packet of voice.
@@ -306,7 +314,7 @@ pub const BFCP_ANSWERS: usize = 4;
 /// Floors of a group session.
 pub const FLOORS: usize = 8;
 /// Members of a group session's floor control.
-pub const FLOOR_MEMBERS: usize = 256;
+pub const FLOOR_MEMBERS: usize = 1_024;
 /// Octets of what a participant says of its request, or a chair of its decision, that are passed on:
 /// with a status for each floor it fits into one attribute, which has 255 at most.
 pub const FLOOR_INFO_BYTES: usize = 64;

@@ -238,6 +238,50 @@ counters! {
     late_ticks,
     /// Of those: by `limits::MISSED_TICK_MS` or more, so that a packet is late for everybody.
     missed_ticks,
+    /// Messages of floor control that came.
+    floor_messages_in,
+    /// Messages of floor control that were sent, each once.
+    floor_messages_out,
+    /// Messages of floor control that were sent again, as nobody acknowledged them.
+    floor_messages_again,
+    /// Messages of floor control that came again, and were answered as before.
+    floor_requests_again,
+    /// Messages of floor control that were answered with an Error.
+    floor_errors,
+    /// What came as floor control and was dropped without an answer.
+    floor_dropped,
+    /// Requests that got their floors.
+    floors_granted,
+    /// Floors that were taken away, by a timer or a chair.
+    floors_revoked,
+    /// Members of floor control that were lost: silent, or without connection.
+    floor_members_lost,
+    /// Members, requests and notices of floor control that found no place.
+    full_floors,
+    /// Times that a room's audio was mixed.
+    mix_ticks,
+    /// Packets of mixed audio that were encoded; one that many get counts once.
+    mix_encoded,
+    /// Packets of mixed audio that were sent.
+    mix_sent,
+    /// Packets that rooms of mixed audio passed without decoding them.
+    mix_forwarded,
+    /// Packets of switched video that were sent.
+    switch_sent,
+    /// Of those: sent again, as a NACK asked for them.
+    switch_resent,
+    /// Packets of switched video that came twice.
+    switch_duplicates,
+    /// Key frames that sources of switched video were asked for.
+    switch_key_requests,
+    /// Times that a member got another picture.
+    switches,
+    /// Packets of switched video that weren't sent again, as too many were asked for.
+    full_switch_resends,
+    /// Sources of switched video whose packets can't be sent again, as too many are shown.
+    full_switch_histories,
+    /// Requests for lost packets that went to who sent them, in forwarded rooms.
+    room_nacks,
     /// Sockets now.
     sockets,
     /// Ports of the pool that are free now.

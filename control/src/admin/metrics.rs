@@ -89,7 +89,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 44] = {
+const WORKER: [Shown; 66] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -117,6 +117,28 @@ const WORKER: [Shown; 44] = {
         ("room_ticks", "room_ticks", "Times that a room's clock was served", None, Counter),
         ("late_ticks", "late_ticks", "Of the ticks: served 5 ms late or later", None, Counter),
         ("missed_ticks", "missed_ticks", "Of the ticks: served a packet of voice late or later", None, Counter),
+        ("floor_messages_in", "floor_messages_in", "Messages of floor control taken", None, Counter),
+        ("floor_messages_out", "floor_messages_out", "Messages of floor control sent, each counted once", None, Counter),
+        ("floor_messages_again", "floor_messages_again", "Messages of floor control sent again for want of an acknowledgement", None, Counter),
+        ("floor_requests_again", "floor_requests_again", "Messages of floor control that came again", None, Counter),
+        ("floor_errors", "floor_errors", "Messages of floor control answered with an Error", None, Counter),
+        ("floor_dropped", "floor_dropped", "Messages of floor control dropped without an answer", None, Counter),
+        ("floors_granted", "floors_granted", "Floor requests granted", None, Counter),
+        ("floors_revoked", "floors_revoked", "Floors revoked by a timer or a chair", None, Counter),
+        ("floor_members_lost", "floor_members_lost", "Members of floor control that were lost", None, Counter),
+        ("full_floors", "full_floors", "Members, requests and notices of floor control that found no place", None, Counter),
+        ("mix_ticks", "mix_ticks", "Times that a room's audio was mixed", None, Counter),
+        ("mix_encoded", "mix_encoded", "Packets of mixed audio encoded", None, Counter),
+        ("mix_sent", "mix_sent", "Packets of mixed audio sent", None, Counter),
+        ("mix_forwarded", "mix_forwarded", "Packets that mixed rooms passed as they came", None, Counter),
+        ("switch_sent", "switch_sent", "Packets of switched video sent", None, Counter),
+        ("switch_resent", "switch_resent", "Packets of switched video sent again for a NACK", None, Counter),
+        ("switch_duplicates", "switch_duplicates", "Packets of switched video that came twice", None, Counter),
+        ("switch_key_requests", "switch_key_requests", "Key frames that sources of switched video were asked for", None, Counter),
+        ("switches", "switches", "Times that a member was given another source of video", None, Counter),
+        ("full_switch_resends", "full_switch_resends", "Packets of switched video that were asked for too often", None, Counter),
+        ("full_switch_histories", "full_switch_histories", "Sources of switched video without a history", None, Counter),
+        ("room_nacks", "room_nacks", "Requests for lost packets passed on in forwarded rooms", None, Counter),
         ("sockets", "sockets", "Sockets of a worker", None, Gauge),
         ("ports_free", "ports_free", "Ports of the pool that are free", None, Gauge),
         ("ports_total", "ports", "Ports of the pool in all", None, Gauge),

@@ -184,6 +184,12 @@ pub struct StreamView {
     pub direction: &'static str,
     /// Side A, side B.
     pub sides: [SideView; 2],
+    /// Participants who hold its floor, in a group session that has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holders: Option<Vec<u32>>,
+    /// The participant who speaks, in a group session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speaker: Option<u32>,
 }
 
 /// A side of a stream.

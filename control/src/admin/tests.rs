@@ -196,6 +196,8 @@ fn session() -> SessionView {
             kind: StreamKind::Audio,
             direction: "sendrecv",
             sides: [side(20_000, 6), side(20_002, 7)],
+            holders: None,
+            speaker: None,
         }],
     }
 }

@@ -52,6 +52,19 @@ pub struct Controlling {
     pub originator_leaves_ends: bool,
     /// Kinds of streams that a floor governs.
     pub floors: Vec<StreamKind>,
+    /// Who decides who gets a floor.
+    pub floor_chair: FloorChair,
+    /// How many hold a floor at a time.
+    pub floor_holders: u16,
+    /// A holder that sends nothing for this long loses the floor; `None`: keeps it.
+    #[serde(
+        rename = "floor_silence_s",
+        deserialize_with = "values::seconds_or_never"
+    )]
+    pub floor_silence: Option<Duration>,
+    /// A holder has the floor for this long at most while others wait; `None`: as long as it likes.
+    #[serde(rename = "floor_held_s", deserialize_with = "values::seconds_or_never")]
+    pub floor_held: Option<Duration>,
     /// How long a session lasts without a refresh (RFC 4028).
     #[serde(rename = "session_expires_s", deserialize_with = "values::seconds")]
     pub session_expires: Duration,
@@ -89,6 +102,10 @@ impl Default for Controlling {
             subscribe: Right::Participants,
             originator_leaves_ends: false,
             floors: Vec::new(),
+            floor_chair: FloorChair::Nobody,
+            floor_holders: 1,
+            floor_silence: Some(Duration::from_secs(30)),
+            floor_held: Some(Duration::from_secs(120)),
             session_expires: Duration::from_secs(1800),
             reconnect: Some(Duration::from_secs(32)),
             release_silent: false,
@@ -148,6 +165,12 @@ pub struct Group {
     /// See [`Controlling::floors`].
     #[serde(deserialize_with = "values::given")]
     pub floors: Option<Vec<StreamKind>>,
+    /// See [`Controlling::floor_chair`].
+    #[serde(deserialize_with = "values::given")]
+    pub floor_chair: Option<FloorChair>,
+    /// See [`Controlling::floor_holders`].
+    #[serde(deserialize_with = "values::given")]
+    pub floor_holders: Option<u16>,
 }
 
 impl Group {
@@ -174,6 +197,8 @@ impl Group {
                 .originator_leaves_ends
                 .unwrap_or(base.originator_leaves_ends),
             floors: self.floors.clone().unwrap_or_else(|| base.floors.clone()),
+            floor_chair: self.floor_chair.unwrap_or(base.floor_chair),
+            floor_holders: self.floor_holders.unwrap_or(base.floor_holders),
             ..base.clone()
         }
     }
@@ -189,6 +214,16 @@ pub enum Right {
     Owners,
     /// Nobody.
     Nobody,
+}
+
+/// Who decides who gets a floor (RFC 8855 §3: the chair).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FloorChair {
+    /// Nobody: who asks first gets it first.
+    Nobody,
+    /// Who began the session, while taking part with floor control.
+    Originator,
 }
 
 /// When who begins a group session is answered (CON-28).

@@ -17,7 +17,9 @@ mod relay;
 mod values;
 
 pub use error::{Complaint, ConfigError};
-pub use group::{AcceptSet, Controlling, Group, GroupAnswer, JoinConflict, Right, StreamDrop};
+pub use group::{
+    AcceptSet, Controlling, FloorChair, Group, GroupAnswer, JoinConflict, Right, StreamDrop,
+};
 pub use history::{History, HistoryImap, HistoryStore, ImapTls};
 pub use interworking::{Interworking, Iwf};
 pub use msrp::{Msrp, Trunk, Who};

@@ -548,4 +548,8 @@ fn idn_06_a_group_is_checked_with_its_line_and_overrides_what_holds_for_all() {
     );
     is_named_with_its_line("[controlling]\nvalidity_s = 0", "controlling.validity_s");
     is_named_with_its_line("[controlling]\nfloors = [\"other\"]", "controlling.floors");
+    is_named_with_its_line(
+        "[controlling]\nfloor_holders = 0",
+        "controlling.floor_holders",
+    );
 }

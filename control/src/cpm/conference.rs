@@ -37,9 +37,32 @@ pub struct User<'a> {
     pub is_owner: bool,
     /// Whether the participant takes part.
     pub status: Status,
-    /// The streams that the participant uses: their name in the session, what they carry and
-    /// which way media goes.
-    pub media: Vec<(u8, &'static str, &'static str)>,
+    /// The streams that the participant uses.
+    pub media: Vec<Media>,
+}
+
+/// A stream that a participant uses (RFC 4575 §5.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Media {
+    /// Its name in the session.
+    pub id: u8,
+    /// What it carries.
+    pub kind: &'static str,
+    /// Which way media goes.
+    pub direction: &'static str,
+    /// The floor that governs it.
+    pub floor: Option<Floor>,
+}
+
+/// A floor, as one participant's stream has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Floor {
+    /// Its identifier (RFC 8856 `floorid`).
+    pub id: u16,
+    /// What names the stream in descriptions (RFC 4574), and ties the floor to it.
+    pub label: u8,
+    /// The participant holds it.
+    pub is_held: bool,
 }
 
 /// Whether a participant takes part (RFC 4575 §5.7.2, §5.7.4, §5.7.6).
@@ -157,15 +180,41 @@ impl User<'_> {
             xml.create_element("disconnection-info")
                 .write_inner_content(|xml| text(xml, "reason", &reason))?;
         }
-        for (id, kind, direction) in &self.media {
-            let id = id.to_string();
-            xml.create_element("media")
-                .with_attribute(("id", id.as_str()))
-                .write_inner_content(|xml| {
-                    text(xml, "type", kind)?;
-                    text(xml, "status", direction)
-                })?;
-        }
+        self.media.iter().try_for_each(|media| media.write(xml))
+    }
+}
+
+impl Media {
+    fn write(&self, xml: &mut Writer<Vec<u8>>) -> io::Result<()> {
+        let id = self.id.to_string();
+        xml.create_element("media")
+            .with_attribute(("id", id.as_str()))
+            .write_inner_content(|xml| {
+                text(xml, "type", self.kind)?;
+                if let Some(floor) = &self.floor {
+                    text(xml, "label", &floor.label.to_string())?;
+                }
+                text(xml, "status", self.direction)?;
+                self.floor.iter().try_for_each(|floor| floor.write(xml))
+            })?;
+        Ok(())
+    }
+}
+
+impl Floor {
+    /// RFC 4575 and RFC 6501 say nothing of who holds a floor; other namespaces have their place
+    /// after what they say of a stream.
+    fn write(&self, xml: &mut Writer<Vec<u8>>) -> io::Result<()> {
+        let id = self.id.to_string();
+        let status = if self.is_held { "granted" } else { "none" };
+        let attributes = [
+            ("xmlns", FLOOR_NAMESPACE),
+            ("id", id.as_str()),
+            ("status", status),
+        ];
+        xml.create_element("floor")
+            .with_attributes(attributes)
+            .write_empty()?;
         Ok(())
     }
 }
@@ -183,6 +232,8 @@ fn state_of(is_full: bool) -> &'static str {
 }
 
 const NAMESPACE: &str = "urn:ietf:params:xml:ns:conference-info";
+/// The relay's own.
+const FLOOR_NAMESPACE: &str = "urn:midpath:params:xml:ns:floor";
 
 #[cfg(test)]
 mod tests {
@@ -190,12 +241,23 @@ mod tests {
 
     #[test]
     fn a_document_says_who_takes_part_and_escapes_what_people_call_themselves() {
+        let media = |floor| Media {
+            id: 1,
+            kind: "audio",
+            direction: "sendrecv",
+            floor,
+        };
+        let floor = Floor {
+            id: 2,
+            label: 11,
+            is_held: true,
+        };
         let user = User {
             entity: "sip:a&b@x",
             endpoint: "sip:a@127.0.0.1",
             is_owner: true,
             status: Status::Failed(603),
-            media: vec![(1, "audio", "sendrecv")],
+            media: vec![media(None), media(Some(floor))],
         };
         let document = Document {
             entity: "sip:s@focus",
@@ -216,6 +278,8 @@ mod tests {
             "<status>disconnected</status><disconnection-method>failed</disconnection-method>",
             "<reason>SIP;cause=603</reason>",
             "<media id=\"1\"><type>audio</type><status>sendrecv</status></media>",
+            "<media id=\"1\"><type>audio</type><label>11</label><status>sendrecv</status>\
+            <floor xmlns=\"urn:midpath:params:xml:ns:floor\" id=\"2\" status=\"granted\"/></media>",
         ] {
             assert!(written.contains(piece), "{piece} in {written}");
         }

@@ -218,6 +218,8 @@ fn view(session: &Session, now: Instant) -> SessionView {
                 kind: kind(stream.kind),
                 direction: direction(stream.direction),
                 sides: [side(Side::A), side(Side::B)],
+                holders: None,
+                speaker: None,
             }
         });
     SessionView {

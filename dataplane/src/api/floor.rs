@@ -13,6 +13,8 @@ pub struct BfcpSpec {
     pub transport: BfcpTransport,
     /// The member's identifier in the conference (RFC 8856 `userid`); no other member has it.
     pub user: u16,
+    /// The relay's description is the offer: over TLS, the far end is the server (RFC 8855 §7).
+    pub is_offerer: bool,
 }
 
 /// What carries BFCP messages on a leg.

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use crate::api::{BfcpRemote, BfcpSpec, BfcpTransport, Learn, LegFacts, MsrpSetup};
+use crate::api::{BfcpRemote, BfcpSpec, BfcpTransport, Fingerprint, Learn, LegFacts, MsrpSetup};
 use crate::proto::rtp::Source;
+use crate::proto::tls::Session;
 
 use super::{PortPair, Socket};
 
@@ -15,6 +16,10 @@ pub struct BfcpLeg {
     pub line: Line,
     /// Whether control has yet to be told that its connection was lost.
     pub lost_untold: bool,
+    /// What its connection's octets pass through, where that is secured.
+    pub tls: Option<Box<Session>>,
+    /// Its handshake waits for the next cycle.
+    pub is_late: bool,
     spec: BfcpSpec,
     /// Of the datagrams, or the listener.
     socket: Socket,
@@ -28,8 +33,8 @@ pub struct BfcpLeg {
 /// What carries a member's floor control.
 ///
 /// ```text
-/// Idle ──open──▶ Connecting ──made──▶ Open ──lost, ended──▶ Idle
-///   └────────────accepted──────────────▲
+/// Idle ──open──▶ Connecting ──made──▶ Securing ──▶ Open ──lost, ended──▶ Idle
+///   └────────────accepted──────────────▲    without TLS at once
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
@@ -41,6 +46,15 @@ pub enum Line {
     Connecting {
         /// Its socket.
         socket: Socket,
+    },
+    /// It is there, and TLS isn't.
+    Securing {
+        /// Its socket.
+        socket: Socket,
+        /// Its far end.
+        peer: SocketAddr,
+        /// When it has taken too long.
+        until: Instant,
     },
     /// It is there.
     Open {
@@ -60,6 +74,8 @@ impl BfcpLeg {
         Self {
             line,
             lost_untold: false,
+            tls: None,
+            is_late: false,
             spec,
             socket,
             pair,
@@ -96,25 +112,50 @@ impl BfcpLeg {
                 None
             }
             Line::Idle => (remote.setup == MsrpSetup::Active).then_some(remote.address),
-            Line::Connecting { .. } | Line::Open { .. } => None,
+            Line::Connecting { .. } | Line::Securing { .. } | Line::Open { .. } => None,
         }
     }
 
     /// Whether a connection from an address may become its connection.
     #[must_use]
     pub fn admits(&self, peer: SocketAddr) -> bool {
-        let expected = match self.remote {
-            None => true,
-            Some(remote) => remote.setup == MsrpSetup::Passive && remote.address.ip() == peer.ip(),
-        };
-        expected && self.line == Line::Idle
+        self.line == Line::Idle && self.expects(peer)
+    }
+
+    /// Whether an address may be its far end's; any while nothing is known of that.
+    #[must_use]
+    pub fn expects(&self, peer: SocketAddr) -> bool {
+        self.remote.is_none_or(|remote| {
+            remote.setup == MsrpSetup::Passive && remote.address.ip() == peer.ip()
+        })
+    }
+
+    /// Where its far end is, as far as that is known.
+    #[must_use]
+    pub fn far(&self) -> Option<SocketAddr> {
+        self.remote.map(|remote| remote.address)
+    }
+
+    /// Whether its far end is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Whether a certificate that was shown is the announced one.
+    #[must_use]
+    pub fn trusts(&self, certificate: Option<Fingerprint>) -> bool {
+        let wanted = self.remote.map(|remote| remote.fingerprint);
+        wanted.is_some_and(|wanted| wanted.is_none() || wanted == certificate)
     }
 
     /// Whether a datagram may come from an address; the first one that does decides.
     pub fn admits_datagram(&mut self, now: Instant, from: SocketAddr) -> bool {
         match &mut self.line {
             Line::Datagrams(source) => source.admit(now, from),
-            Line::Idle | Line::Connecting { .. } | Line::Open { .. } => false,
+            Line::Idle | Line::Connecting { .. } | Line::Securing { .. } | Line::Open { .. } => {
+                false
+            }
         }
     }
 
@@ -123,24 +164,29 @@ impl BfcpLeg {
     pub fn datagrams_to(&self) -> Option<(Socket, SocketAddr)> {
         match &self.line {
             Line::Datagrams(source) => source.target().map(|to| (self.socket, to)),
-            Line::Idle | Line::Connecting { .. } | Line::Open { .. } => None,
+            Line::Idle | Line::Connecting { .. } | Line::Securing { .. } | Line::Open { .. } => {
+                None
+            }
         }
     }
 
-    /// The connection that is there.
+    /// The connection that is there, and secured where it is to be.
     #[must_use]
     pub fn connection(&self) -> Option<Socket> {
         match self.line {
             Line::Open { socket } => Some(socket),
-            Line::Datagrams(_) | Line::Idle | Line::Connecting { .. } => None,
+            Line::Datagrams(_) | Line::Idle | Line::Connecting { .. } | Line::Securing { .. } => {
+                None
+            }
         }
     }
 
     /// Takes its connection away, made or not.
     pub fn take_connection(&mut self) -> Option<Socket> {
         match self.line {
-            Line::Open { socket } | Line::Connecting { socket } => {
+            Line::Open { socket } | Line::Connecting { socket } | Line::Securing { socket, .. } => {
                 self.line = Line::Idle;
+                self.tls = None;
                 Some(socket)
             }
             Line::Datagrams(_) | Line::Idle => None,

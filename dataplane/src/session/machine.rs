@@ -1,7 +1,9 @@
 //! What becomes of what the members of a room send: its machine, and who sits where in it.
 
+use std::time::Instant;
+
 use crate::api::{FloorId, StreamId};
-use crate::proto::floor::Floors;
+use crate::proto::floor::{self, Floors};
 use crate::proto::forward::Forward;
 use crate::proto::mix::{self, Mixer};
 use crate::proto::msrp::RoomKey;
@@ -29,6 +31,10 @@ pub struct FloorRoom {
     pub floors: Floors,
     /// Floors that have other holders, which control has yet to be told.
     pub untold: Vec<FloorId>,
+    /// What was taken of its counts.
+    pub counted: floor::Counts,
+    /// When the first of its members' handshakes has taken too long.
+    pub secure_by: Option<Instant>,
 }
 
 /// A mixed room.
@@ -36,6 +42,8 @@ pub struct FloorRoom {
 pub struct Mixing {
     /// The machine.
     pub mixer: Mixer,
+    /// What was taken of its counts.
+    pub counted: mix::MixCounts,
     /// Who sits where.
     pub seating: Seating<mix::Seat>,
     /// The room's seat of who speaks, as it was told last.
@@ -47,6 +55,8 @@ pub struct Mixing {
 pub struct Switching {
     /// The machine.
     pub switch: Switch,
+    /// What was taken of its counts.
+    pub counted: switch::SwitchCounts,
     /// Who sits where.
     pub seating: Seating<switch::Seat>,
     /// The mixed room whose speaker is shown.

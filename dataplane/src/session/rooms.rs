@@ -285,7 +285,12 @@ impl Rooms {
         self.places.get(room.0 as usize)?.as_deref()
     }
 
-    /// The same, to change.
+    /// All of them, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Room> {
+        self.places.iter_mut().flatten().map(|room| &mut **room)
+    }
+
+    /// One of them, to change.
     pub fn find_mut(&mut self, room: RoomRef) -> Option<&mut Room> {
         self.places.get_mut(room.0 as usize)?.as_deref_mut()
     }

@@ -287,7 +287,7 @@ impl<B: Backend> Worker<B> {
             Some(Owner::MsrpListener(transport)) => {
                 self.msrp_accepted(now, transport, (socket, peer));
             }
-            Some(Owner::BfcpListener(slot)) => self.bfcp_accepted(slot, socket, peer),
+            Some(Owner::BfcpListener(slot)) => self.bfcp_accepted(now, slot, (socket, peer)),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesConnection(..)
@@ -304,7 +304,7 @@ impl<B: Backend> Worker<B> {
         match Mark(token.0).owner() {
             Some(Owner::BytesConnection(slot, side)) => self.bytes_connected(slot, side),
             Some(Owner::MsrpConnection(slot)) => self.msrp_connected(now, slot),
-            Some(Owner::BfcpConnection(slot)) => self.bfcp_connected(slot),
+            Some(Owner::BfcpConnection(slot)) => self.bfcp_connected(now, slot),
             Some(
                 Owner::Rtp(..)
                 | Owner::BytesListener(..)
@@ -390,6 +390,7 @@ impl<B: Backend> Worker<B> {
     fn housekeeping(&mut self, now: Instant) {
         self.finish_endings(now);
         self.msrp_housekeeping(now);
+        self.count_rooms();
         self.sweep(now);
         self.publish(now);
     }

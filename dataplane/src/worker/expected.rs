@@ -1,8 +1,7 @@
 //! Whether all acts of an order can be done, before any is.
 
 use crate::api::{
-    Act, BfcpTransport, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId,
-    StreamPlan,
+    Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
 };
 use crate::limits::{
     ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS,
@@ -111,10 +110,7 @@ impl Kind {
     fn takes(self, leg: &LegSpec) -> bool {
         match leg {
             LegSpec::Rtp { .. } => matches!(self, Self::RtpRoom(..)),
-            LegSpec::Bfcp(spec) => {
-                // No worker speaks BFCP over TLS.
-                matches!(self, Self::FloorRoom(_)) && spec.transport != BfcpTransport::Tls
-            }
+            LegSpec::Bfcp(_) => matches!(self, Self::FloorRoom(_)),
             LegSpec::Msrp(_) => matches!(self, Self::ChatRoom(_)),
             LegSpec::Bytes { .. } => false,
         }

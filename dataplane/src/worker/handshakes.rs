@@ -29,6 +29,8 @@ pub(super) struct Handshakes {
     line: VecDeque<(Instant, SlotRef)>,
     /// Those that have octets and had no turn yet.
     late: VecDeque<SlotRef>,
+    /// The same, of floor control: legs, each once.
+    late_floors: VecDeque<SlotRef>,
     /// Steps that were taken in this cycle.
     steps: usize,
 }
@@ -36,10 +38,25 @@ pub(super) struct Handshakes {
 impl Handshakes {
     /// When the first one's time is up, or the next one's turn is.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        if !self.late.is_empty() {
+        if !self.late.is_empty() || !self.late_floors.is_empty() {
             return Some(now);
         }
         self.line.front().map(|(at, _)| *at)
+    }
+
+    /// Whether this cycle has done its share of them.
+    pub(super) fn is_busy(&self) -> bool {
+        self.steps >= HANDSHAKE_STEPS_PER_CYCLE
+    }
+
+    /// Counts a step that is taken in this cycle.
+    pub(super) fn count(&mut self) {
+        self.steps += 1;
+    }
+
+    /// A handshake of floor control waits for the next cycle.
+    pub(super) fn put_off_floors(&mut self, slot: SlotRef) {
+        self.late_floors.push_back(slot);
     }
 
     /// Adds one; where there are too many, the oldest has to leave for it.
@@ -95,7 +112,11 @@ impl<B: Backend> Worker<B> {
     /// A cycle begins: those have their turn that were late in the last one.
     pub(super) fn take_late_handshakes(&mut self, now: Instant) {
         self.msrp.handshakes.steps = 0;
-        while self.msrp.handshakes.steps < HANDSHAKE_STEPS_PER_CYCLE {
+        while !self.msrp.handshakes.is_busy() {
+            if let Some(slot) = self.msrp.handshakes.late_floors.pop_front() {
+                self.take_late_bfcp(now, slot);
+                continue;
+            }
             let Some(slot) = self.msrp.handshakes.late.pop_front() else {
                 return;
             };

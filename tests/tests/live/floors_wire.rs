@@ -57,11 +57,8 @@ fn kinds(attributes: &[Attribute], out: &mut Vec<String>) {
     }
 }
 
-#[test]
-fn the_judge_reads_every_message_of_floor_control() {
-    if !needs("live::floors_wire", &["tshark", "text2pcap"]) {
-        return;
-    }
+/// Has tshark read messages, and holds what it finds against what they say: their primitives.
+pub(super) fn judged(mut messages: Vec<Vec<u8>>, is_udp: bool) -> BTreeSet<u8> {
     const FIELDS: [&str; 7] = [
         "bfcp.primitive",
         "bfcp.conference_id",
@@ -75,31 +72,39 @@ fn the_judge_reads_every_message_of_floor_control() {
         bfcp: vec![BFCP],
         ..judge::Ports::default()
     };
+    for message in &mut messages {
+        // Version 2 came after this tshark, which reads it as version 1: R included.
+        assert_eq!(message[0] >> 5, if is_udp { 2 } else { 1 });
+        message[0] = 0x20 | message[0] & 0x1f;
+    }
+    let lines = judge::bfcp(&messages).lines(&ports, "bfcp", &FIELDS);
+    assert_eq!(lines.len(), messages.len(), "tshark takes some for no BFCP");
+    let mut seen = BTreeSet::new();
+    for (line, octets) in lines.iter().zip(&messages) {
+        let fields: Vec<&str> = line.split('\t').collect();
+        seen.insert(octets[1]);
+        assert_eq!(fields[0], octets[1].to_string(), "{line}");
+        let is_servers = Message::decode(octets).ok();
+        let Some(message) = is_servers else { continue };
+        let mut wanted = Vec::new();
+        kinds(&message.attributes, &mut wanted);
+        let (conference, transaction) = (message.conference, message.transaction);
+        assert_eq!(fields[1], conference.to_string(), "{line}");
+        assert_eq!(fields[2], transaction.to_string(), "{line}");
+        assert_eq!(fields[3], message.user.to_string(), "{line}");
+        assert_eq!(fields[4], wanted.join(","), "{line}");
+        assert_eq!(fields[5..].concat(), "", "tshark finds errors: {line}");
+    }
+    seen
+}
+
+#[test]
+fn the_judge_reads_every_message_of_floor_control() {
+    if !needs("live::floors_wire", &["tshark", "text2pcap"]) {
+        return;
+    }
     for is_udp in [false, true] {
-        let mut messages = talk(is_udp);
-        for message in &mut messages {
-            // Version 2 came after this tshark, which reads it as version 1: R included.
-            assert_eq!(message[0] >> 5, if is_udp { 2 } else { 1 });
-            message[0] = 0x20 | message[0] & 0x1f;
-        }
-        let lines = judge::bfcp(&messages).lines(&ports, "bfcp", &FIELDS);
-        assert_eq!(lines.len(), messages.len(), "tshark takes some for no BFCP");
-        let mut seen = BTreeSet::new();
-        for (line, octets) in lines.iter().zip(&messages) {
-            let fields: Vec<&str> = line.split('\t').collect();
-            seen.insert(octets[1]);
-            assert_eq!(fields[0], octets[1].to_string(), "{line}");
-            let is_servers = Message::decode(octets).ok();
-            let Some(message) = is_servers else { continue };
-            let mut wanted = Vec::new();
-            kinds(&message.attributes, &mut wanted);
-            let (conference, transaction) = (message.conference, message.transaction);
-            assert_eq!(fields[1], conference.to_string(), "{line}");
-            assert_eq!(fields[2], transaction.to_string(), "{line}");
-            assert_eq!(fields[3], message.user.to_string(), "{line}");
-            assert_eq!(fields[4], wanted.join(","), "{line}");
-            assert_eq!(fields[5..].concat(), "", "tshark finds errors: {line}");
-        }
+        let seen = judged(talk(is_udp), is_udp);
         let acks = [
             primitive::FLOOR_REQUEST_STATUS_ACK,
             primitive::FLOOR_STATUS_ACK,

@@ -11,6 +11,7 @@ mod closing;
 mod codecs;
 mod devices;
 mod failures;
+mod floors;
 mod floors_wire;
 mod group_chat;
 mod groups;

@@ -66,6 +66,10 @@ fn check_bounds(rules: &Controlling) -> Result<(), Failed> {
         let expected = format!("1 to participants_max ({most})");
         fail(SECTION, "participants_min", least.to_string(), &expected)
     })?;
+    let holders = rules.floor_holders;
+    require((1..=255).contains(&holders), || {
+        fail(SECTION, "floor_holders", holders.to_string(), "1 to 255")
+    })?;
     let kinds = [StreamKind::Audio, StreamKind::Video, StreamKind::Message];
     match rules.floors.iter().find(|kind| !kinds.contains(kind)) {
         Some(kind) => {

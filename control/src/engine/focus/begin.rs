@@ -1,11 +1,12 @@
 //! A group session from its first INVITE on (SGN-01 to SGN-10).
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dataplane::api::{Act, FloorId, MemberId, Refusal, SessionId, StreamSet};
+use dataplane::api::{Act, MemberId, Refusal, SessionId, StreamSet};
 
+use super::floors::{floor_of, open_floors};
 use super::orders::After;
 use super::roll::Roll;
 use super::state::{
@@ -210,6 +211,8 @@ impl Engine {
             forgotten: 0,
             watchers: Watchers::default(),
             has_rung: false,
+            holders: BTreeMap::new(),
+            speakers: BTreeMap::new(),
             armed: None,
             begun: self.now,
         })
@@ -441,28 +444,6 @@ pub(super) fn open_room(
     let kind = kind_of_line(line.kind);
     let floor = focus.group.has_floor(kind).then(|| floor_of(kind));
     focus.rooms.open(offer, index, by, floor)
-}
-
-/// The room of the session's floors, where the group has any (RFC 8855).
-fn open_floors(focus: &mut Focus, offer: &Offer) -> StreamSet {
-    let kinds = &focus.group.rules.floors;
-    let floors: Vec<FloorId> = kinds.iter().map(|kind| floor_of(*kind)).collect();
-    if !floors.is_empty() {
-        let conference = u32::try_from(focus.id.0 % u64::from(u32::MAX)).unwrap_or(1);
-        let offered = offer.floor_control();
-        focus.rooms.open_floors(conference, &floors, offered);
-    }
-    focus.rooms.floors()
-}
-
-/// The floor that governs a kind of stream.
-fn floor_of(kind: StreamKind) -> FloorId {
-    match kind {
-        StreamKind::Audio => FloorId(1),
-        StreamKind::Video => FloorId(2),
-        StreamKind::Message => FloorId(3),
-        StreamKind::Application | StreamKind::Other => FloorId(4),
-    }
 }
 
 /// The rooms that streams of allowed kinds have, and those of floors.

@@ -12,8 +12,8 @@ use crate::engine::Engine;
 
 impl Engine {
     /// A worker's news of a group session.
-    pub(in crate::engine) fn on_member_news(&mut self, event: Event) {
-        match event {
+    pub(in crate::engine) fn on_member_news(&mut self, event: &Event) {
+        match *event {
             Event::MemberSilent {
                 session,
                 stream,
@@ -29,7 +29,7 @@ impl Engine {
                 stream,
                 member,
             } => self.on_member_lost(session, (member, stream)),
-            // Who holds a floor or speaks is the worker's business; what is left isn't of groups.
+            // What is left isn't of a participant's media.
             Event::Speaking { .. }
             | Event::FloorChanged { .. }
             | Event::Done(_)

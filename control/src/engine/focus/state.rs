@@ -1,11 +1,11 @@
 //! What is kept of a group session and of each of its participants.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use dataplane::api::{LegFacts, MemberFacts, MemberId, SessionId, StreamId, StreamSet};
+use dataplane::api::{FloorId, LegFacts, MemberFacts, MemberId, SessionId, StreamId, StreamSet};
 
 use super::roll::Roll;
 use super::watchers::Watchers;
@@ -49,7 +49,11 @@ pub(in crate::engine) struct Focus {
     pub watchers: Watchers,
     /// The inviter was told that somebody is alerted.
     pub has_rung: bool,
-    /// The earliest entry for this session among the deadlines.
+    /// Who holds each floor, as the worker said last.
+    pub holders: BTreeMap<FloorId, Vec<MemberId>>,
+    /// Who speaks in each mixed room.
+    pub speakers: BTreeMap<StreamId, MemberId>,
+    /// Its entry among the deadlines.
     pub armed: Option<Instant>,
     pub begun: Instant,
 }

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 
 use super::state::{Departed, Focus, Member};
-use crate::cpm::conference::{Document, User};
+use crate::cpm::conference::{Document, Floor, Media, User};
 use crate::limits::NOTIFY_USER_BYTES;
 use crate::sdp::Flow as Way;
 use crate::sip::Name;
@@ -123,7 +123,19 @@ fn user_of<'a>(focus: &Focus, member: &'a Member) -> User<'a> {
             sends: stream.direction.may_send && !is_lost,
             receives: stream.direction.may_receive && !is_lost,
         };
-        (stream.id.0, stream.kind.name(), way.name())
+        let room = focus.rooms.find(stream.id);
+        Media {
+            id: stream.id.0,
+            kind: stream.kind.name(),
+            direction: way.name(),
+            floor: room.and_then(|room| {
+                Some(Floor {
+                    id: room.floor?.0,
+                    label: room.label(),
+                    is_held: focus.holds(room, member.id)?,
+                })
+            }),
+        }
     });
     User {
         entity: &member.address,

@@ -118,6 +118,11 @@ fn view(focus: &Focus, now: Instant) -> SessionView {
             "sendrecv"
         },
         sides: [SideView::default(), SideView::default()],
+        holders: room.floor.map(|floor| {
+            let holders = focus.holders.get(&floor).into_iter().flatten();
+            holders.map(|member| member.0).collect()
+        }),
+        speaker: focus.speakers.get(&room.id).map(|member| member.0),
     });
     SessionView {
         id: focus.id.0,

@@ -24,6 +24,8 @@ pub(super) struct Leg {
     pub local: LegLocal,
     /// The worker doesn't have it yet.
     pub is_new: bool,
+    /// The relay has offered it, its participant hasn't.
+    pub is_offered: bool,
     /// Nothing is forwarded any more, though its participant has not agreed (OMD-12).
     pub is_stopped: bool,
     /// The far end, once its description has come.
@@ -80,6 +82,7 @@ impl Leg {
             local_ip,
             local: LegLocal::Unbound,
             is_new: true,
+            is_offered: false,
             is_stopped: false,
             far: None,
             wants: BOTH,
@@ -116,6 +119,14 @@ impl Leg {
         }
     }
 
+    /// A leg that the relay offers.
+    pub(super) fn offered(stream: StreamId, make: Make, local_ip: IpAddr) -> Self {
+        Self {
+            is_offered: true,
+            ..Self::new(stream, make, local_ip)
+        }
+    }
+
     /// Whether it can go on as another make.
     pub(super) fn continues(&self, make: Make) -> bool {
         match (self.make, make) {
@@ -136,6 +147,7 @@ impl Leg {
                 local_ip: self.local_ip,
                 transport,
                 user: user_of(member),
+                is_offerer: self.is_offered,
             }),
             Make::Msrp(transport) => {
                 let trunk = terms.trunk(Side::B);

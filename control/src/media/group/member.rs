@@ -195,7 +195,7 @@ impl MemberMedia {
         for room in rooms.iter().filter(|room| missing.contains(room.id)) {
             let made = Leg::made_by(room, &self.terms).ok();
             if let Some((make, ip)) = made.zip(address) {
-                let leg = Leg::new(room.id, make, ip);
+                let leg = Leg::offered(room.id, make, ip);
                 put(&mut slots, Slot::offered(room, leg));
             }
         }

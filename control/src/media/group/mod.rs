@@ -177,19 +177,12 @@ impl Rooms {
     pub fn open_floors(
         &mut self,
         conference: u32,
-        floors: &[FloorId],
+        rules: Vec<FloorRule>,
         offered: Option<BfcpTransport>,
     ) -> StreamId {
-        let rules = floors.iter().map(|floor| FloorRule {
-            floor: *floor,
-            chair: None,
-            holders: 1,
-            silence_ms: FLOOR_SILENCE_MS,
-            held_max_ms: FLOOR_HELD_MAX_MS,
-        });
         let spec = FloorSpec {
             conference,
-            floors: rules.collect(),
+            floors: rules,
         };
         let id = StreamId(self.opened);
         self.opened += 1;
@@ -296,6 +289,12 @@ impl Room {
         }
     }
 
+    /// What names it where a floor governs it (RFC 4574).
+    #[must_use]
+    pub fn label(&self) -> u8 {
+        self.id.0.saturating_add(10)
+    }
+
     /// Who may send and who gets something, as far as the room itself says it.
     #[must_use]
     pub fn flow_of(&self, member: MemberId) -> Flow {
@@ -355,10 +354,6 @@ fn common_lines(line: &MediaDescription) -> Vec<String> {
 const TALKERS: u8 = 4;
 /// The longest that a packet waits for those before it.
 const JITTER_MAX_MS: u16 = 200;
-/// A holder who says nothing for so long gives way.
-const FLOOR_SILENCE_MS: u32 = 30_000;
-/// A holder gives way to others after so long.
-const FLOOR_HELD_MAX_MS: u32 = 120_000;
 /// Names of streams are bits of a set.
 const STREAMS_EVER: u8 = 32;
 

@@ -219,7 +219,7 @@ fn the_floors_of_a_session_are_offered_with_what_they_govern() {
     let audio = rooms
         .open(&offer, 0, MemberId(1), Some(FloorId(1)))
         .unwrap();
-    let floors = rooms.open_floors(77, &[FloorId(1)], offer.floor_control());
+    let floors = rooms.open_floors(77, vec![rule()], offer.floor_control());
     assert_eq!(
         rooms.matching(&offer, 1, StreamSet::default()),
         Some(floors)
@@ -256,4 +256,71 @@ fn the_floors_of_a_session_are_offered_with_what_they_govern() {
         Act::ConnectMember { remote: dataplane::api::Remote::Bfcp(remote), .. }
             if remote.address.port() == 5002
     )));
+}
+
+#[test]
+fn floors_over_tls_are_held_to_their_certificates_and_offered_over_tls() {
+    let line = "m=application 9 TCP/TLS/BFCP *\r\na=setup:active\r\na=connection:new\r\n\
+        a=floorctrl:c-only\r\n";
+    let certificate = format!("a=fingerprint:SHA-256 {}\r\n", ["AB"; 32].join(":"));
+    let lines = format!("m=audio 4000 RTP/AVP 0\r\n{line}{certificate}");
+    let without = MemberMedia::new(
+        &Rooms::new(settings(), Vec::new()),
+        Trunk::default(),
+        (MemberId(1), 1),
+    );
+    let offer = without.read(sdp(&lines).as_bytes()).unwrap();
+    assert!(
+        !offer.lines()[1].is_supported,
+        "the relay has no certificate"
+    );
+
+    let mut own = settings();
+    let msrp = Msrp {
+        fingerprint: Some([7; 32]),
+        ..Msrp::default()
+    };
+    Arc::get_mut(&mut own).unwrap().msrp = msrp;
+    let mut rooms = Rooms::new(own, Vec::new());
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
+    let offer = media.read(sdp(&lines).as_bytes()).unwrap();
+    let audio = rooms.open(&offer, 0, MemberId(1), Some(FloorId(1)));
+    let floors = rooms.open_floors(77, vec![rule()], offer.floor_control());
+    let mut draft = media.draft_answer(&rooms, &offer, &[audio, Some(floors)]);
+    let tls = |draft: &Draft, member| {
+        let joins = draft.joins(MemberId(member), "<sip:x@y>");
+        let mut specs = joins.iter().filter_map(|act| match act {
+            Act::Join(plan) => Some(&plan.leg),
+            _ => None,
+        });
+        specs.find_map(|leg| match leg {
+            dataplane::api::LegSpec::Bfcp(spec) => Some((spec.transport, spec.is_offerer)),
+            _ => None,
+        })
+    };
+    assert_eq!(tls(&draft, 1), Some((BfcpTransport::Tls, false)));
+    bind(&mut draft, MemberId(1));
+    let connects = draft.connects(&rooms, MemberId(1), ALL);
+    assert!(connects.iter().any(|act| matches!(
+        act,
+        Act::ConnectMember { remote: dataplane::api::Remote::Bfcp(remote), .. }
+            if remote.fingerprint == Some([0xab; 32])
+    )));
+    let answer = media.answer(&rooms, draft, ALL).unwrap();
+    let answer = String::from_utf8(answer.to_vec()).unwrap();
+    assert!(answer.contains("TCP/TLS/BFCP *\r\n") && answer.contains("a=fingerprint:"));
+
+    let other = MemberMedia::new(&rooms, Trunk::default(), (MemberId(2), 2));
+    let draft = other.draft_offer(&rooms, rooms.all());
+    assert_eq!(tls(&draft, 2), Some((BfcpTransport::Tls, true)));
+}
+
+fn rule() -> FloorRule {
+    FloorRule {
+        floor: FloorId(1),
+        chair: None,
+        holders: 1,
+        silence_ms: 0,
+        held_max_ms: 0,
+    }
 }

@@ -88,7 +88,7 @@ pub(super) fn on(
     };
     attributes.push(flow(leg, role, rights).name().to_owned());
     if room.floor.is_some() {
-        attributes.push(format!("label:{}", label(room)));
+        attributes.push(format!("label:{}", room.label()));
     }
     if let Some(mid) = &slot.mid {
         attributes.push(format!("mid:{mid}"));
@@ -102,11 +102,6 @@ fn line(slot: &Slot, port: u16, formats: &str, attributes: &[String]) -> String 
         let _ = write!(text, "a={attribute}\r\n");
     }
     text
-}
-
-/// What names a governed stream (RFC 4574).
-fn label(room: &Room) -> u8 {
-    room.id.0.saturating_add(10)
 }
 
 /// The attributes of floor control for a participant (RFC 8856).
@@ -123,7 +118,7 @@ pub(super) fn floors<'a>(
         lines.push(format!("confid:{}", spec.conference));
         for rule in &spec.floors {
             let governed = rooms.clone().filter(|room| room.floor == Some(rule.floor));
-            let labels: Vec<String> = governed.map(|room| label(room).to_string()).collect();
+            let labels: Vec<String> = governed.map(|room| room.label().to_string()).collect();
             let mut text = format!("floorid:{}", rule.floor.0);
             if !labels.is_empty() {
                 let _ = write!(text, " mstrm:{}", labels.join(" "));

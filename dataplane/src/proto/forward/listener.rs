@@ -1,7 +1,7 @@
 //! What one member of a room takes, and how its sequence numbers differ from the tracks'.
 
 use crate::api::PayloadFormat;
-use crate::limits::FORWARD_TRACKS;
+use crate::limits::{FORWARD_LACKS, FORWARD_TRACKS};
 use crate::stats::DropReason;
 use crate::wire::rewrite::Fields;
 use crate::wire::rtp::Seq;
@@ -13,6 +13,11 @@ use super::track::{First, is_after};
 pub(super) struct Listener {
     payloads: Box<[PayloadFormat]>,
     receives: bool,
+    /// It sends again what it is asked for.
+    pub(super) takes_nack: bool,
+    /// Packets that it has asked for, by track, as the track numbers them; the oldest make way.
+    lacks: [Option<(u8, Seq)>; FORWARD_LACKS],
+    next_lack: usize,
     ways: [Way; FORWARD_TRACKS],
 }
 
@@ -57,6 +62,38 @@ impl Listener {
         if let Some(way) = self.ways.get_mut(track) {
             way.paused = true;
         }
+    }
+
+    /// A packet that this member lacks, by its own number; how the track numbers it. `None` where
+    /// it has never been sent such a packet.
+    pub(super) fn lack(&mut self, track: usize, own: Seq) -> Option<Seq> {
+        let way = self.ways.get_mut(track)?;
+        let last = way.last.filter(|_| self.receives && !way.paused)?;
+        if is_after(own, last) {
+            return None;
+        }
+        let seq = Seq(own.0.wrapping_add(way.skipped));
+        if !way.first.admits(seq) {
+            return None;
+        }
+        let lack = (u8::try_from(track).ok()?, seq);
+        if !self.lacks.contains(&Some(lack))
+            && let Some(place) = self.lacks.get_mut(self.next_lack)
+        {
+            *place = Some(lack);
+            self.next_lack = (self.next_lack + 1) % FORWARD_LACKS;
+        }
+        Some(seq)
+    }
+
+    /// Whether it lacks a track's packet that comes again; it lacks it no more then.
+    pub(super) fn takes_again(&mut self, track: usize, seq: Seq) -> bool {
+        let Ok(track) = u8::try_from(track) else {
+            return false;
+        };
+        let mut lacks = self.lacks.iter_mut();
+        let lack = lacks.find(|lack| **lack == Some((track, seq)));
+        lack.is_some_and(|lack| lack.take().is_some())
     }
 
     /// The header of a track's packet for this member; `None` where it isn't to have it.

@@ -12,15 +12,16 @@
 //! ```
 
 mod listener;
+mod losses;
 mod track;
 
 use std::time::{Duration, Instant};
 
 use crate::api::PayloadFormat;
-use crate::limits::{FORWARD_IDLE_MS, FORWARD_TRACKS};
+use crate::limits::{FORWARD_IDLE_MS, FORWARD_NACKS, FORWARD_TRACKS};
 use crate::stats::DropReason;
 use crate::wire::rewrite::Fields;
-use crate::wire::rtp::Ssrc;
+use crate::wire::rtp::{Seq, Ssrc};
 
 use listener::Listener;
 pub use track::Track;
@@ -34,8 +35,29 @@ pub struct Turn {
     track: usize,
     /// What it is, among the formats of the room; `None`: payload types aren't mapped.
     format: Option<u16>,
+    /// It came before, was asked for, and goes to those who lack it.
+    is_repeat: bool,
     /// Its header on that track.
     fields: Fields,
+}
+
+/// Packets that a source is to be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// The seat of who has sent them.
+    pub seat: usize,
+    /// The SSRC that they have there.
+    pub source: Ssrc,
+    numbers: [Seq; FORWARD_NACKS],
+    count: usize,
+}
+
+impl Missing {
+    /// Their numbers, as the source gave them.
+    #[must_use]
+    pub fn numbers(&self) -> &[Seq] {
+        self.numbers.get(..self.count).unwrap_or_default()
+    }
 }
 
 /// The machine of one room; its members are seats, numbered by its owner from 0 on.
@@ -101,10 +123,12 @@ impl Forward {
         let fields = track
             .take(now, seat, (&fields, clock_rate), packet.len())
             .ok_or(DropReason::Stale)?;
+        let is_repeat = track.is_repeat(fields.seq);
         Ok(Turn {
             seat,
             track: index,
             format: format.map(|format| format.format),
+            is_repeat,
             fields,
         })
     }
@@ -114,6 +138,9 @@ impl Forward {
         let listener = self.listeners.get_mut(seat)?;
         if turn.seat == seat {
             listener.skip(turn.track);
+            return None;
+        }
+        if turn.is_repeat && !listener.takes_again(turn.track, turn.fields.seq) {
             return None;
         }
         listener.head(turn.track, turn.format, turn.fields)
@@ -131,6 +158,45 @@ impl Forward {
         tracks.find(|track| track.ssrc() == ssrc)?.ask(now)
     }
 
+    /// Says whether a member sends again what it is asked for (`a=rtcp-fb:* nack`).
+    pub fn set_takes_nack(&mut self, seat: usize, takes_nack: bool) {
+        if let Some(listener) = self.listeners.get_mut(seat) {
+            listener.takes_nack = takes_nack;
+        }
+    }
+
+    /// A receiver lacks packets of a track: whom to ask for which, and the source's SSRC; `None` where
+    /// nobody is to be asked. The request is one for all who lack the same.
+    pub fn ask_again(
+        &mut self,
+        now: Instant,
+        (seat, ssrc): (usize, Ssrc),
+        lost: impl Iterator<Item = Seq>,
+    ) -> Option<Missing> {
+        let index = self.tracks.iter().position(|track| track.ssrc() == ssrc)?;
+        let (whose, source) = self.tracks.get(index)?.source()?;
+        if !self.listeners.get(whose)?.takes_nack || whose == seat {
+            return None;
+        }
+        let (track, listener) = (self.tracks.get_mut(index)?, self.listeners.get_mut(seat)?);
+        let mut missing = Missing {
+            seat: whose,
+            source,
+            numbers: [Seq(0); FORWARD_NACKS],
+            count: 0,
+        };
+        for own in lost.take(LOOKS_MAX) {
+            let number = listener
+                .lack(index, own)
+                .and_then(|seq| track.ask_again(now, seq));
+            if let (Some(number), Some(place)) = (number, missing.numbers.get_mut(missing.count)) {
+                *place = number;
+                missing.count += 1;
+            }
+        }
+        (missing.count > 0).then_some(missing)
+    }
+
     /// The track of a member: its own, one that nobody has, or one that nobody has used lately.
     fn track_for(&self, now: Instant, seat: usize) -> Option<usize> {
         let idle = Duration::from_millis(FORWARD_IDLE_MS);
@@ -140,6 +206,9 @@ impl Forward {
             .or_else(|| find(&|track| !track.is_awake(now, idle)))
     }
 }
+
+/// Packets that one request is looked at for.
+const LOOKS_MAX: usize = 2 * FORWARD_NACKS;
 
 #[cfg(test)]
 mod tests;

@@ -148,3 +148,90 @@ fn a_sender_that_begins_anew_is_another_source() {
     let fields = room.head_for(1, &turn).unwrap();
     assert!(fields.marker, "a decoder is told");
 }
+
+/// Asks for packets that a receiver lacks: who is asked, for which of its own.
+fn ask_again(
+    room: &mut Forward,
+    now: Instant,
+    seat: usize,
+    lost: &[u16],
+) -> Option<(usize, Vec<u16>)> {
+    let lost = lost.iter().copied().map(Seq);
+    let missing = room.ask_again(now, (seat, Ssrc(0xa000)), lost)?;
+    assert_eq!(missing.source, Ssrc(8));
+    let numbers = missing.numbers().iter().map(|seq| seq.0).collect();
+    Some((missing.seat, numbers))
+}
+
+#[test]
+fn what_receivers_lack_is_asked_for_once_and_comes_to_them_alone() {
+    let (mut room, now) = room(5);
+    room.set_takes_nack(1, true);
+    // Another source came first, so that all numbers are shifted by then.
+    let turn = room.receive(now, 0, &packet(99, 1, 7)).unwrap();
+    (1..5).for_each(|seat| drop(room.head_for(seat, &turn)));
+    room.mute(0);
+    for seq in 5000..5010 {
+        let turn = room.receive(now, 1, &packet(seq, 1, 8)).unwrap();
+        (0..5).for_each(|seat| drop(room.head_for(seat, &turn)));
+    }
+    // 5000 left as 100; who had sent before has 99 of its own to leave out.
+    assert_eq!(
+        ask_again(&mut room, now, 2, &[103, 104]),
+        Some((1, vec![5003, 5004]))
+    );
+    assert_eq!(
+        ask_again(&mut room, now, 3, &[104, 105]),
+        Some((1, vec![5005])),
+        "once for all"
+    );
+    let again = room.receive(now, 1, &packet(5004, 1, 8)).unwrap();
+    let got: Vec<_> = (0..5)
+        .filter_map(|seat| Some((seat, room.head_for(seat, &again)?.seq.0)))
+        .collect();
+    assert_eq!(got, [(2, 104), (3, 104)], "not to those who have it");
+    let again = room.receive(now, 1, &packet(5004, 1, 8)).unwrap();
+    assert!((0..5).all(|seat| room.head_for(seat, &again).is_none()));
+    // One that was lost on its way here is new to everybody.
+    let turn = room.receive(now, 1, &packet(5012, 1, 8)).unwrap();
+    (0..5).for_each(|seat| drop(room.head_for(seat, &turn)));
+    let late = room.receive(now, 1, &packet(5011, 1, 8)).unwrap();
+    assert_eq!(
+        (2..5)
+            .filter(|seat| room.head_for(*seat, &late).is_some())
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn nobody_is_asked_for_what_no_source_of_now_has_sent_or_sends_again() {
+    let (mut room, now) = room(4);
+    for seq in 10..20 {
+        let turn = room.receive(now, 0, &packet(seq, 1, 7)).unwrap();
+        (1..4).for_each(|seat| drop(room.head_for(seat, &turn)));
+    }
+    assert_eq!(
+        ask_again(&mut room, now, 2, &[12]),
+        None,
+        "it takes no NACK"
+    );
+    room.mute(0);
+    room.set_takes_nack(1, true);
+    let turn = room.receive(now, 1, &packet(700, 1, 8)).unwrap();
+    (0..4).for_each(|seat| drop(room.head_for(seat, &turn)));
+    assert_eq!(
+        ask_again(&mut room, now, 2, &[19]),
+        None,
+        "another source's"
+    );
+    assert_eq!(
+        ask_again(&mut room, now, 2, &[21, 500]),
+        None,
+        "not sent yet"
+    );
+    assert_eq!(ask_again(&mut room, now, 1, &[20]), None, "its own");
+    assert_eq!(ask_again(&mut room, now, 2, &[20]), Some((1, vec![700])));
+    room.set(3, &[format(8, VOICE)], false);
+    assert_eq!(ask_again(&mut room, now, 3, &[20]), None, "on hold");
+}

@@ -6,6 +6,8 @@ use crate::limits::FORWARD_KEY_MS;
 use crate::wire::rewrite::Fields;
 use crate::wire::rtp::{Seq, Ssrc};
 
+use super::losses::Losses;
+
 /// One source of a room.
 #[derive(Debug)]
 pub struct Track {
@@ -21,6 +23,7 @@ pub struct Track {
     octets: u32,
     /// When its source was asked for a picture.
     asked: Option<Instant>,
+    losses: Losses,
 }
 
 /// The newest packet of a track.
@@ -44,6 +47,7 @@ impl Track {
             packets: 0,
             octets: 0,
             asked: None,
+            losses: Losses::default(),
         }
     }
 
@@ -88,6 +92,18 @@ impl Track {
         let source = self.source?;
         self.asked = Some(now);
         Some(source)
+    }
+
+    /// Whether a packet has come before, and comes again as it was asked for.
+    pub(super) fn is_repeat(&mut self, seq: Seq) -> bool {
+        self.losses.arrived(seq) && self.losses.was_asked(seq)
+    }
+
+    /// The number that its source has given to a packet which a receiver lacks; `None` where the
+    /// source isn't to be asked for it.
+    pub(super) fn ask_again(&mut self, now: Instant, seq: Seq) -> Option<Seq> {
+        let is_its = self.first.admits(seq) && self.losses.ask(seq, now);
+        is_its.then(|| Seq(seq.0.wrapping_sub(self.seq_shift)))
     }
 
     pub(super) fn leave(&mut self, seat: usize) {
@@ -149,6 +165,7 @@ impl Track {
         self.seq_shift = seq.0.wrapping_sub(fields.seq.0);
         self.time_shift = time.wrapping_sub(fields.time);
         self.first = First::at(seq);
+        self.losses = Losses::default();
     }
 }
 

@@ -9,10 +9,11 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::api::{
-    BfcpRemote, BfcpSpec, BfcpTransport, Event, FloorId, LegLocal, LegSpec, MemberId, Refusal,
+    BfcpRemote, BfcpSpec, BfcpTransport, Event, FloorId, LegLocal, LegSpec, MemberId,
+    MsrpTransport, Refusal,
 };
 use crate::frame::{Class, Frame};
-use crate::limits::{FLOOR_QUEUE_BYTES, HOUSEKEEPING_MS, STREAM_FRAME_BYTES};
+use crate::limits::{FLOOR_QUEUE_BYTES, HOUSEKEEPING_MS, STREAM_FRAME_BYTES, TLS_OVERHEAD_BYTES};
 use crate::net::{Backend, SocketId, SocketSpec, Token, TxItem};
 use crate::proto::floor::{Floors, Verdict};
 use crate::session::{
@@ -32,6 +33,10 @@ impl<B: Backend> Worker<B> {
         opening: Opening,
         spec: &BfcpSpec,
     ) -> Result<(MemberLeg, LegLocal), Refusal> {
+        let is_secured = spec.transport == BfcpTransport::Tls;
+        if is_secured && !self.msrp.conns.kit.has(MsrpTransport::Tls) {
+            return Err(Refusal::Unknown);
+        }
         let (pair, (socket, listen)) = self.with_pair(opening.now, |worker, pair| {
             let local = SocketAddr::new(spec.local_ip, pair.even());
             let (socket, owner) = match spec.transport {
@@ -60,8 +65,11 @@ impl<B: Backend> Worker<B> {
         let Some((_, leg)) = self.bfcp_leg(slot) else {
             return;
         };
-        let local = leg.local_ip();
+        let (local, was_known) = (leg.local_ip(), leg.is_known());
         let Some(remote) = leg.connect(now, remote) else {
+            if !was_known {
+                self.bfcp_is_known(now, slot);
+            }
             return;
         };
         let spec = SocketSpec::Connect { local, remote };
@@ -134,9 +142,9 @@ impl<B: Backend> Worker<B> {
     /// A member has connected, or somebody who says so.
     pub(in super::super) fn bfcp_accepted(
         &mut self,
+        now: Instant,
         slot: SlotRef,
-        socket: SocketId,
-        peer: SocketAddr,
+        (socket, peer): (SocketId, SocketAddr),
     ) {
         let leg = self.bfcp_leg(slot).map(|(_, leg)| leg);
         let Some(leg) = leg.filter(|leg| leg.admits(peer)) else {
@@ -144,19 +152,26 @@ impl<B: Backend> Worker<B> {
             self.close_socket(socket);
             return;
         };
-        leg.line = Line::Open {
-            socket: Socket(socket.0),
-        };
+        let is_secured = leg.spec().transport == BfcpTransport::Tls;
+        let made = Socket(socket.0);
+        leg.line = Line::Open { socket: made };
         let mark = Mark::new(Owner::BfcpConnection(slot));
         self.backend.adopt(socket, Token(mark.0));
+        if is_secured {
+            self.secure_bfcp(now, slot, (made, peer));
+        }
     }
 
     /// The relay has connected to a member.
-    pub(in super::super) fn bfcp_connected(&mut self, slot: SlotRef) {
+    pub(in super::super) fn bfcp_connected(&mut self, now: Instant, slot: SlotRef) {
         if let Some((_, leg)) = self.bfcp_leg(slot)
             && let Line::Connecting { socket } = leg.line
         {
             leg.line = Line::Open { socket };
+            let is_secured = leg.spec().transport == BfcpTransport::Tls;
+            if let Some(peer) = leg.far().filter(|_| is_secured) {
+                self.secure_bfcp(now, slot, (socket, peer));
+            }
         }
     }
 
@@ -169,11 +184,16 @@ impl<B: Backend> Worker<B> {
             return;
         };
         leg.count(frame.len());
+        let is_secured = leg.tls.is_some();
         let Some((room_ref, member)) = place else {
             self.stats.drop(DropReason::Frozen);
             self.pool.give(frame);
             return;
         };
+        if is_secured {
+            self.sealed_bfcp(now, slot, Some(frame));
+            return;
+        }
         let mut verdict = Verdict::Keep;
         if let Some(Machine::Floors(floors)) =
             self.rooms.find_mut(room_ref).map(|room| &mut room.machine)
@@ -189,6 +209,7 @@ impl<B: Backend> Worker<B> {
 
     /// A member's connection ends: what it holds is free, and what is on its way still arrives.
     pub(in super::super) fn bfcp_ended(&mut self, now: Instant, slot: SlotRef) {
+        self.end_bfcp_tls(slot);
         self.flush();
         let socket = self
             .bfcp_leg(slot)
@@ -229,7 +250,9 @@ impl<B: Backend> Worker<B> {
         self.close_socket(SocketId(leg.socket().0));
         match leg.line {
             Line::Open { socket } => self.close_softly(SocketId(socket.0)),
-            Line::Connecting { socket } => self.close_socket(SocketId(socket.0)),
+            Line::Connecting { socket } | Line::Securing { socket, .. } => {
+                self.close_socket(SocketId(socket.0));
+            }
             Line::Datagrams(_) | Line::Idle => {}
         }
     }
@@ -299,9 +322,13 @@ impl<B: Backend> Worker<B> {
                 self.tx.items.push(TxItem::Datagram { socket, to, frame });
             }
         } else if let Some(socket) = connection {
-            let socket = SocketId(socket.0);
-            for part in message.chunks(STREAM_FRAME_BYTES) {
+            let (socket, is_secured) = (SocketId(socket.0), self.is_secured(slot));
+            for part in message.chunks(STREAM_FRAME_BYTES - TLS_OVERHEAD_BYTES) {
                 let frame = self.bfcp_frame(Class::Stream, part);
+                let frame = match frame {
+                    Some(frame) if is_secured => self.seal_bfcp(slot, frame),
+                    other => other,
+                };
                 // A message that isn't whole can't be followed, and one that isn't read is none.
                 let is_stuck = self.backend.queued(socket) > FLOOR_QUEUE_BYTES;
                 let Some(frame) = frame.filter(|_| !is_stuck) else {
@@ -341,7 +368,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn bfcp_frame(&mut self, class: Class, octets: &[u8]) -> Option<Frame> {
+    pub(super) fn bfcp_frame(&mut self, class: Class, octets: &[u8]) -> Option<Frame> {
         let mut frame = self.pool.take(class).or_else(|| {
             self.backend.send(&mut self.tx, &mut self.pool);
             self.pool.take(class)
@@ -402,7 +429,7 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    fn floors_mut(&mut self, room: RoomRef) -> Option<&mut Floors> {
+    pub(super) fn floors_mut(&mut self, room: RoomRef) -> Option<&mut Floors> {
         match &mut self.rooms.find_mut(room)?.machine {
             Machine::Floors(floors) => Some(&mut floors.floors),
             Machine::Forward(_) | Machine::Mix(_) | Machine::Switch(_) | Machine::Chat(_) => None,
@@ -410,7 +437,10 @@ impl<B: Backend> Worker<B> {
     }
 
     /// A leg of floor control, and its room and member while it has a seat.
-    fn bfcp_leg(&mut self, slot: SlotRef) -> Option<(Option<(RoomRef, MemberId)>, &mut BfcpLeg)> {
+    pub(super) fn bfcp_leg(
+        &mut self,
+        slot: SlotRef,
+    ) -> Option<(Option<(RoomRef, MemberId)>, &mut BfcpLeg)> {
         let Member { id, place, leg, .. } = self.streams.find_mut(slot)?.member_mut()?;
         match leg {
             MemberLeg::Bfcp(leg) => Some((place.map(|(room, _)| (room, *id)), leg)),
@@ -424,7 +454,7 @@ impl FloorRoom {
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         let again = now + Duration::from_millis(HOUSEKEEPING_MS);
         let untold = (!self.untold.is_empty()).then_some(again);
-        [self.floors.poll_timeout(), untold]
+        [self.floors.poll_timeout(), untold, self.secure_by]
             .into_iter()
             .flatten()
             .min()

@@ -89,6 +89,8 @@ impl<B: Backend> Open<'_, B> {
         match &mut self.machine {
             Machine::Forward(forward) => {
                 forward.set(seat as usize, &formats.payloads, direction.may_receive);
+                let takes_nack = formats.video.iter().any(|video| video.feedback.nack);
+                forward.set_takes_nack(seat as usize, takes_nack);
                 if !direction.may_send {
                     forward.mute(seat as usize);
                 }

@@ -1,10 +1,12 @@
 //! Group sessions: rooms, who is in them, and what becomes of what they send.
 
+mod counts;
 mod egress;
 mod floors;
 mod machines;
 mod packets;
 mod reports;
+mod secured;
 mod ticks;
 
 pub(super) use floors::user_of;
@@ -20,10 +22,10 @@ use crate::api::{
 };
 use crate::limits::SWITCH_DWELL_MS;
 use crate::net::Backend;
-use crate::proto::floor::Floors;
+use crate::proto::floor::{self, Floors};
 use crate::proto::forward::Forward;
-use crate::proto::mix::Mixer;
-use crate::proto::switch::{Switch, SwitchSpec};
+use crate::proto::mix::{MixCounts, Mixer};
+use crate::proto::switch::{Switch, SwitchCounts, SwitchSpec};
 use crate::session::{
     FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating,
     SessionRef, SlotRef, Stream, Switching,
@@ -64,6 +66,7 @@ impl<B: Backend> Worker<B> {
             }
             RoomKind::Mix(spec) => Some(Machine::Mix(Box::new(Mixing {
                 mixer: Mixer::new(*spec, self.random.random()),
+                counted: MixCounts::default(),
                 seating: Seating::default(),
                 told: None,
             }))),
@@ -76,6 +79,7 @@ impl<B: Backend> Worker<B> {
                 };
                 Some(Machine::Switch(Box::new(Switching {
                     switch: Switch::new(spec),
+                    counted: SwitchCounts::default(),
                     seating: Seating::default(),
                     follows: *follows,
                 })))
@@ -83,6 +87,8 @@ impl<B: Backend> Worker<B> {
             RoomKind::Floors(spec) => Some(Machine::Floors(Box::new(FloorRoom {
                 floors: Floors::new(spec),
                 untold: Vec::new(),
+                counted: floor::Counts::default(),
+                secure_by: None,
             }))),
             RoomKind::FanOut(spec) => Some(Machine::Chat(self.open_chat(spec)?)),
         }
@@ -313,11 +319,13 @@ impl<B: Backend> Worker<B> {
         member.place = None;
         member.sent = seat.sent;
         self.look_after(now, room_ref);
+        self.end_bfcp_tls(seat.slot);
         Some(seat.slot)
     }
 
     /// Ends a room that nobody is in.
     pub(super) fn close_room(&mut self, room: RoomRef) {
+        self.count_room(room);
         self.close_chat(room);
         self.rooms.remove(room);
     }

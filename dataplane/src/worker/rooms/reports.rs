@@ -14,7 +14,7 @@ use crate::proto::forward::{Forward, Track};
 use crate::session::{Machine, RoomRef};
 use crate::wire::rewrite::Fields;
 use crate::wire::rtcp::{Packet, ReportBlock, SenderInfo, Writer, packets};
-use crate::wire::rtp::Ssrc;
+use crate::wire::rtp::{Seq, Ssrc};
 
 use super::super::Worker;
 use super::machines::Open;
@@ -132,9 +132,12 @@ impl<B: Backend> Open<'_, B> {
                         ask_for_picture(self.machine, now, media, &mut self.egress);
                     }
                 }
+                Packet::Nack { media, lost } => {
+                    let place = (index, media);
+                    ask_again(self.machine, (now, place), lost.iter(), &mut self.egress);
+                }
                 Packet::ReceiverReport { .. }
                 | Packet::Bye { .. }
-                | Packet::Nack { .. }
                 | Packet::Remb { .. }
                 | Packet::Other(_) => {}
             }
@@ -214,6 +217,25 @@ fn ask_for_picture<B: Backend>(
         writer.receiver_report(media, None);
         writer.picture_loss(media, source);
         egress.rtcp(u32::try_from(seat).ok(), writer.bytes());
+    }
+}
+
+/// Asks who sends on a track for packets that a receiver lacks.
+fn ask_again<B: Backend>(
+    machine: &mut Machine,
+    (now, (index, media)): (Instant, (u32, Ssrc)),
+    lost: impl Iterator<Item = Seq>,
+    egress: &mut super::egress::Egress<'_, B>,
+) {
+    if let Machine::Forward(forward) = machine
+        && let Some(missing) = forward.ask_again(now, (index as usize, media), lost)
+    {
+        let mut buffer = [0; REPORT_BYTES];
+        let mut writer = Writer::new(&mut buffer);
+        writer.receiver_report(media, None);
+        writer.nack(media, missing.source, missing.numbers());
+        egress.stats.room_nacks += 1;
+        egress.rtcp(u32::try_from(missing.seat).ok(), writer.bytes());
     }
 }
 

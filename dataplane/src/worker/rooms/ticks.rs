@@ -61,6 +61,7 @@ impl<B: Backend> Worker<B> {
             room.due = None;
             self.count_tick(now.saturating_duration_since(at));
             self.listen_to_holders(room_ref);
+            self.end_overdue_bfcp(now, room_ref);
             if let Some(mut open) = self.open(now, room_ref) {
                 open.handle_timeout(now);
             }

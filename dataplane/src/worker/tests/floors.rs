@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use crate::api::{
-    Act, BfcpRemote, BfcpSpec, BfcpTransport, Direction, Event, FloorId, FloorRule, FloorSpec,
-    LegLocal, LegSpec, MemberId, MemberPlan, MsrpSetup, Outcome, Remote, RoomKind, RoomPlan,
-    RtpFormats, StreamId, StreamSet,
+    Act, BfcpRemote, BfcpSpec, BfcpTransport, Direction, Event, Fingerprint, FloorId, FloorRule,
+    FloorSpec, LegLocal, LegSpec, MemberId, MemberPlan, MsrpSetup, Outcome, Remote, RoomKind,
+    RoomPlan, RtpFormats, StreamId, StreamSet,
 };
 use crate::frame::Class;
 use crate::net::SocketId;
@@ -16,18 +16,18 @@ use super::rooms::{client, connect, join, leave, local, only, room};
 
 const AUDIO: u8 = 0;
 const FLOORS: u8 = 1;
-const REQUEST: u8 = 1;
-const RELEASE: u8 = 2;
-const STATUS: u8 = 4;
-const STATUS_ACK: u8 = 14;
+pub(super) const REQUEST: u8 = 1;
+pub(super) const RELEASE: u8 = 2;
+pub(super) const STATUS: u8 = 4;
+pub(super) const STATUS_ACK: u8 = 14;
 const ERROR: u8 = 13;
-const GRANTED: u8 = 3;
+pub(super) const GRANTED: u8 = 3;
 const ACCEPTED: u8 = 2;
 const RELEASED: u8 = 6;
 const REVOKED: u8 = 7;
 
 /// A message written by hand (RFC 8855 §5.1): conference 77, users from 100 on.
-fn message(version: u8, head: (u8, u16, u32), attributes: &[u8]) -> Vec<u8> {
+pub(super) fn message(version: u8, head: (u8, u16, u32), attributes: &[u8]) -> Vec<u8> {
     let (primitive, transaction, member) = head;
     let words = u8::try_from(attributes.len() / 4).unwrap();
     let response = if primitive == STATUS_ACK { 0x10 } else { 0 };
@@ -38,20 +38,20 @@ fn message(version: u8, head: (u8, u16, u32), attributes: &[u8]) -> Vec<u8> {
     octets
 }
 
-fn user(member: u32) -> u16 {
+pub(super) fn user(member: u32) -> u16 {
     100 + u16::try_from(member).unwrap()
 }
 
 /// FLOOR-ID 1.
-const FLOOR: [u8; 4] = [4, 4, 0, 1];
+pub(super) const FLOOR: [u8; 4] = [4, 4, 0, 1];
 
 /// FLOOR-REQUEST-ID.
-fn request(id: u8) -> [u8; 4] {
+pub(super) fn request(id: u8) -> [u8; 4] {
     [6, 4, 0, id]
 }
 
 /// Primitive, transaction, and of a FloorRequestStatus the request and its status.
-fn read(octets: &[u8]) -> (u8, u16, u8, u8) {
+pub(super) fn read(octets: &[u8]) -> (u8, u16, u8, u8) {
     let transaction = u16::from_be_bytes([octets[8], octets[9]]);
     let told = if octets[1] == STATUS {
         // FLOOR-REQUEST-INFORMATION, OVERALL-REQUEST-STATUS, REQUEST-STATUS.
@@ -63,7 +63,7 @@ fn read(octets: &[u8]) -> (u8, u16, u8, u8) {
     (octets[1], transaction, told.0, told.1)
 }
 
-fn bfcp_leg(member: u32, transport: BfcpTransport) -> Act {
+pub(super) fn bfcp_leg(member: u32, transport: BfcpTransport, is_offerer: bool) -> Act {
     Act::Join(MemberPlan {
         member: MemberId(member),
         stream: StreamId(FLOORS),
@@ -71,6 +71,7 @@ fn bfcp_leg(member: u32, transport: BfcpTransport) -> Act {
             local_ip: LOCAL.parse().unwrap(),
             transport,
             user: user(member),
+            is_offerer,
         }),
         local: LegLocal::Unbound,
         silence_ms: 0,
@@ -79,25 +80,30 @@ fn bfcp_leg(member: u32, transport: BfcpTransport) -> Act {
 }
 
 /// Where a member's client speaks BFCP.
-fn talker(member: u32) -> SocketAddr {
+pub(super) fn talker(member: u32) -> SocketAddr {
     SocketAddr::new(client(member).ip(), 4100)
 }
 
 fn bfcp_far(member: u32, setup: MsrpSetup) -> Act {
+    far_with(member, setup, None)
+}
+
+/// The same, with the certificate that it says it has.
+pub(super) fn far_with(member: u32, setup: MsrpSetup, fingerprint: Option<Fingerprint>) -> Act {
     Act::ConnectMember {
         member: MemberId(member),
         stream: StreamId(FLOORS),
         remote: Remote::Bfcp(BfcpRemote {
             address: talker(member),
             setup,
-            fingerprint: None,
+            fingerprint,
         }),
         direction: Direction::BOTH,
         formats: RtpFormats::default(),
     }
 }
 
-fn listen_of(act: &Act) -> SocketAddr {
+pub(super) fn listen_of(act: &Act) -> SocketAddr {
     match act {
         Act::Join(MemberPlan {
             local: LegLocal::Bfcp { listen },
@@ -108,13 +114,13 @@ fn listen_of(act: &Act) -> SocketAddr {
 }
 
 /// A session whose audio is gated by a floor; where members send RTP, and BFCP.
-struct Group {
-    world: World,
+pub(super) struct Group {
+    pub(super) world: World,
     audio: Vec<SocketAddr>,
     bfcp: Vec<SocketAddr>,
 }
 
-fn floors_room(silence_ms: u32) -> Act {
+pub(super) fn floors_room(silence_ms: u32) -> Act {
     Act::OpenRoom(RoomPlan {
         stream: StreamId(FLOORS),
         kind: RoomKind::Floors(FloorSpec {
@@ -131,12 +137,12 @@ fn floors_room(silence_ms: u32) -> Act {
     })
 }
 
-fn group(members: u32, transport: BfcpTransport, silence_ms: u32) -> Group {
+pub(super) fn group(members: u32, transport: BfcpTransport, silence_ms: u32) -> Group {
     let mut world = World::new(&config(10_000, 19_999));
     let mut acts = vec![room(AUDIO, Some(1)), floors_room(silence_ms)];
     for member in 0..members {
         acts.push(join(member, AUDIO));
-        acts.push(bfcp_leg(member, transport));
+        acts.push(bfcp_leg(member, transport, false));
     }
     let opened = world.order(1, acts);
     assert_eq!(opened.outcome, Outcome::Done);
@@ -172,7 +178,11 @@ impl Group {
     }
 
     /// A member sends a message; says what goes to whom.
-    fn tells(&mut self, member: u32, octets: &[u8]) -> Vec<(SocketAddr, (u8, u16, u8, u8))> {
+    pub(super) fn tells(
+        &mut self,
+        member: u32,
+        octets: &[u8],
+    ) -> Vec<(SocketAddr, (u8, u16, u8, u8))> {
         let to = self.bfcp[member as usize];
         let sent = self.world.datagram(talker(member), to, octets);
         let read_of = |(_, to, octets): (_, _, Vec<u8>)| (to, read(&octets));
@@ -211,7 +221,7 @@ impl Group {
     }
 
     /// Everybody leaves; nothing may be left.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         self.world.send(1, vec![leave(None, StreamSet::ALL)]);
         self.world.cycle();
         self.world.pass(2100);
@@ -377,8 +387,8 @@ fn only_a_members_own_user_is_heard_and_nobody_else_learns_its_address() {
 fn legs_that_no_worker_can_serve_are_refused() {
     let mut group = group(1, BfcpTransport::Udp, 0);
     let mut refused = |act: Act| group.world.order(1, vec![act]).outcome != Outcome::Done;
-    assert!(refused(bfcp_leg(5, BfcpTransport::Tls)));
-    let Act::Join(plan) = bfcp_leg(0, BfcpTransport::Udp) else {
+    assert!(refused(bfcp_leg(5, BfcpTransport::Tls, false)));
+    let Act::Join(plan) = bfcp_leg(0, BfcpTransport::Udp, false) else {
         return;
     };
     assert!(refused(Act::Join(MemberPlan {
@@ -386,5 +396,5 @@ fn legs_that_no_worker_can_serve_are_refused() {
         ..plan
     })));
     assert!(refused(join(7, FLOORS)));
-    assert!(!refused(bfcp_leg(7, BfcpTransport::Udp)));
+    assert!(!refused(bfcp_leg(7, BfcpTransport::Udp, false)));
 }

@@ -11,6 +11,7 @@ use rustls::{
     ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection,
     SignatureScheme,
 };
+use sha2::{Digest, Sha256};
 
 use crate::api::{
     Act, Config, Direction, Event, Fingerprint, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec,
@@ -29,18 +30,22 @@ const B: &str = "192.0.2.2:8000";
 const B_PATH: &str = "msrps://192.0.2.2:8000/bbbb;tcp";
 const TLS: MsrpTransport = MsrpTransport::Tls;
 
-struct Identity {
+pub(super) struct Identity {
     certificate: Vec<u8>,
     key: Vec<u8>,
 }
 
 impl Identity {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["far.example".to_owned()]).unwrap();
         Self {
             certificate: made.cert.der().to_vec(),
             key: made.signing_key.serialize_der(),
         }
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        Sha256::digest(&self.certificate).into()
     }
 
     fn tls(&self) -> TlsIdentity {
@@ -95,7 +100,7 @@ impl ServerCertVerifier for Anyone {
     }
 }
 
-fn client(identity: &Identity) -> rustls::Connection {
+pub(super) fn client(identity: &Identity) -> rustls::Connection {
     let (chain, key) = identity.pair();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -110,7 +115,7 @@ fn client(identity: &Identity) -> rustls::Connection {
         .into()
 }
 
-fn server(identity: &Identity) -> rustls::Connection {
+pub(super) fn server(identity: &Identity) -> rustls::Connection {
     let (chain, key) = identity.pair();
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -121,7 +126,7 @@ fn server(identity: &Identity) -> rustls::Connection {
     ServerConnection::new(Arc::new(config)).unwrap().into()
 }
 
-fn settings() -> Config {
+pub(super) fn settings() -> Config {
     Config {
         msrp_ports: [2855, 3855, 4855, 5855].map(PortChoice::From),
         msrp_tls: Some(Identity::new().tls()),
@@ -178,7 +183,7 @@ fn connect(world: &mut World, side: Side, setup: MsrpSetup, fingerprint: Option<
 }
 
 /// The connection that the relay makes.
-fn dialled(world: &World) -> SocketId {
+pub(super) fn dialled(world: &World) -> SocketId {
     let net = world.net.borrow();
     let found = net.sockets.iter().find(|(_, sock)| sock.remote.is_some());
     SocketId(*found.unwrap().0)
@@ -190,13 +195,13 @@ fn accept(world: &mut World) -> SocketId {
     socket
 }
 
-fn is_there(world: &World, socket: SocketId) -> bool {
+pub(super) fn is_there(world: &World, socket: SocketId) -> bool {
     world.net.borrow().sockets.contains_key(&socket.0)
 }
 
 /// Carries octets between the relay and a far end until both have nothing more to say; says what
 /// the far end heard.
-fn talk(world: &mut World, socket: SocketId, far: &mut rustls::Connection) -> Vec<u8> {
+pub(super) fn talk(world: &mut World, socket: SocketId, far: &mut rustls::Connection) -> Vec<u8> {
     let mut heard = Vec::new();
     for _ in 0..8 {
         let mut out = Vec::new();
@@ -232,7 +237,7 @@ fn hear(far: &mut rustls::Connection, mut wire: &[u8], heard: &mut Vec<u8>) {
     }
 }
 
-fn say(far: &mut rustls::Connection, octets: &[u8]) {
+pub(super) fn say(far: &mut rustls::Connection, octets: &[u8]) {
     far.set_buffer_limit(None);
     std::io::Write::write_all(&mut far.writer(), octets).unwrap();
 }

@@ -17,8 +17,8 @@ const AUDIO: u8 = 0;
 const HERTZ: [f64; 3] = [400.0, 600.0, 800.0];
 
 /// Members of a mixed room who speak µ-law, each with a tone of its own.
-struct Mixed {
-    world: World,
+pub(super) struct Mixed {
+    pub(super) world: World,
     local: Vec<SocketAddr>,
     seq: u16,
     /// What each has heard, in samples.
@@ -43,7 +43,7 @@ fn connect(member: u32, direction: Direction) -> Act {
     }
 }
 
-fn mixed(members: u32, floor: Option<u16>) -> Mixed {
+pub(super) fn mixed(members: u32, floor: Option<u16>) -> Mixed {
     let mut world = World::new(&config(10_000, 10_999));
     let mut acts = vec![Act::OpenRoom(RoomPlan {
         stream: StreamId(AUDIO),
@@ -71,7 +71,7 @@ fn mixed(members: u32, floor: Option<u16>) -> Mixed {
 
 impl Mixed {
     /// So many packets of 20 ms of those who speak.
-    fn speak(&mut self, who: &[u32], packets: u16) {
+    pub(super) fn speak(&mut self, who: &[u32], packets: u16) {
         for _ in 0..packets {
             for member in who {
                 let packet = self.tone(*member);

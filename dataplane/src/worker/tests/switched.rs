@@ -17,8 +17,8 @@ const AUDIO: u8 = 0;
 const VIDEO: u8 = 1;
 
 /// Members of a session with mixed audio and switched video.
-struct Session {
-    world: World,
+pub(super) struct Session {
+    pub(super) world: World,
     /// Where each sends audio and video.
     local: Vec<[SocketAddr; 2]>,
     seq: u16,
@@ -26,6 +26,8 @@ struct Session {
     asked: Vec<bool>,
     /// Whose pictures each got since it was looked at, and whether they were key frames.
     seen: Vec<Vec<(u8, bool)>>,
+    /// The picture that each got last, and sent last.
+    last: Vec<[Vec<u8>; 2]>,
 }
 
 fn connect(member: u32, stream: u8) -> Act {
@@ -60,7 +62,7 @@ fn connect(member: u32, stream: u8) -> Act {
     }
 }
 
-fn session(members: u32) -> Session {
+pub(super) fn session(members: u32) -> Session {
     let mut world = World::new(&config(10_000, 10_999));
     let mix = RoomKind::Mix(MixSpec {
         talkers: 3,
@@ -94,6 +96,7 @@ fn session(members: u32) -> Session {
         world,
         asked: vec![false; at.len()],
         seen: vec![Vec::new(); at.len()],
+        last: vec![Default::default(); at.len()],
         local: at,
         seq: 0,
     }
@@ -101,7 +104,7 @@ fn session(members: u32) -> Session {
 
 impl Session {
     /// One is heard for so many packets of 20 ms; all send their pictures.
-    fn speaks(&mut self, speaker: u32, packets: u16) {
+    pub(super) fn speaks(&mut self, speaker: u32, packets: u16) {
         for _ in 0..packets {
             self.seq = self.seq.wrapping_add(1);
             let audio = packet(
@@ -121,11 +124,36 @@ impl Session {
                 let video = packet(0x80 | 96, self.seq, 1800, &payload);
                 let to = self.local[member][1];
                 self.push(number, to, &video);
+                self.last[member][1] = video;
             }
             for _ in 0..4 {
                 self.world.now += Duration::from_millis(5);
                 self.world.cycle();
             }
+            self.look();
+        }
+    }
+
+    /// A member's last picture comes again.
+    pub(super) fn twice(&mut self, member: u32) {
+        let to = self.local[member as usize][1];
+        let again = self.last[member as usize][1].clone();
+        self.push(member, to, &again);
+        self.world.cycle();
+        self.look();
+    }
+
+    /// A member says many times that it lacks what it got last (RFC 4585 §6.2.1).
+    pub(super) fn lacks(&mut self, member: u32) {
+        let got = &self.last[member as usize][0];
+        let mut nack = vec![0x81, 205, 0, 3, 0, 0, 0, 9];
+        nack.extend_from_slice(&got[8..12]);
+        nack.extend_from_slice(&got[2..4]);
+        nack.extend([0, 0]);
+        let to = self.local[member as usize][1];
+        for _ in 0..5_000 {
+            self.world.net.borrow_mut().push(client(member), to, &nack);
+            self.world.cycle();
             self.look();
         }
     }
@@ -146,6 +174,7 @@ impl Session {
                 kind if kind & 0x7f == 96 => {
                     let from = *packet.last().unwrap();
                     self.seen[member].push((from, packet[13] & 1 == 0));
+                    self.last[member][0] = packet;
                 }
                 _ => {}
             }

@@ -68,11 +68,12 @@ impl Gathering {
         let relay = Relay::at(RELAY, rng.random(), now, |settings| {
             settings.groups = groups(plan).into();
         });
-        let guests = (0..plan.guests).map(|at| Guest::new(place(at), relay.sip(), rng.random()));
+        let guest = |at| Guest::new(place(at), relay.sip(), rng.random());
+        let guests: Vec<Guest> = (0..plan.guests).map(guest).collect();
         let mut gathering = Self {
             now,
             net: Net::new(rng.random(), plan.weather),
-            guests: guests.collect(),
+            guests,
             relay,
             rng,
         };

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A SUBSCRIBE, and the NOTIFY that follows its 200.
-fn subscribe(scene: &mut Scene, from: &str) -> (String, String) {
+pub(super) fn subscribe(scene: &mut Scene, from: &str) -> (String, String) {
     let identity = scene.dialogs[from].contact.clone();
     let headers =
         "Event: conference\r\nAccept: application/conference-info+xml\r\nExpires: 600\r\n";

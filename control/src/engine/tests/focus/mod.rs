@@ -4,6 +4,7 @@ mod begin;
 mod chaos;
 mod crowd;
 mod events;
+mod floors;
 mod loss;
 mod matrix;
 mod membership;
@@ -149,6 +150,9 @@ const AUDIO: &str = "m=audio 4000 RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/
 const VIDEO: &str = "m=video 4010 RTP/AVP 97\r\na=rtpmap:97 VP8/90000\r\n";
 const CHAT: &str = "m=message 4020 TCP/MSRP *\r\na=path:msrp://127.0.0.1:4020/abc;tcp\r\n\
     a=setup:actpass\r\na=accept-types:message/cpim\r\n";
+
+const BFCP: &str = "m=application 4030 TCP/BFCP *\r\na=setup:active\r\na=connection:new\r\n\
+    a=floorctrl:c-only\r\n";
 
 fn sdp(lines: &[&str]) -> String {
     let head = "v=0\r\no=x 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n";
@@ -422,6 +426,7 @@ fn accept_some(invite: &str, takes: impl Fn(&str) -> bool) -> String {
                 ("audio", true) => AUDIO.replace("4000", "5000"),
                 ("video", true) => VIDEO.replace("4010", "5010"),
                 ("message", true) => CHAT.replace("4020", "5020"),
+                ("application", true) => BFCP.replace("4030", "5030"),
                 (kind, _) => {
                     let rest: Vec<&str> = line.split(' ').skip(2).collect();
                     format!("m={kind} 0 {}\r\n", rest.join(" "))
