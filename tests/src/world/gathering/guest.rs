@@ -574,7 +574,7 @@ fn tag_of(request: &str) -> String {
 }
 
 pub(super) fn uri_of(address: SocketAddr) -> String {
-    format!("sip:{}@home.example", address.ip())
+    format!("sip:guest@{}", address.ip())
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
