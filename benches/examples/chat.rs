@@ -1,9 +1,11 @@
 //! How long a message takes to reach everybody in a group: a started worker, members over loopback.
 //!
-//! `chat MEMBERS ROUNDS BACKEND`, as in
+//! `chat MEMBERS ROUNDS BACKEND [STUCK]`, as in
 //! `cargo run --release -p benches --example chat 500 200 io_uring`. Each round,
 //! one member sends 1 KiB, and the time runs until the last of the others has read all of it; then
-//! all answer. Members read one after the other on one thread, which is part of the time.
+//! all answer. Members read one after the other on one thread, which is part of the time. `STUCK`
+//! more members read nothing, and have as much waiting for them as the kernel and the relay take
+//! before the rounds begin that count.
 
 #![expect(clippy::disallowed_methods, reason = "this is a measurement")]
 
@@ -26,6 +28,9 @@ type Failure = Box<dyn Error>;
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CHAT: StreamId = StreamId(0);
 const BODY_BYTES: usize = 1024;
+/// What fills the buffers on the way to those who are stuck: 2.5 MiB for each.
+const FILL_BYTES: usize = 64 * 1024;
+const FILL_ROUNDS: usize = 40;
 /// Rounds before those that count.
 const WARM_UP: usize = 20;
 
@@ -38,12 +43,13 @@ struct Member {
 
 fn main() -> Result<(), Failure> {
     let mut words = std::env::args().skip(1);
-    let mut word = || words.next().ok_or("chat MEMBERS ROUNDS BACKEND");
+    let mut word = || words.next().ok_or("chat MEMBERS ROUNDS BACKEND [STUCK]");
     let (count, rounds): (u32, usize) = (word()?.parse()?, word()?.parse()?);
     let backend = match &*word()? {
         "io_uring" => BackendKind::Uring,
         _ => BackendKind::Epoll,
     };
+    let stuck: u32 = word().map_or(Ok(0), |word| word.parse())?;
     let mut handle = started(backend)?;
     let room = Act::OpenRoom(RoomPlan {
         stream: CHAT,
@@ -55,9 +61,18 @@ fn main() -> Result<(), Failure> {
     for number in 0..count {
         members.push(join(&mut handle, number)?);
     }
+    let mut silent = Vec::new();
+    for number in count..count + stuck {
+        silent.push(join(&mut handle, number)?);
+    }
+    if stuck > 0 {
+        for round in 0..FILL_ROUNDS {
+            say(&mut members, 10_000 + round, FILL_BYTES)?;
+        }
+    }
     let mut times = Vec::with_capacity(rounds);
     for round in 0..WARM_UP + rounds {
-        let time = say(&mut members, round)?;
+        let time = say(&mut members, round, BODY_BYTES)?;
         if round >= WARM_UP {
             times.push(time);
         }
@@ -65,13 +80,14 @@ fn main() -> Result<(), Failure> {
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
     let result = format!(
-        "{count} members, {rounds} messages of {BODY_BYTES} octets: p50 {:?}, p99 {:?}, max {:?}\n",
+        "{count} members and {stuck} who read nothing, {rounds} messages of {BODY_BYTES} octets: \
+         p50 {:?}, p99 {:?}, max {:?}\n",
         at(50),
         at(99),
         at(100)
     );
     std::io::stdout().write_all(result.as_bytes())?;
-    drop(members);
+    drop((members, silent));
     drop(handle.link);
     handle.thread.join().map_err(|_| "the worker panicked")?;
     Ok(())
@@ -174,15 +190,15 @@ fn join(handle: &mut Handle, number: u32) -> Result<Member, Failure> {
 }
 
 /// One member says something; how long until all others have it.
-fn say(members: &mut [Member], round: usize) -> Result<Duration, Failure> {
+fn say(members: &mut [Member], round: usize, octets: usize) -> Result<Duration, Failure> {
     let sender = round % members.len();
     let from = far(u32::try_from(sender)?);
     let head = "From: <sip:x@example.com>\r\nTo: <sip:group@example.com>\r\n\r\n\
                 Content-Type: text/plain\r\n\r\n";
-    let text = "x".repeat(BODY_BYTES - head.len());
+    let text = "x".repeat(octets - head.len());
     let frame = format!(
         "MSRP say{round:05} SEND\r\nTo-Path: {}\r\nFrom-Path: {from}\r\nMessage-ID: m{round}\r\n\
-         Byte-Range: 1-{BODY_BYTES}/{BODY_BYTES}\r\nContent-Type: message/cpim\r\n\r\n{head}{text}\r\n\
+         Byte-Range: 1-{octets}/{octets}\r\nContent-Type: message/cpim\r\n\r\n{head}{text}\r\n\
          -------say{round:05}$\r\n",
         members[sender].path
     );

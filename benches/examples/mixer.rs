@@ -1,8 +1,8 @@
 //! A worker with rooms whose audio is mixed, for `cargo x load mix`: what control would order after
 //! the INVITEs, and nothing else.
 //!
-//! `mixer FAR ROOMS CODEC TALKERS CORE`: the members of all rooms (`10,10,3`) are at the address FAR
-//! and speak `opus` or `g711`; the worker is pinned to CORE. Says `before_kib` (resident memory before
+//! `mixer FAR ROOMS CODEC TALKERS CORE BITRATE`: the members of all rooms (`10,10,3`) are at the address
+//! FAR and speak `opus` of BITRATE bits per second or `g711`; the worker is pinned to CORE. Says `before_kib` (resident memory before
 //! the first room), `port` for each member's leg, then `ready`; ends with SIGTERM.
 
 #![expect(
@@ -25,20 +25,23 @@ use dataplane::worker::{Handle, start};
 
 /// The only stream of each session.
 const STREAM: StreamId = StreamId(0);
-/// Bits per second of Opus.
-const OPUS_BITRATE: u32 = 32_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut words = std::env::args().skip(1);
-    let mut word = || words.next().ok_or("mixer FAR ROOMS CODEC TALKERS CORE");
+    let mut word = || {
+        words
+            .next()
+            .ok_or("mixer FAR ROOMS CODEC TALKERS CORE BITRATE")
+    };
     let far: SocketAddr = word()?.parse()?;
     let rooms: Vec<u32> = word()?
         .split(',')
         .map(str::parse)
         .collect::<Result<_, _>>()?;
-    let format = format(&word()?)?;
+    let codec = word()?;
     let talkers: u8 = word()?.parse()?;
     let core: usize = word()?.parse()?;
+    let format = format(&codec, word()?.parse()?)?;
     let bell = Doorbell::new()?;
     let handle = start(&config(core), &bell)?.pop();
     let mut handle = handle.ok_or("a worker was asked for")?;
@@ -87,12 +90,12 @@ fn config(core: usize) -> Config {
     }
 }
 
-fn format(name: &str) -> Result<AudioFormat, String> {
+fn format(name: &str, bitrate: u32) -> Result<AudioFormat, String> {
     let (payload_type, codec) = match name {
         "g711" => (0, AudioCodec::Pcmu),
         "opus" => {
             let codec = AudioCodec::Opus {
-                bitrate: OPUS_BITRATE,
+                bitrate,
                 fec: false,
                 dtx: false,
             };

@@ -24,6 +24,17 @@ pub const STREAMS_PER_WORKER: usize = 32_768;
 pub const ROOMS_PER_WORKER: usize = 8_192;
 /// Members of one room; all of them are on one worker, whose core is full of what they get before.
 pub const MEMBERS_PER_ROOM: usize = 4_096;
+/// Roads of one worker to others, with which it shares group sessions.
+pub const ROADS_PER_WORKER: usize = 256;
+/// Octets of one parcel on such a road: heads of some 300 members and a payload of voice.
+pub const ROAD_PARCEL_BYTES: usize = 8 * 1024;
+/// Parcels of one road from a session's home: as many of its cycles while the outpost has none, or
+/// 80 packets of voice to a thousand members there.
+pub const ROAD_PARCELS_OUT: usize = 256;
+/// Parcels of one road towards home.
+pub const ROAD_PARCELS_HOME: usize = 128;
+/// Parcels of one road that are taken in one cycle; what else came waits for them.
+pub const PARCELS_PER_CYCLE: usize = 4;
 /// Members of a room that is forwarded who may send at a time.
 pub const FORWARD_TRACKS: usize = 4;
 /// Milliseconds without a packet after which a member's place among those is another one's.
@@ -277,6 +288,9 @@ pub const SWITCH_RESEND_MS: u64 = 100;
 pub const SWITCH_NACKS: usize = 32;
 /// Milliseconds between two requests for the same missing packet.
 pub const SWITCH_NACK_MS: u64 = 50;
+/// Milliseconds that a receiver waits for the end of the picture that it gets before it is shown
+/// another source: a decoder finds fault with half a picture.
+pub const SWITCH_PICTURE_MS: u64 = 100;
 /// Milliseconds between two requests for a key frame of a source that receivers wait for.
 pub const SWITCH_KEY_WAIT_MS: u64 = 500;
 /// Milliseconds between two that receivers asked for who lost something: each costs all the others
@@ -315,6 +329,9 @@ pub const BFCP_ANSWERS: usize = 4;
 pub const FLOORS: usize = 8;
 /// Members of a group session's floor control.
 pub const FLOOR_MEMBERS: usize = 1_024;
+/// Requests in a group session's floor control at a time: each that ends moves those behind it, and
+/// who watches a floor is told of all of them. Further ones are answered with Error 14.
+pub const FLOOR_REQUESTS: usize = 256;
 /// Octets of what a participant says of its request, or a chair of its decision, that are passed on:
 /// with a status for each floor it fits into one attribute, which has 255 at most.
 pub const FLOOR_INFO_BYTES: usize = 64;
@@ -336,7 +353,7 @@ const _: () = assert!(MSRP_MEMBERS.is_multiple_of(64));
 const _: () = assert!(MSRP_ROOM_HIGH_BYTES < MSRP_ROOM_BYTES && MSRP_ROOM_BYTES < MSRP_ROOMS_BYTES);
 const _: () = assert!(MSRP_SHARED_BYTES > STREAM_QUEUE_HIGH_BYTES as u64);
 /// Members of one mixed room.
-pub const MIX_MEMBERS: usize = 256;
+pub const MIX_MEMBERS: usize = 1024;
 /// Talkers that are heard at a time at most: as many as an RTP header names (RFC 3550 §5.1).
 pub const MIX_TALKERS: usize = 15;
 /// Packets of one talker that wait at most: 320 ms of the shortest there are.

@@ -68,8 +68,8 @@ pub struct Place {
     pub room: RoomRef,
     /// Its seat there.
     pub seat: u32,
-    /// Where RTP and RTCP for it go now that it was heard.
-    pub out: [Option<WayOut>; 2],
+    /// Where RTP and RTCP for it go now that it was heard; `None`: its leg is at an outpost.
+    pub out: Option<[Option<WayOut>; 2]>,
 }
 
 impl Path<'_> {
@@ -136,7 +136,7 @@ impl Path<'_> {
         let packet = leg
             .receive(self.now, component, from, self.pool.bytes(frame))
             .inspect_err(|_| leg.count_drop())?;
-        let out = leg.ways();
+        let out = Some(leg.ways());
         let place = Place {
             slot,
             room,

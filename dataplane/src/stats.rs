@@ -53,11 +53,13 @@ pub enum DropReason {
     Crowded,
     /// It came too late or twice, or is from before its source began, since another one sent.
     Stale,
+    /// The road to the worker of its member or of its room had no room.
+    RoadFull,
 }
 
 impl DropReason {
     /// All of them, in the order of their counters.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NoLeg,
         Self::Source,
         Self::NotRtp,
@@ -79,6 +81,7 @@ impl DropReason {
         Self::Format,
         Self::Crowded,
         Self::Stale,
+        Self::RoadFull,
     ];
 
     /// Its name as a metric's label.
@@ -106,6 +109,7 @@ impl DropReason {
             Self::Format => "format",
             Self::Crowded => "crowded",
             Self::Stale => "stale",
+            Self::RoadFull => "road_full",
         }
     }
 }
@@ -232,6 +236,8 @@ counters! {
     rooms,
     /// Members' legs in them now.
     members,
+    /// Roads to other workers now, with which group sessions are shared.
+    roads,
     /// Times that a room's clock was served.
     room_ticks,
     /// Of those: late, by `limits::LATE_TICK_MS` or more.

@@ -9,6 +9,7 @@
 mod byes;
 mod compare;
 mod contender;
+mod fanout;
 mod load;
 mod mix;
 mod msrp;
@@ -33,7 +34,8 @@ use clap::{Parser, Subcommand};
                   cargo x load rtp --calls 500 --rate 50000\n  \
                   cargo x compare rtp --rounds 3 --json target/rtp.json\n  \
                   cargo x load msrp --rate 5000\n  cargo x compare msrp --scenes small,bulk\n  \
-                  cargo x load mix --target janus --codec g711\n  cargo x compare mix --rounds 3\n  cargo x load rooms --rooms 100 --members 10\n  \
+                  cargo x load mix --target janus --codec g711\n  cargo x compare mix --rounds 3\n  \
+                  cargo x load rooms --rooms 100 --members 10\n  cargo x compare fanout --rates 50,150\n  \
                   cargo x soak msrp --mebibytes 1024\n  cargo x soak msrp --idle 10000"
 )]
 struct Arguments {
@@ -96,6 +98,8 @@ enum Compare {
     Msrp(msrp::compare::Options),
     /// The same rooms through the relay and Janus's AudioBridge.
     Mix(mix::compare::Options),
+    /// One talker to a thousand receivers through a room of the relay's and through a bare send loop.
+    Fanout(fanout::Options),
 }
 
 #[derive(Subcommand)]
@@ -140,6 +144,9 @@ fn main() -> ExitCode {
         Task::Compare {
             kind: Compare::Mix(options),
         } => mix::compare::run(&options),
+        Task::Compare {
+            kind: Compare::Fanout(options),
+        } => fanout::run(&options),
         Task::Soak {
             kind: Soak::Msrp(options),
         } => soak::run(&options),

@@ -146,6 +146,7 @@ pub(crate) fn bound(order: &Order) -> &[LegLocal; 2] {
         Some(Act::Open(plan)) => &plan.local,
         Some(
             Act::OpenRoom(_)
+            | Act::OpenRoad { .. }
             | Act::Join(_)
             | Act::ConnectMember { .. }
             | Act::GiveFloor { .. }

@@ -116,6 +116,7 @@ impl Backend for Memory {
                 token,
                 from: far_end(side),
                 frame,
+                waited: Duration::ZERO,
             });
         }
         batch

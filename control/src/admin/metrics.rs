@@ -89,7 +89,7 @@ impl Collector for Families {
 type Shown = (&'static str, &'static str, &'static str, Option<Unit>, Kind);
 
 #[rustfmt::skip]
-const WORKER: [Shown; 66] = {
+const WORKER: [Shown; 67] = {
     use Kind::{Counter, Gauge};
     [
         ("datagrams_in", "datagrams_in", "Datagrams received", None, Counter),
@@ -114,6 +114,7 @@ const WORKER: [Shown; 66] = {
         ("sessions", "worker_sessions", "Sessions of a worker", None, Gauge),
         ("rooms", "rooms", "Rooms of group sessions of a worker", None, Gauge),
         ("members", "members", "Members' legs in rooms of a worker", None, Gauge),
+        ("roads", "roads", "Roads of a worker to others that share its group sessions", None, Gauge),
         ("room_ticks", "room_ticks", "Times that a room's clock was served", None, Counter),
         ("late_ticks", "late_ticks", "Of the ticks: served 5 ms late or later", None, Counter),
         ("missed_ticks", "missed_ticks", "Of the ticks: served a packet of voice late or later", None, Counter),

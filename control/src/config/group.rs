@@ -20,6 +20,9 @@ pub struct Controlling {
     pub participants_max: usize,
     /// With fewer participants the session ends.
     pub participants_min: usize,
+    /// Participants whose RTP one worker has, before further ones' goes to another; 0: all of a
+    /// session is on one.
+    pub members_per_worker: usize,
     /// How long an invitation is valid.
     #[serde(rename = "validity_s", deserialize_with = "values::seconds")]
     pub validity: Duration,
@@ -87,6 +90,7 @@ impl Default for Controlling {
             streams: super::Policy::default().streams,
             participants_max: 100,
             participants_min: 1,
+            members_per_worker: 1000,
             validity: Duration::from_secs(180),
             answer: GroupAnswer::FirstAccept,
             accept_set: AcceptSet::FirstAccept,

@@ -195,7 +195,7 @@ impl Media {
                     text(xml, "label", &floor.label.to_string())?;
                 }
                 text(xml, "status", self.direction)?;
-                self.floor.iter().try_for_each(|floor| floor.write(xml))
+                self.floor.map_or(Ok(()), |floor| floor.write(xml))
             })?;
         Ok(())
     }
@@ -204,7 +204,7 @@ impl Media {
 impl Floor {
     /// RFC 4575 and RFC 6501 say nothing of who holds a floor; other namespaces have their place
     /// after what they say of a stream.
-    fn write(&self, xml: &mut Writer<Vec<u8>>) -> io::Result<()> {
+    fn write(self, xml: &mut Writer<Vec<u8>>) -> io::Result<()> {
         let id = self.id.to_string();
         let status = if self.is_held { "granted" } else { "none" };
         let attributes = [

@@ -20,9 +20,11 @@ use super::{Engine, Output};
 use crate::cdr;
 use crate::cpm::body;
 use crate::cpm::participating::Role;
-use crate::history::{Ask, Facts, NotYet, Told};
+use crate::cpm::policy::user_key;
+use crate::cpm::resource_list;
+use crate::history::{Ask, Facts, Group, NotYet, Told};
 use crate::limits;
-use crate::sip::{Message, Name, Text};
+use crate::sip::{Message, Name, NameAddr, Text};
 
 /// Where a session's history is.
 #[derive(Debug)]
@@ -215,6 +217,13 @@ impl Engine {
             Role::Originating => &session.facts.peer,
             Role::Terminating => &session.facts.served_user,
         };
+        let group = group_of(session, invite);
+        let listed = group.iter().flat_map(|group| &group.participants);
+        let listed = listed.filter(|_| session.role == Role::Originating);
+        let mut invited: Vec<String> = listed.cloned().collect();
+        if invited.is_empty() {
+            invited.extend(called.iter().map(Text::to_string));
+        }
         Facts {
             session: session.id.0,
             served_user: party(&session.facts.served_user),
@@ -229,7 +238,8 @@ impl Engine {
                 .values(Name::AcceptContact)
                 .map(str::to_owned)
                 .collect(),
-            invited: called.iter().map(Text::to_string).collect(),
+            invited,
+            group,
             sdp: offer,
             begun: self.wall(begun),
         }
@@ -273,6 +283,37 @@ impl Engine {
             );
         }
     }
+}
+
+/// The group session that the far side hosts: its focus says so in its Contact (RFC 4579 §3.1).
+fn group_of(session: &Session, invite: &Message) -> Option<Group> {
+    let far = match session.served() {
+        Side::A => Side::B,
+        Side::B => Side::A,
+    };
+    let contact = session.leg(far).contact.as_ref()?;
+    let contact = NameAddr::parse(contact).ok()?;
+    contact.param("isfocus")?;
+    let identity = contact.uri.to_owned();
+    let listed = resource_list::of(invite).unwrap_or_default();
+    let (called, participants) = match session.role {
+        Role::Originating => (invite.request_uri(), listed.clone()),
+        Role::Terminating => {
+            let by = invite.headers.get(Name::ReferredBy);
+            let by = by.and_then(|by| NameAddr::parse(by).ok());
+            let by = by.map(|by| by.uri.to_owned());
+            let all = by.into_iter().chain(listed.clone()).collect();
+            (session.facts.peer.as_deref(), all)
+        }
+    };
+    // Ad-hoc ones are begun with a list, and have no name but the session's own.
+    let is_itself = called.is_some_and(|uri| user_key(uri) == user_key(&identity));
+    let is_ad_hoc = is_itself || (session.role == Role::Originating && !listed.is_empty());
+    Some(Group {
+        identity,
+        is_defined: !is_ad_hoc,
+        participants,
+    })
 }
 
 /// The streams that a session has now.

@@ -233,19 +233,11 @@ impl Engine {
                 stream,
                 side,
             } => self.on_heard(session, stream, side),
-            Event::Speaking {
-                session,
-                stream,
-                member,
-            } => self.on_speaking(session, stream, member),
-            Event::FloorChanged {
-                session,
-                floor,
-                holders,
-            } => self.on_floor_changed(session, floor, &holders),
-            Event::MemberSilent { .. } | Event::MemberHeard { .. } | Event::MemberLost { .. } => {
-                self.on_member_news(&event);
-            }
+            Event::MemberSilent { .. }
+            | Event::MemberHeard { .. }
+            | Event::MemberLost { .. }
+            | Event::Speaking { .. }
+            | Event::FloorChanged { .. } => self.on_member_news(event),
         }
         let _ = worker;
         self.take_events();

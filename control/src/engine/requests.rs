@@ -96,7 +96,11 @@ impl Engine {
         let mut forward = request.clone();
         let own_route = self.take_own_routes(&mut forward);
         let is_known = !self.settings.trust.refuses(&request);
-        if is_known && self.takes_for_group(key, &forward, (flow, own_route.as_deref())) {
+        let way = (flow, own_route.as_deref());
+        if is_known && self.is_recorded_first(&forward, way) {
+            // It comes back without: the group's function is next then.
+            forward.headers.remove(Name::PServedUser);
+        } else if is_known && self.takes_for_group(key, &forward, way) {
             return;
         }
         if self.is_for_us(&forward) {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use dataplane::api::Side;
 
 use super::forks::Fork;
+use super::requests::Next;
 use super::session::Session;
 use super::{Engine, Settings};
 use crate::cpm::participating::{Mode, Role};
 use crate::cpm::policy::{Policies, Streams, UserPolicy};
 use crate::cpm::{body, identity};
 use crate::media::{self, Proposal, Refused};
-use crate::sip::{Flow, Message, Name, ServerKey};
+use crate::sip::{Flow, Message, Method, Name, ServerKey};
 
 /// Who is served in a session: from its INVITE on, whatever is settled later.
 pub(super) struct Served {
@@ -68,6 +69,26 @@ impl Engine {
             ),
         };
         (policy, address.unwrap_or_default())
+    }
+
+    /// Whether an INVITE to a group session of this server's is its sender's Participating
+    /// Function's first, as the sender's history is recorded: it goes on to the core, and comes back.
+    pub(super) fn is_recorded_first(
+        &self,
+        request: &Message,
+        (flow, own_route): (Flow, Option<&str>),
+    ) -> bool {
+        let is_routed = self.settings.next_hop.is_some()
+            || request.headers.values(Name::Route).next().is_some();
+        request.method() == Some(&Method::Invite)
+            && is_routed
+            && self.settings.store_deadline.is_some()
+            && Role::of(request, own_route, Role::Terminating) == Role::Originating
+            && self.hosts(request)
+            && self
+                .policy_of(Role::Originating, request)
+                .allow_offline_storage
+            && matches!(self.next(request, flow), Next::To(_))
     }
 
     /// An INVITE that begins a session: as it came, and without the Routes that named us.

@@ -219,7 +219,7 @@ fn write(job: &Job, path: &Path, first: u32) -> io::Result<u32> {
         "MIME-Version: 1.0\r\nContent-Type: multipart/digest; boundary=\"{boundary}\"\r\n\r\n"
     )?;
     let (mut next, mut missing) = (first, job.missing);
-    for index in 0..job.messages.len() {
+    for index in 0..objects::before_session(job) {
         match objects::of_message(job, index)? {
             Part::Object(object) => {
                 write_part(&mut out, object, &boundary, next)?;

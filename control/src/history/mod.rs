@@ -74,11 +74,25 @@ pub struct Facts {
     pub accept_contact: Vec<String>,
     /// The invited participants.
     pub invited: Vec<String>,
+    /// The group session that it is the served user's part of.
+    #[serde(default)]
+    pub group: Option<Group>,
     /// The offer as the served side saw it; file transfers have their selectors there.
     #[serde(skip)]
     pub sdp: Option<Bytes>,
     /// When the INVITE came.
     pub begun: SystemTime,
+}
+
+/// What is known of a group session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The session's identity.
+    pub identity: String,
+    /// It is a pre-defined group's.
+    pub is_defined: bool,
+    /// Who takes part besides the served user, as far as the invitation says it.
+    pub participants: Vec<String>,
 }
 
 /// What the engine is told.

@@ -122,7 +122,7 @@ pub(super) async fn open(
     }
     let workers = workers(&config, identity.clone());
     let handles = dataplane::start(&workers, &bell).map_err(RunError::Workers)?;
-    let links = Links::new(handles);
+    let links = Links::new(handles).spread(config.controlling.members_per_worker);
     let listens: Vec<Listen> = config.sip.listen.iter().map(listen).collect();
     let transports = Transports::bind(&listens)
         .map_err(|error| RunError::Sip(config.sip.listen.clone(), error))?;

@@ -155,6 +155,11 @@ impl ControlEnd {
         ORDER_RING - self.orders.slots()
     }
 
+    /// The worker's bell: what else is for it rings there as well.
+    pub(super) fn worker_bell(&self) -> &Doorbell {
+        &self.worker_bell
+    }
+
     /// Control's bell, shared by all its links: readable when news came while control slept.
     #[must_use]
     pub fn bell(&self) -> &Doorbell {

@@ -17,6 +17,7 @@ mod plan;
 mod record;
 mod record_ring;
 mod relay;
+mod road;
 mod room;
 mod secure;
 mod trace;
@@ -33,6 +34,7 @@ pub use plan::{
 pub use record::{Record, RecordPart};
 pub use record_ring::RecordRoom;
 pub use relay::{PathExpiry, RelayRole, RelayUser, RelayUsers};
+pub use road::{Letter, Letters, OutpostId, Parcel, RoadEnd, RoadRoom, road, road_with};
 pub use room::{
     AudioCodec, AudioFormat, FanSpec, FloorId, FloorRule, FloorSpec, MemberFacts, MemberId,
     MemberPlan, MixSpec, PayloadFormat, RoomKind, RoomPlan, RtpFormats, VideoCodec, VideoFeedback,

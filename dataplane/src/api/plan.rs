@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::floor::{BfcpRemote, BfcpSpec};
 use super::msrp::{MsrpLocal, MsrpRemote, MsrpSetup, MsrpSpec};
+use super::road::{OutpostId, RoadEnd};
 use super::room::{FloorId, MemberFacts, MemberId, MemberPlan, RoomPlan, RtpFormats};
 use super::trace::{TracedFrame, Tracing};
 use super::{SessionId, Side, StreamId, StreamSet};
@@ -70,6 +71,14 @@ pub enum Act {
     /// Makes a stream of a group session, a room, which nobody is in yet. A session that has rooms
     /// may have streams of two legs as well.
     OpenRoom(RoomPlan),
+    /// Begins a road between two workers of a group session; both get this act, each with an end of
+    /// it. It lasts until the session ends there.
+    OpenRoad {
+        /// Which of the session's outposts it leads to, or is.
+        outpost: OutpostId,
+        /// This worker's end; it takes it.
+        end: Option<Box<RoadEnd>>,
+    },
     /// Adds a member to a room: binds its leg's ports and fills in `local`. Nothing passes before it
     /// is connected. The others don't notice.
     Join(MemberPlan),
@@ -179,6 +188,9 @@ pub enum LegSpec {
     },
     /// Floor control with a member of a group session.
     Bfcp(BfcpSpec),
+    /// RTP of a member of a group session whose leg is on another worker, by the road to there.
+    /// Nothing is bound; any [`Remote::Rtp`] connects it.
+    Away(OutpostId),
 }
 
 /// Whether a leg's far address may be learnt from what arrives.

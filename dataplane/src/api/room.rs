@@ -8,8 +8,22 @@
 //! Act::OpenRoom ──▶ Act::Join ──▶ Act::ConnectMember ──▶ Act::Leave      any number of members
 //!                                  └── again: hold, another address, other formats ──┘
 //! ```
+//!
+//! A session that is larger than one worker has its rooms on its *home* and legs of RTP of further
+//! members on *outposts*, other workers, each with a road to home ([`Act::OpenRoad`](super::Act)).
+//! Such a member joins twice: where its leg is, in a room that is [`RoomKind::Outpost`], and at home
+//! with [`LegSpec::Away`]. Gates, floors, mixing, switching and reports are home's, done once for all;
+//! addresses, their learning and silence are the outpost's. What home sends a member is posted, and
+//! what comes from it is posted back:
+//!
+//! ```text
+//! member ─▶ leg ─▶ gate of directions ─▶ road ─▶ gate of floors, machine ─┬▶ leg ─▶ member   at home
+//! member ◀─ leg ◀──────────────────────── road ◀── heads, and the payload once ┘      at its outpost
+//! ```
+//!
+//! Legs of MSRP and BFCP are always home's.
 
-use super::{LegFacts, LegLocal, LegSpec, StreamId};
+use super::{LegFacts, LegLocal, LegSpec, OutpostId, StreamId};
 
 /// A participant of a group session, as control names it: never used twice in a session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +60,8 @@ pub enum RoomKind {
     FanOut(FanSpec),
     /// The session's floor control server (BFCP); its members' legs are `LegSpec::Bfcp`.
     Floors(FloorSpec),
+    /// Legs of members of a room of RTP on another worker, at the other end of a road.
+    Outpost(OutpostId),
 }
 
 /// How messages are fanned out.
@@ -121,6 +137,8 @@ pub struct RtpFormats {
     pub audio: Vec<AudioFormat>,
     /// Payload type of telephone-event (RFC 4733), with the clock rate.
     pub telephone_event: Option<(u8, u32)>,
+    /// Payload type of comfort noise at 8 kHz (RFC 3389), which it takes in place of silence.
+    pub comfort_noise: Option<u8>,
     /// Payload types of a room that isn't mixed: what comes in with one goes out with the
     /// receiver's type of the same `format`, a number that control gives to equal formats.
     pub payloads: Vec<PayloadFormat>,

@@ -208,6 +208,16 @@ impl Encoder {
         Ok(Self { state })
     }
 
+    /// Says whether who gets this loses packets: then Opus sends redundancy, where it was agreed.
+    pub fn expect_loss(&mut self, expected: bool) {
+        match &mut self.state {
+            Encoding::Opus(encoder) => encoder.expect_loss(expected),
+            Encoding::MuLaw | Encoding::ALaw | Encoding::G722(_) => {}
+            #[cfg(feature = "amr")]
+            Encoding::Amr(_) => {}
+        }
+    }
+
     /// Encodes the samples of one packet, at the codec's sample rate, to `out`, which has room
     /// for `limits::CODEC_PAYLOAD_BYTES`; says how many octets they are. 0: there is nothing to
     /// send, as nobody speaks, or as the samples aren't those of one packet.

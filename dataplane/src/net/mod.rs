@@ -69,6 +69,8 @@ pub enum RxItem {
         from: SocketAddr,
         /// Its bytes; the receiver owns the frame.
         frame: Frame,
+        /// How long it has lain in a socket that gathers; nothing for any other.
+        waited: Duration,
     },
     /// Bytes of a connection, at least one.
     Bytes {
@@ -237,6 +239,19 @@ pub trait Backend {
     /// looked up again. The socket was bound to a port by number. A backend for which that is no gain, and a kernel that refuses, may leave
     /// the socket as it is.
     fn tie(&mut self, socket: SocketId, far: Option<SocketAddr>);
+
+    /// Lets what comes to a datagram socket lie there without waking the worker, until
+    /// [`Backend::collect`]; or not any more. A backend for which that is no gain, and a kernel
+    /// that can't say when a datagram came, may receive it at once as always.
+    fn gather(&mut self, socket: SocketId, on: bool) {
+        let _ = (socket, on);
+    }
+
+    /// Has the next [`Backend::receive`]s bring what lies in a socket that gathers, those of
+    /// `limits::RX_BATCH` sockets each.
+    fn collect(&mut self, socket: SocketId) {
+        let _ = socket;
+    }
 
     /// Receives what is there, at most `limits::RX_BATCH` items; never blocks.
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize;

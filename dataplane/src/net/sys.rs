@@ -124,6 +124,63 @@ fn descriptor_limit() -> io::Result<libc::rlimit> {
     }
 }
 
+/// Has the kernel say of each datagram when it came.
+pub(super) fn stamp(socket: &Socket) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let length = libc::socklen_t::try_from(size_of_val(&on)).map_err(io::Error::other)?;
+    // SAFETY: the kernel reads the number, which outlives the call and is as long as is said.
+    let done = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_TIMESTAMPNS,
+            (&raw const on).cast(),
+            length,
+        )
+    };
+    if done == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The time that datagrams are stamped with, since 1970.
+pub(super) fn stamp_clock() -> Duration {
+    let mut now = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the kernel writes into the timespec, which is ours alone.
+    if unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut now) } != 0 {
+        return Duration::ZERO;
+    }
+    Duration::new(
+        u64::try_from(now.tv_sec).unwrap_or(0),
+        u32::try_from(now.tv_nsec).unwrap_or(0),
+    )
+}
+
+/// Octets of the control message that a stamp is (`SCM_TIMESTAMPNS`, socket(7)).
+pub(super) const STAMP_BYTES: usize = size_of::<libc::cmsghdr>() + size_of::<libc::timespec>();
+
+/// Reads a stamp; `None`: it is another control message, or none.
+pub(super) fn read_stamp(control: &[u8]) -> Option<Duration> {
+    let (head, stamp) = control.split_at_checked(size_of::<libc::cmsghdr>())?;
+    let kind = head.get(head.len().checked_sub(8)?..)?;
+    let [level, kind] = kind.as_chunks::<4>().0 else {
+        return None;
+    };
+    let [seconds, nanoseconds] = stamp.as_chunks::<8>().0 else {
+        return None;
+    };
+    let is_stamp = i32::from_ne_bytes(*level) == libc::SOL_SOCKET
+        && i32::from_ne_bytes(*kind) == libc::SO_TIMESTAMPNS;
+    let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
+    let nanoseconds = u32::try_from(i64::from_ne_bytes(*nanoseconds)).ok()?;
+    is_stamp.then(|| Duration::new(seconds, nanoseconds))
+}
+
 /// How long this thread has been running on a core.
 #[must_use]
 pub fn thread_cpu_time() -> Duration {

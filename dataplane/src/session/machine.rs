@@ -9,6 +9,8 @@ use crate::proto::mix::{self, Mixer};
 use crate::proto::msrp::RoomKey;
 use crate::proto::switch::{self, Switch};
 
+use super::RoadRef;
+
 /// What becomes of what the members of a room send.
 #[derive(Debug)]
 pub enum Machine {
@@ -22,6 +24,8 @@ pub enum Machine {
     Chat(RoomKey),
     /// Floors are asked for, and given.
     Floors(Box<FloorRoom>),
+    /// The machine is at the other end of this road.
+    Outpost(RoadRef),
 }
 
 /// A room of floors.

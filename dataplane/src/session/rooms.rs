@@ -14,7 +14,7 @@ use crate::api::{FloorId, MemberId, SessionId, StreamId};
 use crate::limits::{MEMBERS_PER_ROOM, ROOMS_PER_WORKER};
 use crate::stats::DropReason;
 
-use super::{Machine, Reception, SlotRef, WayOut};
+use super::{Machine, Reception, RoadRef, SlotRef, Socket, WayOut};
 
 /// A stream of a group session.
 #[derive(Debug)]
@@ -29,6 +29,10 @@ pub struct Room {
     pub machine: Machine,
     /// When its machine is to be looked at next; nothing for a room that is idle.
     pub due: Option<Instant>,
+    /// Members' packets lie in their sockets until then.
+    pub gathers: bool,
+    /// Those of all members do, as far as is known.
+    pub all_gather: bool,
     /// Who has the floor, members or not.
     holders: Box<[MemberId]>,
     seats: Vec<Option<Seat>>,
@@ -44,12 +48,14 @@ pub struct Seat {
     pub member: MemberId,
     /// Its leg, in the table of streams.
     pub slot: SlotRef,
-    /// Where RTP and RTCP for it go, once that is known.
-    pub out: [Option<WayOut>; 2],
+    /// Where RTP and RTCP for it go.
+    pub out: Out,
     /// Its direction lets it send.
     pub may_send: bool,
     /// Its direction lets it receive.
     pub may_receive: bool,
+    /// Its socket that gathers.
+    pub gathers: Option<Socket>,
     /// It holds the floor; of no matter where no floor gates the room.
     pub holds: bool,
     /// When what it sends passed the gate of a floor last.
@@ -68,6 +74,15 @@ pub struct Seat {
     pub report_at: Option<Instant>,
 }
 
+/// Where RTP and RTCP for a member go.
+#[derive(Debug, Clone, Copy)]
+pub enum Out {
+    /// From its leg's sockets, once it is known whereto.
+    Here([Option<WayOut>; 2]),
+    /// To the outpost that has its leg.
+    Away(RoadRef),
+}
+
 impl Seat {
     /// Makes the seat of a member that isn't connected yet.
     #[must_use]
@@ -75,9 +90,10 @@ impl Seat {
         Self {
             member,
             slot,
-            out: [None; 2],
+            out: Out::Here([None; 2]),
             may_send: false,
             may_receive: false,
+            gathers: None,
             holds: false,
             heard: None,
             sent: 0,
@@ -110,6 +126,8 @@ impl Room {
             floor,
             machine,
             due: None,
+            gathers: false,
+            all_gather: false,
             holders: Box::default(),
             seats: Vec::new(),
             free: Vec::new(),
@@ -173,6 +191,11 @@ impl Room {
     /// Its members in the order of their names, with their seats.
     pub fn members(&self) -> impl Iterator<Item = (MemberId, u32)> + '_ {
         self.members.iter().copied()
+    }
+
+    /// Its members' legs.
+    pub fn slots(&self) -> impl Iterator<Item = SlotRef> + '_ {
+        self.seats.iter().flatten().map(|seat| seat.slot)
     }
 
     /// What is in a seat.

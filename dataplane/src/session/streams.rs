@@ -6,7 +6,7 @@ use crate::api::{LegFacts, MemberFacts, MemberId, SessionId, Side, StreamId, Str
 use crate::limits::STREAMS_PER_WORKER;
 use crate::proto::msrp::RecordingKey;
 
-use super::{BfcpLeg, BytesLeg, MsrpLeg, RoomRef, RtpLeg, SlotRef};
+use super::{AwayLeg, BfcpLeg, BytesLeg, MsrpLeg, RoomRef, RtpLeg, SlotRef};
 
 /// A stream: two legs of a kind, or a room; or one member's leg in a room.
 #[derive(Debug)]
@@ -83,6 +83,8 @@ pub enum MemberLeg {
     Msrp(MsrpLeg),
     /// Floor control.
     Bfcp(Box<BfcpLeg>),
+    /// RTP and RTCP at an outpost.
+    Away(Box<AwayLeg>),
 }
 
 impl Member {
@@ -93,6 +95,7 @@ impl Member {
             MemberLeg::Rtp(leg) => leg.facts(),
             MemberLeg::Msrp(_) => LegFacts::default(),
             MemberLeg::Bfcp(leg) => leg.facts(),
+            MemberLeg::Away(leg) => leg.facts(),
         };
         MemberFacts {
             member: self.id,
@@ -109,7 +112,7 @@ impl Member {
     pub fn bfcp_mut(&mut self) -> Option<&mut BfcpLeg> {
         match &mut self.leg {
             MemberLeg::Bfcp(leg) => Some(leg),
-            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) => None,
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) | MemberLeg::Away(_) => None,
         }
     }
 
@@ -117,7 +120,24 @@ impl Member {
     pub fn rtp_mut(&mut self) -> Option<&mut RtpLeg> {
         match &mut self.leg {
             MemberLeg::Rtp(leg) => Some(leg),
-            MemberLeg::Msrp(_) | MemberLeg::Bfcp(_) => None,
+            MemberLeg::Msrp(_) | MemberLeg::Bfcp(_) | MemberLeg::Away(_) => None,
+        }
+    }
+
+    /// Its leg, if that is at an outpost.
+    #[must_use]
+    pub fn away(&self) -> Option<&AwayLeg> {
+        match &self.leg {
+            MemberLeg::Away(leg) => Some(leg),
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) | MemberLeg::Bfcp(_) => None,
+        }
+    }
+
+    /// The same, to change.
+    pub fn away_mut(&mut self) -> Option<&mut AwayLeg> {
+        match &mut self.leg {
+            MemberLeg::Away(leg) => Some(leg),
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) | MemberLeg::Bfcp(_) => None,
         }
     }
 
@@ -126,7 +146,7 @@ impl Member {
     pub fn msrp(&self) -> Option<&MsrpLeg> {
         match &self.leg {
             MemberLeg::Msrp(leg) => Some(leg),
-            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) => None,
+            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) | MemberLeg::Away(_) => None,
         }
     }
 
@@ -134,7 +154,7 @@ impl Member {
     pub fn msrp_mut(&mut self) -> Option<&mut MsrpLeg> {
         match &mut self.leg {
             MemberLeg::Msrp(leg) => Some(leg),
-            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) => None,
+            MemberLeg::Rtp(_) | MemberLeg::Bfcp(_) | MemberLeg::Away(_) => None,
         }
     }
 }

@@ -111,7 +111,11 @@ impl<B: Backend> Worker<B> {
     fn chat_of(&self, room: RoomRef) -> Option<RoomKey> {
         match self.rooms.find(room)?.machine {
             Machine::Chat(key) => Some(key),
-            Machine::Forward(_) | Machine::Mix(_) | Machine::Switch(_) | Machine::Floors(_) => None,
+            Machine::Forward(_)
+            | Machine::Mix(_)
+            | Machine::Switch(_)
+            | Machine::Floors(_)
+            | Machine::Outpost(_) => None,
         }
     }
 }

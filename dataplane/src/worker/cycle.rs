@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::net::{Backend, RxBatch, RxItem, SocketId, Token, TxBatch};
 use crate::pipeline::Path;
-use crate::session::{Mark, Owner, Ports, Rooms, Sessions, SlotRef, Streams};
+use crate::session::{Mark, Owner, Ports, Roads, Rooms, Sessions, SlotRef, Streams};
 use crate::stats::{Board, DropReason, Stats};
 
 use super::closing::Closings;
@@ -46,6 +46,7 @@ pub struct Worker<B: Backend> {
     pub(super) sessions: Sessions,
     pub(super) streams: Streams,
     pub(super) rooms: Rooms,
+    pub(super) roads: Roads,
     pub(super) ticks: Ticks,
     pub(super) ports: Ports,
     pub(super) tx: TxBatch,
@@ -89,6 +90,7 @@ impl<B: Backend> Worker<B> {
             sessions: Sessions::new(SESSIONS_PER_WORKER),
             streams: Streams::new(),
             rooms: Rooms::default(),
+            roads: Roads::default(),
             ticks: Ticks::new(now, random.random()),
             ports: Ports::new(config, number),
             tx: TxBatch {
@@ -142,7 +144,7 @@ impl<B: Backend> Worker<B> {
         self.take_late_handshakes(now);
         let orders = self.take_orders(now);
         self.flush();
-        let items = self.receive(now);
+        let items = self.receive(now) + self.take_parcels(now);
         self.flush();
         self.hold_back(now);
         self.handle_timeouts(now);
@@ -185,7 +187,9 @@ impl<B: Backend> Worker<B> {
         }
         self.stats.sleeps += 1;
         self.link.bell().about_to_sleep();
-        let waited = if self.link.is_empty() {
+        let waited = if self.roads.has_parcels() {
+            Ok(())
+        } else if self.link.is_empty() {
             self.backend.wait(idle)
         } else if self.takes_orders() {
             Ok(())
@@ -211,7 +215,7 @@ impl<B: Backend> Worker<B> {
         self.publish(now);
     }
 
-    fn receive(&mut self, now: Instant) -> usize {
+    pub(super) fn receive(&mut self, now: Instant) -> usize {
         let mut rx = std::mem::take(&mut self.rx);
         self.backend.receive(&mut rx, &mut self.pool);
         let count = rx.items.len();
@@ -227,14 +231,21 @@ impl<B: Backend> Worker<B> {
 
     fn take_item(&mut self, now: Instant, item: RxItem) {
         match item {
-            RxItem::Datagram { token, from, frame } if Mark(token.0).is_bfcp() => {
+            RxItem::Datagram {
+                token, from, frame, ..
+            } if Mark(token.0).is_bfcp() => {
                 if let Some(Owner::Bfcp(slot)) = Mark(token.0).owner() {
                     self.bfcp_datagram(now, slot, from, frame);
                 }
             }
-            RxItem::Datagram { token, from, frame } => {
+            RxItem::Datagram {
+                token,
+                from,
+                frame,
+                waited,
+            } => {
                 if let Some(input) = self.path(now).datagram(token, from, frame) {
-                    self.room_received(now, input);
+                    self.room_received((now, waited), input);
                 }
             }
             RxItem::Bytes { token, frame, .. } => self.take_bytes(now, token, frame),
@@ -369,7 +380,7 @@ impl<B: Backend> Worker<B> {
     }
 
     /// After a batch: sources whose sink has enough are no longer read, others are read again.
-    fn hold_back(&mut self, now: Instant) {
+    pub(super) fn hold_back(&mut self, now: Instant) {
         self.bytes_hold_back();
         self.msrp_hold_back(now);
     }
@@ -391,6 +402,7 @@ impl<B: Backend> Worker<B> {
         self.finish_endings(now);
         self.msrp_housekeeping(now);
         self.count_rooms();
+        self.look_at_roads();
         self.sweep(now);
         self.publish(now);
     }
@@ -416,6 +428,7 @@ impl<B: Backend> Worker<B> {
     fn publish(&mut self, now: Instant) {
         self.stats.sessions = self.sessions.len() as u64;
         self.stats.rooms = self.rooms.len() as u64;
+        self.stats.roads = self.roads.len() as u64;
         self.stats.ports_free = self.ports.free(now) as u64;
         self.stats.ports_total = self.ports.total() as u64;
         self.stats.frames_free = self.pool.free(Class::Datagram) as u64;
@@ -439,6 +452,7 @@ impl<B: Backend> Worker<B> {
     pub(super) fn flush(&mut self) {
         self.msrp_flush();
         self.send();
+        self.roads.flush();
         self.hand_over_records();
     }
 

@@ -1,13 +1,14 @@
 //! Whether all acts of an order can be done, before any is.
 
 use crate::api::{
-    Act, LegSpec, MemberId, MemberPlan, Order, Refusal, Remote, RoomKind, StreamId, StreamPlan,
+    Act, LegSpec, MemberId, MemberPlan, Order, OutpostId, Refusal, Remote, RoomKind, RoomPlan,
+    SessionId, StreamId, StreamPlan,
 };
 use crate::limits::{
     ACTS_PER_ORDER, FLOOR_MEMBERS, FLOORS, MEMBERS_PER_ROOM, MIX_MEMBERS, MSRP_MEMBERS,
     STREAMS_PER_SESSION, SWITCH_SEATS,
 };
-use crate::session::{Machine, Media, Room, RoomRef, Rooms, Streams};
+use crate::session::{Machine, Media, Roads, Room, RoomRef, Rooms, Streams};
 
 use super::rooms::user_of;
 
@@ -23,6 +24,8 @@ pub(super) enum Kind {
     ChatRoom(Option<RoomRef>),
     /// A room of floors, the same.
     FloorRoom(Option<RoomRef>),
+    /// Legs of a room of RTP on another worker, the same.
+    Outpost(Option<RoomRef>),
 }
 
 /// What becomes of RTP in a room.
@@ -57,6 +60,7 @@ impl Kind {
                 Machine::Switch(_) => Self::RtpRoom(Some(room), Shape::Switch),
                 Machine::Chat(_) => Self::ChatRoom(Some(room)),
                 Machine::Floors(_) => Self::FloorRoom(Some(room)),
+                Machine::Outpost(_) => Self::Outpost(Some(room)),
             },
             Media::Member(_) => return None,
         })
@@ -68,7 +72,11 @@ impl Kind {
             [LegSpec::Bytes { .. }, LegSpec::Bytes { .. }] => Some(Self::Bytes),
             [LegSpec::Msrp(_), LegSpec::Msrp(_)] => Some(Self::Msrp),
             [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_),
+                LegSpec::Rtp { .. }
+                | LegSpec::Bytes { .. }
+                | LegSpec::Msrp(_)
+                | LegSpec::Bfcp(_)
+                | LegSpec::Away(_),
                 _,
             ] => None,
         }
@@ -83,6 +91,7 @@ impl Kind {
             RoomKind::Floors(spec) if spec.floors.len() <= FLOORS => Some(Self::FloorRoom(None)),
             RoomKind::FanOut(_) => Some(Self::ChatRoom(None)),
             RoomKind::Floors(_) => None,
+            RoomKind::Outpost(_) => Some(Self::Outpost(None)),
         }
     }
 
@@ -100,7 +109,7 @@ impl Kind {
     fn has_member_at(self, remote: &Remote) -> bool {
         matches!(
             (self, remote),
-            (Self::RtpRoom(..), Remote::Rtp(_))
+            (Self::RtpRoom(..) | Self::Outpost(_), Remote::Rtp(_))
                 | (Self::ChatRoom(_), Remote::Msrp(_))
                 | (Self::FloorRoom(_), Remote::Bfcp(_))
         )
@@ -109,7 +118,8 @@ impl Kind {
     /// Whether members' legs are of this kind.
     fn takes(self, leg: &LegSpec) -> bool {
         match leg {
-            LegSpec::Rtp { .. } => matches!(self, Self::RtpRoom(..)),
+            LegSpec::Rtp { .. } => matches!(self, Self::RtpRoom(..) | Self::Outpost(_)),
+            LegSpec::Away(_) => matches!(self, Self::RtpRoom(..)),
             LegSpec::Bfcp(_) => matches!(self, Self::FloorRoom(_)),
             LegSpec::Msrp(_) => matches!(self, Self::ChatRoom(_)),
             LegSpec::Bytes { .. } => false,
@@ -122,13 +132,17 @@ impl Kind {
             Self::RtpRoom(_, shape) => shape.members_max(),
             Self::ChatRoom(_) => MSRP_MEMBERS.min(MEMBERS_PER_ROOM),
             Self::FloorRoom(_) => FLOOR_MEMBERS.min(MEMBERS_PER_ROOM),
+            Self::Outpost(_) => MEMBERS_PER_ROOM,
             Self::Rtp | Self::Bytes | Self::Msrp => 0,
         }
     }
 
     fn room(self) -> Option<Option<RoomRef>> {
         match self {
-            Self::RtpRoom(room, _) | Self::ChatRoom(room) | Self::FloorRoom(room) => Some(room),
+            Self::RtpRoom(room, _)
+            | Self::ChatRoom(room)
+            | Self::FloorRoom(room)
+            | Self::Outpost(room) => Some(room),
             Self::Rtp | Self::Bytes | Self::Msrp => None,
         }
     }
@@ -138,6 +152,8 @@ impl Kind {
 pub(super) struct Expected<'a> {
     pub(super) streams: [Option<(StreamId, Kind)>; STREAMS_PER_SESSION],
     pub(super) rooms: &'a Rooms,
+    /// The worker's roads, and whose are meant.
+    pub(super) roads: (&'a Roads, SessionId),
     pub(super) is_new: bool,
     pub(super) is_full: bool,
 }
@@ -166,14 +182,12 @@ impl Expected<'_> {
                 let kind = Kind::of_plan(plan).ok_or(Refusal::Unknown)?;
                 self.open(plan.stream, kind)
             }
-            Act::OpenRoom(plan) => {
-                let kind = Kind::of_room(&plan.kind).ok_or(Refusal::Unknown)?;
-                self.open(plan.stream, kind)
-            }
+            Act::OpenRoom(plan) => self.open_room(before, plan),
             Act::Connect { stream, remote, .. } => match self.find(*stream) {
                 Some(kind) if kind.has_remote(remote) => Ok(()),
                 Some(_) | None => Err(Refusal::Unknown),
             },
+            Act::OpenRoad { outpost, end } => self.open_road(before, *outpost, end.is_some()),
             Act::Join(plan) => self.join(before, plan),
             Act::ConnectMember {
                 member,
@@ -217,7 +231,8 @@ impl Expected<'_> {
                     | Kind::Bytes
                     | Kind::RtpRoom(..)
                     | Kind::ChatRoom(_)
-                    | Kind::FloorRoom(_),
+                    | Kind::FloorRoom(_)
+                    | Kind::Outpost(_),
                 )
                 | None => Err(Refusal::Unknown),
             },
@@ -242,6 +257,11 @@ impl Expected<'_> {
         {
             return Err(Refusal::Unknown);
         }
+        if let LegSpec::Away(outpost) = plan.leg
+            && !self.has_road(before, outpost)
+        {
+            return Err(Refusal::Unknown);
+        }
         // Who leaves by this order still counts: everything is bound before anything is freed.
         let is_join = |act: &&Act| matches!(act, Act::Join(other) if other.stream == plan.stream);
         let joining = before.iter().filter(is_join).count();
@@ -250,6 +270,34 @@ impl Expected<'_> {
             return Err(Refusal::Full);
         }
         Ok(())
+    }
+
+    fn open_room(&mut self, before: &[Act], plan: &RoomPlan) -> Result<(), Refusal> {
+        let kind = Kind::of_room(&plan.kind).ok_or(Refusal::Unknown)?;
+        if let RoomKind::Outpost(outpost) = plan.kind
+            && !self.has_road(before, outpost)
+        {
+            return Err(Refusal::Unknown);
+        }
+        self.open(plan.stream, kind)
+    }
+
+    fn open_road(&self, before: &[Act], which: OutpostId, has_end: bool) -> Result<(), Refusal> {
+        let (roads, _) = self.roads;
+        if !has_end || self.has_road(before, which) {
+            Err(Refusal::Unknown)
+        } else if roads.is_full() {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether there is a road to an outpost after some acts.
+    fn has_road(&self, before: &[Act], which: OutpostId) -> bool {
+        let (roads, session) = self.roads;
+        let is_it = |act: &Act| matches!(act, Act::OpenRoad { outpost, .. } if *outpost == which);
+        roads.find(session, which).is_some() || before.iter().any(is_it)
     }
 
     /// Whether the user of a leg of floor control is another member's; who leaves still counts.
@@ -280,6 +328,7 @@ impl Expected<'_> {
             Act::Join(_)
             | Act::Open(_)
             | Act::OpenRoom(_)
+            | Act::OpenRoad { .. }
             | Act::Connect { .. }
             | Act::ConnectMember { .. }
             | Act::GiveFloor { .. }

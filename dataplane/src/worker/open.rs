@@ -65,7 +65,11 @@ impl<B: Backend> Worker<B> {
                 .open_both(opening, plan, Self::open_msrp, Self::undo_msrp)
                 .map(|legs| self.join_msrp(legs)),
             [
-                LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Bfcp(_),
+                LegSpec::Rtp { .. }
+                | LegSpec::Bytes { .. }
+                | LegSpec::Msrp(_)
+                | LegSpec::Bfcp(_)
+                | LegSpec::Away(_),
                 _,
             ] => Err(Refusal::Unknown),
         }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::api::{
-    Act, Direction, Order, Outcome, Refusal, Remote, Side, StreamFacts, StreamId, StreamPlan,
-    StreamSet,
+    Act, Direction, Order, Outcome, Refusal, Remote, SessionId, Side, StreamFacts, StreamId,
+    StreamPlan, StreamSet,
 };
 use crate::limits::{ACTS_PER_ORDER, DRAINS_PER_WORKER, ORDERS_PER_CYCLE, STREAMS_PER_SESSION};
 use crate::net::{Backend, SocketId};
@@ -57,7 +57,7 @@ impl<B: Backend> Worker<B> {
     /// Does what may fail: finds or makes the session and binds what is to be opened.
     fn start(&mut self, now: Instant, order: &mut Order) -> Result<(SessionRef, Bound), Refusal> {
         let known = self.sessions.find(order.session);
-        self.expected(known).check(order)?;
+        self.expected(order.session, known).check(order)?;
         if self.is_recorder_stuck(order) {
             return Err(Refusal::Full);
         }
@@ -72,11 +72,12 @@ impl<B: Backend> Worker<B> {
         })
     }
 
-    fn expected(&self, session: Option<SessionRef>) -> Expected<'_> {
+    fn expected(&self, id: SessionId, session: Option<SessionRef>) -> Expected<'_> {
         let session = session.and_then(|session| self.sessions.session(session));
         let mut expected = Expected {
             streams: [None; STREAMS_PER_SESSION],
             rooms: &self.rooms,
+            roads: (&self.roads, id),
             is_new: session.is_none(),
             is_full: self.sessions.is_full(),
         };
@@ -103,6 +104,10 @@ impl<B: Backend> Worker<B> {
                 | Act::Release { .. }
                 | Act::Report { .. }
                 | Act::Trace { .. } => continue,
+                Act::OpenRoad { outpost, end } => {
+                    self.open_road(session, *outpost, end.take());
+                    continue;
+                }
             };
             match opened {
                 Ok(slot) => *place = Some(slot),
@@ -125,10 +130,12 @@ impl<B: Backend> Worker<B> {
         for slot in bound.iter().flatten() {
             self.discard_stream(*slot);
         }
+        let session = order.session;
         for act in &mut order.acts {
             match act {
                 Act::Open(plan) => plan.local = Default::default(),
                 Act::Join(plan) => plan.local = Default::default(),
+                Act::OpenRoad { outpost, end } => *end = self.roads.take(session, *outpost),
                 Act::OpenRoom(_)
                 | Act::Connect { .. }
                 | Act::ConnectMember { .. }
@@ -149,6 +156,7 @@ impl<B: Backend> Worker<B> {
             match todo {
                 Act::Open(plan) => self.attach(session, plan, slot),
                 Act::OpenRoom(plan) => self.attach_room(now, session, plan, slot),
+                Act::OpenRoad { .. } => {}
                 Act::Join(plan) => self.take_seat(now, session, plan, slot),
                 Act::Connect {
                     stream,
@@ -209,7 +217,7 @@ impl<B: Backend> Worker<B> {
                 }
             }
         }
-        self.end_if_empty(session);
+        self.end_if_empty(session, order.session);
         order.outcome = Outcome::Done;
         self.begin_drain(now, Drain::new(order, waiting));
     }
@@ -239,12 +247,14 @@ impl<B: Backend> Worker<B> {
         slots
     }
 
-    fn end_if_empty(&mut self, session: SessionRef) {
+    /// Ends a session without streams, and its roads.
+    fn end_if_empty(&mut self, session: SessionRef, id: SessionId) {
         let found = self.sessions.session(session);
         if let Some(empty) = found.filter(|session| session.is_empty()) {
             let recording = empty.recording;
             self.sessions.remove(session);
             self.let_go_recording(recording);
+            self.roads.end(id);
         }
     }
 

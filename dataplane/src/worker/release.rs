@@ -305,6 +305,7 @@ impl<B: Backend> Worker<B> {
                         self.close_bfcp(leg);
                         give(self, leg.pair());
                     }
+                    MemberLeg::Away(_) => {}
                 }
             }
             Media::Bytes(legs) => {
@@ -349,7 +350,7 @@ fn look_at_leg(now: Instant, stream: &mut Stream, side: Side) -> Option<Event> {
         Media::Bytes(_) | Media::Msrp(_) => lost_news(stream, side),
         Media::Member(member) if side == Side::A => {
             let who = member.id;
-            if member.msrp().is_some() {
+            if member.msrp().is_some() || member.away().is_some() {
                 return lost_news(stream, side);
             }
             if let Some(leg) = member.bfcp_mut() {
@@ -383,7 +384,8 @@ fn lost_news(stream: &mut Stream, side: Side) -> Option<Event> {
     let lost = match &mut stream.media {
         Media::Rtp(_) | Media::Room(_) => false,
         Media::Member(member) => {
-            let is_lost = member.msrp().is_some_and(|leg| leg.lost_untold);
+            let is_lost = member.msrp().is_some_and(|leg| leg.lost_untold)
+                || member.away().is_some_and(|leg| leg.lost_untold);
             return is_lost.then_some(Event::MemberLost {
                 session: stream.session,
                 stream: stream.id,
@@ -419,6 +421,9 @@ fn note_told(stream: &mut Stream, side: Side, change: Option<Change>) {
                 leg.lost_untold = false;
             }
             if let Some(leg) = member.msrp_mut() {
+                leg.lost_untold = false;
+            }
+            if let Some(leg) = member.away_mut() {
                 leg.lost_untold = false;
             }
         }

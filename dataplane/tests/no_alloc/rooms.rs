@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use dataplane::api::{
     Act, AudioCodec, AudioFormat, ControlEnd, Direction, Learn, LegLocal, LegSpec, MemberId,
-    MemberPlan, MixSpec, Remote, RoomKind, RoomPlan, RtpFormats, RtpRemote, StreamId,
+    MemberPlan, MixSpec, OutpostId, Remote, RoomKind, RoomPlan, RtpFormats, RtpRemote, StreamId,
+    road,
 };
 use dataplane::net::Backend;
 use dataplane::net::mmsg::Mmsg;
@@ -14,14 +15,14 @@ use dataplane::worker::Worker;
 use super::{order, taken, worker};
 
 /// A room and its members, who are connected by the same order.
-fn acts(clients: &[UdpSocket], kind: RoomKind) -> Vec<Act> {
+fn acts(clients: &[UdpSocket], first: u32, kind: RoomKind) -> Vec<Act> {
     let stream = StreamId(0);
     let mut acts = vec![Act::OpenRoom(RoomPlan {
         stream,
         kind,
         floor: None,
     })];
-    for (member, client) in (0..).map(MemberId).zip(clients) {
+    for (member, client) in (first..).map(MemberId).zip(clients) {
         acts.push(Act::Join(MemberPlan {
             member,
             stream,
@@ -54,26 +55,52 @@ fn acts(clients: &[UdpSocket], kind: RoomKind) -> Vec<Act> {
     acts
 }
 
+/// Opens the room, with the last member at an outpost where there is a second worker; where the
+/// members send to.
+fn open<B: Backend>(
+    places: &mut [(Worker<B>, ControlEnd)],
+    clients: &[UdpSocket],
+    kind: RoomKind,
+) -> Vec<SocketAddr> {
+    let mut at_home = acts(clients, 0, kind);
+    let mut opened = Vec::new();
+    if let [(_, home), (outpost, control)] = places {
+        let id = OutpostId(0);
+        let (here, there) = road(home, control);
+        let open = |end| Act::OpenRoad {
+            outpost: id,
+            end: Some(Box::new(end)),
+        };
+        at_home.insert(1, open(here));
+        let away = at_home.iter_mut().rev().find_map(|act| match act {
+            Act::Join(plan) => Some(plan),
+            _ => None,
+        });
+        away.unwrap().leg = LegSpec::Away(id);
+        let mut elsewhere = acts(&clients[2..], 2, RoomKind::Outpost(id));
+        elsewhere.insert(0, open(there));
+        opened.extend(order(outpost, control, elsewhere).acts);
+    }
+    let (worker, control) = &mut places[0];
+    opened.splice(0..0, order(worker, control, at_home).acts);
+    let locals = opened.iter().filter_map(|act| match act {
+        Act::Join(MemberPlan {
+            local: LegLocal::Rtp { rtp, .. },
+            ..
+        }) => Some(*rtp),
+        _ => None,
+    });
+    locals.collect()
+}
+
 /// Three members of a room, all of whom send; each packet is copied, or mixed, for the others.
-fn share<B: Backend>((mut worker, mut control): (Worker<B>, ControlEnd), kind: RoomKind) {
+fn share<B: Backend>(mut places: Vec<(Worker<B>, ControlEnd)>, kind: RoomKind) {
     let clients: [UdpSocket; 3] = std::array::from_fn(|_| {
         let client = UdpSocket::bind("127.0.0.1:0").unwrap();
         client.set_nonblocking(true).unwrap();
         client
     });
-    let acts = acts(&clients, kind);
-    let opened = order(&mut worker, &mut control, acts);
-    let local: Vec<SocketAddr> = opened
-        .acts
-        .iter()
-        .filter_map(|act| match act {
-            Act::Join(MemberPlan {
-                local: LegLocal::Rtp { rtp, .. },
-                ..
-            }) => Some(*rtp),
-            _ => None,
-        })
-        .collect();
+    let local = open(&mut places, &clients, kind);
     let mut buffer = [0; 2000];
     let (mut came, mut before, mut now) = (0, taken(), Instant::now());
     for seq in 0..1500_u16 {
@@ -86,14 +113,18 @@ fn share<B: Backend>((mut worker, mut control): (Worker<B>, ControlEnd), kind: R
         }
         for _ in 0..2 {
             now += Duration::from_millis(10);
-            worker.cycle(now);
+            for (worker, _) in places.iter_mut().rev() {
+                worker.cycle(now);
+            }
             for client in &clients {
                 while client.recv(&mut buffer).is_ok() {
                     came += 1;
                 }
             }
         }
-        while control.news().is_some() {}
+        for (_, control) in &mut places {
+            while control.news().is_some() {}
+        }
         if seq == 300 {
             before = taken();
         }
@@ -101,7 +132,9 @@ fn share<B: Backend>((mut worker, mut control): (Worker<B>, ControlEnd), kind: R
     let after = taken();
     assert!(came > 4000, "only {came} packets came");
     assert_eq!(after - before, 0, "allocations while packets were shared");
-    worker.shut_down(now);
+    for (worker, _) in &mut places {
+        worker.shut_down(now);
+    }
 }
 
 fn mix() -> RoomKind {
@@ -112,12 +145,26 @@ fn mix() -> RoomKind {
     })
 }
 
+fn epoll() -> (Worker<Mmsg>, ControlEnd) {
+    worker(|bell, _| Mmsg::new(bell))
+}
+
 #[test]
 fn forwarding_in_a_room_takes_no_memory() {
-    share(worker(|bell, _| Mmsg::new(bell)), RoomKind::Forward);
+    share(vec![epoll()], RoomKind::Forward);
 }
 
 #[test]
 fn mixing_in_a_room_takes_no_memory() {
-    share(worker(|bell, _| Mmsg::new(bell)), mix());
+    share(vec![epoll()], mix());
+}
+
+#[test]
+fn forwarding_over_two_workers_takes_no_memory() {
+    share(vec![epoll(), epoll()], RoomKind::Forward);
+}
+
+#[test]
+fn mixing_over_two_workers_takes_no_memory() {
+    share(vec![epoll(), epoll()], mix());
 }

@@ -89,6 +89,31 @@ impl Core {
         core
     }
 
+    /// Starts a core that leads what is for `groups.example` to `relay`, which is the Controlling
+    /// Function of groups there, and all else to the `users`' devices.
+    ///
+    /// # Panics
+    ///
+    /// It doesn't answer OPTIONS within 10 s.
+    #[must_use]
+    pub fn of_groups(sip: SocketAddr, relay: SocketAddr, users: &[(&str, &str)]) -> Self {
+        let folder = Folder::new("core");
+        let text = std::fs::read_to_string(workspace().join("tests/kamailio/groups.cfg"))
+            .expect("groups.cfg is there")
+            .replace("@RELAY@", &relay.to_string())
+            .replace("@CORE@", &sip.to_string())
+            .replace("@USERS@", &devices(users));
+        let process = run(&folder, &text);
+        let core = Self {
+            process,
+            sip,
+            _folder: folder,
+        };
+        let up = eventually(Duration::from_secs(10), || core.answers());
+        assert!(up, "kamailio doesn't answer:\n{}", core.process.output());
+        core
+    }
+
     /// Its URI for a Route header field.
     #[must_use]
     pub fn route(&self) -> String {

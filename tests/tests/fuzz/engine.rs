@@ -210,6 +210,7 @@ impl World {
                 }
                 Act::Open(_)
                 | Act::OpenRoom(_)
+                | Act::OpenRoad { .. }
                 | Act::Join(_)
                 | Act::ConnectMember { .. }
                 | Act::GiveFloor { .. }

@@ -29,6 +29,7 @@ mod media;
 mod mix;
 mod msrp_relay;
 mod msrp_room;
+mod notices;
 mod registration;
 mod rtp;
 mod scene;

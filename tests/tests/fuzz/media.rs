@@ -70,6 +70,7 @@ pub fn local(leg: &LegSpec, port: u16) -> LegLocal {
         LegSpec::Bfcp(spec) => LegLocal::Bfcp {
             listen: SocketAddr::new(spec.local_ip, port),
         },
+        LegSpec::Away(_) => LegLocal::Unbound,
     }
 }
 

@@ -33,6 +33,7 @@ enum Line {
 
 /// Somebody who takes part.
 struct Party {
+    name: String,
     agent: Agent,
     call: Option<Call>,
     carrier: Carrier,
@@ -63,6 +64,7 @@ impl Party {
             socket
         };
         Self {
+            name: name.to_owned(),
             agent: Agent::udp(name, "127.0.0.1:9".parse().unwrap()),
             call: None,
             carrier,
@@ -226,8 +228,7 @@ impl Party {
             }
             found.is_some()
         });
-        let name = self.agent.name.clone();
-        found.unwrap_or_else(|| panic!("{name} isn't told: {what}"))
+        found.unwrap_or_else(|| panic!("{} isn't told: {what}", self.name))
     }
 
     /// Asks for the floor of video: the request, and what has become of it.
@@ -270,7 +271,7 @@ impl Party {
         packet.extend([
             0x10, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xf0, 0x00,
         ]);
-        packet.extend([self.agent.name.as_bytes()[0], self.said]);
+        packet.extend([self.name.as_bytes()[0], self.said]);
         let _sent = self.rtp.send_to(&packet, self.rtp_to.unwrap()).unwrap();
     }
 
@@ -279,7 +280,7 @@ impl Party {
             self.hear();
             self.heard.last().is_some_and(|last| last == what)
         });
-        assert!(seen, "{} sees {:?}", self.agent.name, self.heard);
+        assert!(seen, "{} sees {:?}", self.name, self.heard);
     }
 
     fn leaves(&mut self) {
@@ -304,10 +305,12 @@ fn meeting(carrier: Carrier, rules: &[(&str, &str)]) -> (Relay, [Party; 3]) {
         party.agent.hop = relay.sip;
     }
     let [alice, bob, carol] = &mut parties;
-    let mut call = alice.agent.invite(TEAM, &alice.describe());
+    let own = alice.describe();
+    let mut call = alice.agent.invite(TEAM, &own);
     for party in [&mut *bob, &mut *carol] {
         let invited = party.agent.incoming();
-        invited.answer(&mut party.agent, 200, &party.describe());
+        let own = party.describe();
+        invited.answer(&mut party.agent, 200, &own);
         party.agent.request("ACK");
         party.connect(&invited.invite.body, false);
         party.call = Some(invited);

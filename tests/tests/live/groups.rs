@@ -2,7 +2,7 @@
 
 use std::net::UdpSocket;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tests::live::scene::LONG;
 use tests::peers::sdp::{self, Writer};
 use tests::peers::sip::{Agent, Call};
 
-const TEAM: &str = "sip:team@groups.example";
+pub(super) const TEAM: &str = "sip:team@groups.example";
 
 /// A relay with a group of these clients.
-fn relay_with(
+pub(super) fn relay_with(
     members: &[&Agent],
     started: impl FnOnce(&mut tests::live::relay::Settings),
 ) -> Relay {
@@ -31,15 +31,18 @@ fn relay_with(
     })
 }
 
+/// Sources of all voices.
+static SOURCES: AtomicU32 = AtomicU32::new(0x1234_5678);
+
 /// A client's voice: sends G.711 of one loudness every 20 ms, and notes how loud what it hears is.
-struct Voice {
+pub(super) struct Voice {
     socket: UdpSocket,
     is_over: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Voice {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(50)))
@@ -51,14 +54,16 @@ impl Voice {
         }
     }
 
-    fn port(&self) -> u16 {
+    pub(super) fn port(&self) -> u16 {
         self.socket.local_addr().unwrap().port()
     }
 
     /// Says a loud tone (a square wave at 400 Hz) until it is dropped.
-    fn talk(&mut self, to: std::net::SocketAddr) {
+    pub(super) fn talk(&mut self, to: std::net::SocketAddr) {
         let socket = self.socket.try_clone().unwrap();
         let is_over = Arc::clone(&self.is_over);
+        // Numbers begin anew with each talk, so it is another source (RFC 3550 §8.2).
+        let source = SOURCES.fetch_add(1, Ordering::Relaxed);
         self.thread = Some(std::thread::spawn(move || {
             for turn in 0_u16.. {
                 if is_over.load(Ordering::Relaxed) {
@@ -67,7 +72,7 @@ impl Voice {
                 let mut packet = vec![0x80, 0x00];
                 packet.extend(turn.to_be_bytes());
                 packet.extend((u32::from(turn) * 160).to_be_bytes());
-                packet.extend(0x1234_5678_u32.to_be_bytes());
+                packet.extend(source.to_be_bytes());
                 // µ-law: 0x90 and 0x10 are one loudness with either sign.
                 let wave = (0..160).map(|at| if at / 10 % 2 == 0 { 0x90_u8 } else { 0x10 });
                 packet.extend(wave);
@@ -103,12 +108,20 @@ impl Voice {
     }
 }
 
-impl Drop for Voice {
-    fn drop(&mut self) {
+impl Voice {
+    /// Says nothing more until it talks again.
+    pub(super) fn pause(&mut self) {
         self.is_over.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ended = thread.join();
         }
+        self.is_over.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Voice {
+    fn drop(&mut self) {
+        self.pause();
     }
 }
 
@@ -131,10 +144,28 @@ fn accepts(agent: &mut Agent, voice: &Voice) -> (Call, std::net::SocketAddr) {
 
 #[test]
 fn sgn_09_three_clients_talk_in_a_group_and_one_leaves() {
+    let _relay = three_talk_and_one_leaves(|_| {});
+}
+
+#[test]
+fn a_group_on_three_workers_is_one_group_to_its_members() {
+    let relay = three_talk_and_one_leaves(|settings| {
+        settings.set("media", "workers", 3);
+        settings.set("controlling", "members_per_worker", 1);
+    });
+    for worker in ["0", "1", "2"] {
+        let label = format!("worker=\"{worker}\"");
+        let sent = relay.metric(&["datagrams_out", &label]);
+        assert!(sent > 0.0, "{:?}", relay.metrics());
+    }
+    assert_eq!(relay.metric(&["dropped", "road_full"]), 0.0);
+}
+
+fn three_talk_and_one_leaves(started: impl FnOnce(&mut tests::live::relay::Settings)) -> Relay {
     let hop = "127.0.0.1:9".parse().unwrap();
     let mut agents = ["alice", "bob", "carol"].map(|name| Agent::udp(name, hop));
     let [alice, bob, carol] = &agents;
-    let relay = relay_with(&[alice, bob, carol], |_| {});
+    let relay = relay_with(&[alice, bob, carol], started);
     for agent in &mut agents {
         agent.hop = relay.sip;
     }
@@ -186,4 +217,5 @@ fn sgn_09_three_clients_talk_in_a_group_and_one_leaves() {
     assert_eq!(alice.response("BYE").code(), Some(200));
     let _ = &mut at_bob;
     relay.assert_empty();
+    relay
 }

@@ -281,6 +281,7 @@ fn facts(session: u64) -> Facts {
         service: None,
         accept_contact: Vec::new(),
         invited: vec![format!("sip:{B}")],
+        group: None,
         sdp: None,
         begun: SystemTime::now(),
     }

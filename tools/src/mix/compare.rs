@@ -188,6 +188,7 @@ fn report(options: &Options, lines: &[Line], runs: &[Figures]) -> Value {
         "rooms": options.shape.rooms,
         "members": options.shape.members,
         "talkers_max": options.shape.talkers,
+        "bitrate": options.shape.bitrate,
         "seconds": options.shape.seconds,
         "rounds": options.rounds,
         "medians": lines.iter().map(Line::json).collect::<Vec<_>>(),

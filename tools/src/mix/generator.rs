@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use super::speech::{self, Speech};
+use super::speech::{Ear, Speech};
 use super::subject::{IP, PROBE_MEMBERS, Subject};
 use super::{Codec, Scene, Talking};
 use crate::rtp::host;
@@ -65,6 +65,7 @@ struct Probe {
     began: Option<Instant>,
     /// Quiet packets in a row, by listener.
     quiet: [u32; PROBE_MEMBERS],
+    ears: Vec<Ear>,
     heard: Vec<Duration>,
 }
 
@@ -79,7 +80,7 @@ pub fn run(
     speech: &Speech,
     mut watch: impl FnMut(Duration, u64, u64),
 ) -> Result<Tally, String> {
-    let mut members = Members::new(subject, load, speech);
+    let mut members = Members::new(subject, load, speech)?;
     let begin = Instant::now();
     let (warmup, all) = (load.warmup_s * RATE, (load.warmup_s + load.seconds) * RATE);
     let (mut sent, mut received, mut late) = (0, 0, Duration::ZERO);
@@ -119,13 +120,14 @@ pub fn run(
 }
 
 impl<'a> Members<'a> {
-    fn new(subject: &'a Subject, load: &Load, speech: &'a Speech) -> Self {
+    fn new(subject: &'a Subject, load: &Load, speech: &'a Speech) -> Result<Self, String> {
         let mut by_port = vec![0; 65_536];
         for (member, port) in (1..).zip(&subject.ports) {
             by_port[usize::from(*port)] = member;
         }
         let first = subject.ports.len().saturating_sub(PROBE_MEMBERS);
-        Self {
+        let ears = (0..PROBE_MEMBERS).map(|_| Ear::new(load.scene.codec));
+        Ok(Self {
             subject,
             codec: load.scene.codec,
             talking: load.scene.talking,
@@ -135,10 +137,11 @@ impl<'a> Members<'a> {
                 first,
                 began: None,
                 quiet: [QUIET; PROBE_MEMBERS],
+                ears: ears.collect::<Result<_, _>>()?,
                 heard: Vec::new(),
             },
             per_room: first / subject.rooms.max(1),
-        }
+        })
     }
 
     /// Sends the packets of those whose moment it is; says how many.
@@ -240,17 +243,16 @@ impl<'a> Members<'a> {
         if is_rtp && member > self.probe.first {
             let head = 12 + 4 * usize::from(packet[0] & 0x0f);
             let payload = packet.get(head..).unwrap_or_default();
-            let is_loud = speech::is_loud(self.codec, payload);
-            self.probe.hear(member - self.probe.first, is_loud);
+            self.probe.hear(member - self.probe.first, payload);
         }
         is_rtp
     }
 }
 
 impl Probe {
-    fn hear(&mut self, listener: usize, is_loud: bool) {
+    fn hear(&mut self, listener: usize, payload: &[u8]) {
         let quiet = &mut self.quiet[listener];
-        if !is_loud {
+        if !self.ears[listener].hears(payload) {
             *quiet += 1;
             return;
         }

@@ -168,7 +168,7 @@ impl Api {
         };
         let body = json!({
             "request": "join", "room": room, "codec": codec, "quality": COMPLEXITY,
-            "bitrate": 32_000,
+            "bitrate": order.bitrate,
             "rtp": {"ip": IP.to_string(), "port": order.far, "payload_type": payload_type},
         });
         let answer = self.message(handle, &body)?;

@@ -25,7 +25,8 @@ pub fn start(order: &Order<'_>, socket: UdpSocket) -> Result<Subject, String> {
         .arg(rooms.join(","))
         .arg(order.codec.name())
         .arg(order.talkers.to_string())
-        .arg(order.core.to_string());
+        .arg(order.core.to_string())
+        .arg(order.bitrate.to_string());
     let process = Process::start("mixer", folder.path(), &mut command);
     let up = eventually(Duration::from_secs(30), || {
         process.output().contains("ready")

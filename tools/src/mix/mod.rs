@@ -25,7 +25,7 @@ use subject::{Contender, Subject};
 pub enum Codec {
     /// 20 ms of µ-law; rooms are mixed at 8 kHz.
     G711,
-    /// 20 ms of Opus at 32 kbit/s, complexity 5; rooms are mixed at 48 kHz.
+    /// 20 ms of Opus at 32 kbit/s to the mixer, complexity 5; rooms are mixed at 48 kHz.
     Opus,
 }
 
@@ -86,6 +86,10 @@ pub struct Shape {
     /// Talkers that Midpath mixes at most, the loudest; Janus mixes all.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u8).range(1..=15))]
     talkers: u8,
+    /// Bits per second of Opus that both mixers send; below 28,000 Midpath sends SILK with CELT as
+    /// Janus does at any rate.
+    #[arg(long, default_value_t = 32_000, value_parser = clap::value_parser!(u32).range(6_000..=128_000))]
+    bitrate: u32,
     /// Leaves all processes at the priority that they have.
     #[arg(long)]
     no_nice: bool,

@@ -80,8 +80,47 @@ fn packets(folder: &Folder, codec: Codec, source: &str) -> Result<Vec<Vec<u8>>, 
     Ok(packets)
 }
 
-/// Whether a payload is of the loud noise and not of silence: by its samples, or by its length,
-/// which libopus makes the longer the more there is to say.
+/// A listener that tells the loud noise from silence.
+pub struct Ear {
+    /// None for µ-law.
+    decoder: Option<opus::Decoder>,
+}
+
+impl Ear {
+    /// One for a codec.
+    ///
+    /// # Errors
+    ///
+    /// libopus has no memory.
+    pub fn new(codec: Codec) -> Result<Self, String> {
+        let decoder = match codec {
+            Codec::G711 => None,
+            Codec::Opus => {
+                let decoder = opus::Decoder::new(48_000, opus::Channels::Mono);
+                Some(decoder.map_err(|error| error.to_string())?)
+            }
+        };
+        Ok(Self { decoder })
+    }
+
+    /// Whether a packet is loud: of many samples above 2,000 of 32,768.
+    pub fn hears(&mut self, payload: &[u8]) -> bool {
+        let Some(decoder) = &mut self.decoder else {
+            return is_loud(Codec::G711, payload);
+        };
+        let mut samples = [0; 5_760];
+        let count = decoder.decode(payload, &mut samples, false).unwrap_or(0);
+        let samples = samples.get(..count).unwrap_or_default();
+        samples
+            .iter()
+            .filter(|sample| sample.unsigned_abs() > 2_000)
+            .count()
+            > 120
+    }
+}
+
+/// Whether a payload is of somebody who talks, by itself: by its samples, or by its length, which
+/// libopus makes the longer the more there is to say.
 #[must_use]
 pub fn is_loud(codec: Codec, payload: &[u8]) -> bool {
     match codec {
@@ -93,14 +132,21 @@ pub fn is_loud(codec: Codec, payload: &[u8]) -> bool {
 
 #[cfg(test)]
 mod loudness {
-    use super::is_loud;
+    use super::Ear;
     use crate::mix::Codec;
 
     #[test]
     fn noise_is_told_from_silence() {
-        assert!(!is_loud(Codec::G711, &[0xff; 160]));
-        assert!(is_loud(Codec::G711, &[0x90; 160]));
-        assert!(!is_loud(Codec::Opus, &[0; 35]));
-        assert!(is_loud(Codec::Opus, &[0; 90]));
+        let mut ear = Ear::new(Codec::G711).unwrap();
+        assert!(!ear.hears(&[0xff; 160]));
+        assert!(ear.hears(&[0x90; 160]));
+        let mut ear = Ear::new(Codec::Opus).unwrap();
+        let mode = opus::Application::Audio;
+        let mut encoder = opus::Encoder::new(48_000, opus::Channels::Mono, mode).unwrap();
+        let loud = |n: i16| if n % 2 == 0 { 9_000 } else { -9_000 };
+        let noise: Vec<i16> = (0..960).map(|n: i16| loud(n / 7)).collect();
+        let mut hears = |samples: &[i16]| ear.hears(&encoder.encode_vec(samples, 500).unwrap());
+        assert!(!hears(&[0; 960]));
+        assert!(hears(&noise) || hears(&noise));
     }
 }

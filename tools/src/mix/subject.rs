@@ -41,6 +41,8 @@ pub struct Order<'a> {
     pub codec: Codec,
     /// Talkers that are mixed at most.
     pub talkers: u8,
+    /// Bits per second of Opus.
+    pub bitrate: u32,
     /// Where they are: one port, as the mixer's differ.
     pub far: u16,
     /// The mixer's core.
@@ -91,6 +93,7 @@ impl Subject {
             rooms: &rooms,
             codec,
             talkers: shape.talkers,
+            bitrate: shape.bitrate,
             far,
             core: cores.first().copied().unwrap_or(0),
         };

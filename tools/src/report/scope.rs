@@ -35,7 +35,9 @@ pub const BUILT: &[Group] = &[
     group("REM", All, true),
     group("REL", All, true),
     group("PIN", All, true),
-    group("MSG", Only(&["07", "08", "09"]), false),
+    group("MSG", All, true),
+    group("DN", All, true),
+    group("UPL", All, true),
     group("BYO", All, true),
     group("BYT", All, true),
     group("CLO", All, true),
@@ -50,8 +52,8 @@ pub const BUILT: &[Group] = &[
     group(
         "CON",
         Only(&[
-            "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "18", "20",
-            "21", "24", "26", "27", "29",
+            "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12", "14", "18",
+            "20", "21", "22", "24", "26", "27", "29",
         ]),
         true,
     ),

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
 use super::Options;
@@ -11,8 +12,8 @@ use crate::load::count;
 use crate::rtp::host;
 use crate::table;
 
-/// Of a hundred, the rooms' ticks that may come late.
-const LATE_PERCENT_MAX: f64 = 0.1;
+/// Of a hundred, the rooms' ticks that may come a packet of voice late.
+const MISSED_PERCENT_MAX: f64 = 0.1;
 
 /// The relay at one moment.
 #[derive(Debug, Clone, Copy)]
@@ -92,8 +93,8 @@ impl Figures {
                 format!("{unread} messages lost, {} misplaced", chat.misplaced),
             ),
             (
-                self.late_percent() > LATE_PERCENT_MAX,
-                format!("{:.3} % of the ticks late", self.late_percent()),
+                self.missed_percent() > MISSED_PERCENT_MAX,
+                format!("{:.3} % of the ticks 20 ms late", self.missed_percent()),
             ),
             (
                 left.sessions + left.ports > 0 || !left.has_ended_well,
@@ -183,77 +184,9 @@ impl Figures {
     /// For a terminal.
     #[must_use]
     pub fn text(&self) -> String {
-        let (voice, chat) = (&self.tally.voice, &self.tally.chat);
-        let ms = |histogram: &hdrhistogram::Histogram<u64>, quantile: f64| {
-            count(histogram.value_at_quantile(quantile)) / 1000.0
-        };
-        let line = |name: &str, value: String| vec![name.to_owned(), value];
-        let rows = [
-            line(
-                "",
-                format!("{} rooms x {}", self.options.rooms, self.options.members),
-            ),
-            line(
-                "all in their rooms after",
-                format!(
-                    "{:.2} s ({} repeated messages)",
-                    self.setup.all.as_secs_f64(),
-                    self.setup.retransmissions
-                ),
-            ),
-            line(
-                "the longest room",
-                format!("{:.3} s", self.setup.longest.as_secs_f64()),
-            ),
-            line("re-INVITEs", self.tally.refreshes.to_string()),
-            line("packets sent", voice.sent.to_string()),
-            line(
-                "packets heard, lost",
-                format!("{}, {}", voice.heard, voice.lost),
-            ),
-            line(
-                "between two: p50, p99, max",
-                format!(
-                    "{:.1}, {:.1}, {:.1} ms",
-                    ms(&voice.gaps, 0.5),
-                    ms(&voice.gaps, 0.99),
-                    ms(&voice.gaps, 1.0)
-                ),
-            ),
-            line(
-                "messages written, failed",
-                format!("{}, {}", chat.sent, chat.failed),
-            ),
-            line("copies due, read", format!("{}, {}", chat.due, chat.read)),
-            line(
-                "until read: p50, p99, max",
-                format!(
-                    "{:.1}, {:.1}, {:.1} ms",
-                    ms(&chat.latency, 0.5),
-                    ms(&chat.latency, 0.99),
-                    ms(&chat.latency, 1.0)
-                ),
-            ),
-            line(
-                "ticks, 5 ms late, 20 ms late",
-                format!(
-                    "{:.0}, {:.4} %, {:.4} %",
-                    self.ticks(),
-                    self.late_percent(),
-                    self.missed_percent()
-                ),
-            ),
-            line("relay's CPU", format!("{:.2} cores", self.cpu_share())),
-            line("relay's memory", format!("{} KiB", self.after.resident_kib)),
-            line(
-                "generator at most late",
-                format!("{:.1} ms", count(voice.late_us) / 1000.0),
-            ),
-            line(
-                "left",
-                format!("{} sessions, {} ports", self.left.sessions, self.left.ports),
-            ),
-        ];
+        let mut rows = self.began();
+        rows.extend(self.spoken());
+        rows.extend(self.served());
         let mut text = table::lay_out(&rows);
         if self.overlap {
             text.push_str("the load shared the relay's cores\n");
@@ -267,9 +200,73 @@ impl Figures {
         });
         text
     }
+
+    /// Rows: how long it took until all were in.
+    fn began(&self) -> Vec<Vec<String>> {
+        let (rooms, members) = (self.options.rooms, self.options.members);
+        let (all, again) = (self.setup.all.as_secs_f64(), self.setup.retransmissions);
+        let longest = self.setup.longest.as_secs_f64();
+        vec![
+            row("", format!("{rooms} rooms x {members}")),
+            row(
+                "all in their rooms after",
+                format!("{all:.2} s ({again} repeated messages)"),
+            ),
+            row("the longest room", format!("{longest:.3} s")),
+            row("re-INVITEs", self.tally.refreshes.to_string()),
+        ]
+    }
+
+    /// Rows: voices and messages.
+    fn spoken(&self) -> Vec<Vec<String>> {
+        let (voice, chat) = (&self.tally.voice, &self.tally.chat);
+        vec![
+            row("packets sent", voice.sent.to_string()),
+            row(
+                "packets heard, lost",
+                format!("{}, {}", voice.heard, voice.lost),
+            ),
+            row("between two: p50, p99, max", spans(&voice.gaps)),
+            row(
+                "messages written, failed",
+                format!("{}, {}", chat.sent, chat.failed),
+            ),
+            row("copies due, read", format!("{}, {}", chat.due, chat.read)),
+            row("until read: p50, p99, max", spans(&chat.latency)),
+        ]
+    }
+
+    /// Rows: what the relay needed.
+    fn served(&self) -> Vec<Vec<String>> {
+        let (ticks, late, missed) = (self.ticks(), self.late_percent(), self.missed_percent());
+        let (resident, late_us) = (self.after.resident_kib, self.tally.voice.late_us);
+        let (sessions, ports) = (self.left.sessions, self.left.ports);
+        vec![
+            row(
+                "ticks, 5 ms late, 20 ms late",
+                format!("{ticks:.0}, {late:.4} %, {missed:.4} %"),
+            ),
+            row("relay's CPU", format!("{:.2} cores", self.cpu_share())),
+            row("relay's memory", format!("{resident} KiB")),
+            row(
+                "generator at most late",
+                format!("{:.1} ms", count(late_us) / 1000.0),
+            ),
+            row("left", format!("{sessions} sessions, {ports} ports")),
+        ]
+    }
 }
 
-fn quantiles(histogram: &hdrhistogram::Histogram<u64>) -> Value {
+fn row(name: &str, value: String) -> Vec<String> {
+    vec![name.to_owned(), value]
+}
+
+fn spans(histogram: &Histogram<u64>) -> String {
+    let at = |quantile: f64| count(histogram.value_at_quantile(quantile)) / 1000.0;
+    format!("{:.1}, {:.1}, {:.1} ms", at(0.5), at(0.99), at(1.0))
+}
+
+fn quantiles(histogram: &Histogram<u64>) -> Value {
     let at = |quantile: f64| count(histogram.value_at_quantile(quantile)) / 1000.0;
     json!({
         "p50": at(0.5),

@@ -18,6 +18,10 @@ use crate::rtp::host::{self, Cores};
 const PORTS: (u16, u16) = (2048, 32_767);
 /// What may wait for the voices to be heard: every member's mix of some 300 ms.
 const QUEUE_BYTES: usize = 32 << 20;
+/// Members who share a socket for SIP: what comes for them at once has to fit into it.
+const SHARED: u16 = 10;
+/// How long an invitation or its ACK may take.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// Where members are connected to: they connect, so nobody listens there.
 const NOBODY: u16 = 9;
 
@@ -88,9 +92,8 @@ impl Groups {
         let [.., high, low] = std::process::id().to_be_bytes();
         let ip = Ipv4Addr::new(127, 64 | (high & 63), low, 3);
         let nowhere = SocketAddr::from((ip, NOBODY));
-        let mut agents: Vec<Agent> = (0..options.rooms)
-            .map(|_| Agent::udp("m0", nowhere))
-            .collect();
+        let sockets = usize::from(options.rooms) * usize::from(options.members.div_ceil(SHARED));
+        let mut agents: Vec<Agent> = (0..sockets).map(|_| Agent::udp("m0", nowhere)).collect();
         let relay = Relay::start_on(IpAddr::V4(ip), |settings| {
             settings
                 .set("media", "port_first", PORTS.0)
@@ -102,11 +105,14 @@ impl Groups {
             if let Some(first) = cores.relay.first() {
                 settings.set("media", "first_core", first);
             }
-            for (room, agent) in agents.iter().enumerate() {
+            for room in 0..options.rooms {
                 let members: Vec<String> = (0..options.members)
-                    .map(|member| format!("\"sip:m{member}@{}\"", agent.address()))
+                    .map(|member| {
+                        let agent = &agents[agent_of(options, room, member)];
+                        format!("\"sip:m{member}@{}\"", agent.address())
+                    })
                     .collect();
-                let section = format!("group.\"{}\"", address(room));
+                let section = format!("group.\"{}\"", address(usize::from(room)));
                 settings.set(&section, "members", format!("[{}]", members.join(", ")));
             }
         });
@@ -180,31 +186,42 @@ impl Groups {
     }
 
     fn open(&mut self, room: u16) -> Result<(), String> {
-        let at = usize::from(room);
         let first = self.seats.len();
         let own = self.own_path();
         let offer = self.describe(Codec::G711, 0, &own);
-        let mut out = self.agents[at].invite(&address(at), &offer);
-        for _ in 1..self.options.members {
-            let agent = &mut self.agents[at];
-            let call = agent.incoming();
-            let member = called(&call)?;
-            let codec = self.options.codec(room, member);
-            let own = self.own_path();
-            let streams = Streams::of(&call.invite.body, codec)?;
-            let description = self.describe(codec, streams.payload_type, &own);
-            call.answer(&mut self.agents[at], 200, &description);
-            let seat = streams.seat((room, member), codec, own);
-            self.seats.push(seat(call, description));
+        let inviter = agent_of(&self.options, room, 0);
+        let mut out = self.agents[inviter].invite(&address(usize::from(room)), &offer);
+        for member in 1..self.options.members {
+            self.answer(room, member)?;
         }
-        for _ in 1..self.options.members {
-            let _ack = self.agents[at].request("ACK");
+        for member in 1..self.options.members {
+            let agent = &mut self.agents[agent_of(&self.options, room, member)];
+            let ack = agent.within(PATIENCE, |message| message.is_request("ACK"));
+            ack.ok_or_else(|| format!("an ACK is missing in room {room}"))?;
         }
-        let answer = out.established(&mut self.agents[at]);
+        let answer = out.established(&mut self.agents[inviter]);
         let streams = Streams::of(&answer.body, Codec::G711)?;
         let seat = streams.seat((room, 0), Codec::G711, own);
         self.seats.push(seat(out, offer));
         self.seats[first..].sort_by_key(|seat| seat.member);
+        Ok(())
+    }
+
+    /// Answers an invitation for a member or for one with whom it shares a socket.
+    fn answer(&mut self, room: u16, member: u16) -> Result<(), String> {
+        let at = agent_of(&self.options, room, member);
+        let call = self.agents[at].incoming_within(PATIENCE).ok_or_else(|| {
+            let seats = self.seats.len();
+            format!("room {room}: no invitation for member {member}; {seats} are in")
+        })?;
+        let member = called(&call)?;
+        let codec = self.options.codec(room, member);
+        let own = self.own_path();
+        let streams = Streams::of(&call.invite.body, codec)?;
+        let description = self.describe(codec, streams.payload_type, &own);
+        call.answer(&mut self.agents[at], 200, &description);
+        let seat = streams.seat((room, member), codec, own);
+        self.seats.push(seat(call, description));
         Ok(())
     }
 
@@ -237,7 +254,7 @@ impl Groups {
         // Neighbours are in one room: the next one is in another.
         let next = number.wrapping_mul(7_919) % count;
         let seat = &mut self.seats[usize::try_from(next).unwrap_or(0)];
-        let agent = &mut self.agents[usize::from(seat.room)];
+        let agent = &mut self.agents[agent_of(&self.options, seat.room, seat.member)];
         let _answer = seat.call.reinvite(agent, &seat.description);
     }
 
@@ -249,7 +266,7 @@ impl Groups {
     pub fn empty(mut self) -> Result<Left, String> {
         let begin = Instant::now();
         for seat in &mut self.seats {
-            let agent = &mut self.agents[usize::from(seat.room)];
+            let agent = &mut self.agents[agent_of(&self.options, seat.room, seat.member)];
             seat.call.send_bye(agent);
             let answer = agent.response("BYE");
             if answer.code() != Some(200) {
@@ -278,6 +295,12 @@ impl Groups {
         let ports = ports.iter().filter(|port| **port != self.relay.sip.port());
         (self.relay.sessions().len(), ports.count())
     }
+}
+
+/// Which socket a member has.
+fn agent_of(options: &Options, room: u16, member: u16) -> usize {
+    let sockets = options.members.div_ceil(SHARED);
+    usize::from(room) * usize::from(sockets) + usize::from(member / SHARED)
 }
 
 /// A room's address.

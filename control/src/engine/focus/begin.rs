@@ -209,10 +209,10 @@ impl Engine {
             change: 0,
             departed: VecDeque::new(),
             forgotten: 0,
-            watchers: Watchers::default(),
-            has_rung: false,
             holders: BTreeMap::new(),
             speakers: BTreeMap::new(),
+            watchers: Watchers::default(),
+            has_rung: false,
             armed: None,
             begun: self.now,
         })

@@ -48,7 +48,10 @@ impl Focus {
         let lost = before.iter().filter(|member| !holders.contains(member));
         let won = holders.iter().filter(|member| !before.contains(member));
         for member in lost.chain(won) {
-            self.touch(*member);
+            // Who is gone is told of as such.
+            if self.members.get(member).is_some() {
+                self.touch(*member);
+            }
         }
     }
 

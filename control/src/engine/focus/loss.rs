@@ -12,8 +12,8 @@ use crate::engine::Engine;
 
 impl Engine {
     /// A worker's news of a group session.
-    pub(in crate::engine) fn on_member_news(&mut self, event: &Event) {
-        match *event {
+    pub(in crate::engine) fn on_member_news(&mut self, event: Event) {
+        match event {
             Event::MemberSilent {
                 session,
                 stream,
@@ -29,10 +29,18 @@ impl Engine {
                 stream,
                 member,
             } => self.on_member_lost(session, (member, stream)),
-            // What is left isn't of a participant's media.
-            Event::Speaking { .. }
-            | Event::FloorChanged { .. }
-            | Event::Done(_)
+            Event::Speaking {
+                session,
+                stream,
+                member,
+            } => self.on_speaking(session, stream, member),
+            Event::FloorChanged {
+                session,
+                floor,
+                holders,
+            } => self.on_floor_changed(session, floor, &holders),
+            // What is left isn't of groups.
+            Event::Done(_)
             | Event::ConnectionLost { .. }
             | Event::Silent { .. }
             | Event::Heard { .. } => {}

@@ -15,8 +15,8 @@
 //! | [`offers`] | offers to participants |
 //! | [`refer`] | who is added and removed by others |
 //! | [`events`], [`told`] | participant information |
-//! | [`pager`], [`notices`] | messages to a group, outside of sessions, and what becomes of them |
 //! | [`floors`] | who holds them, who speaks |
+//! | [`pager`], [`notices`] | messages to a group, outside of sessions, and what becomes of them |
 //! | [`orders`] | orders to the worker and what follows them |
 //! | [`due`] | what is due after every message, and in time |
 //! | [`state`], [`roll`], [`watchers`] | what is kept of a session |
@@ -173,6 +173,11 @@ impl Engine {
             }
         }
         true
+    }
+
+    /// Whether a request is for a group session of this server's.
+    pub(super) fn hosts(&self, request: &Message) -> bool {
+        self.target_of(request).is_some()
     }
 
     /// A REFER or SUBSCRIBE by the group's address leads to its session, if there is one.

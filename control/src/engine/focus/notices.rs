@@ -131,7 +131,9 @@ impl Engine {
             self.reply(key, request, 404, "Not Found");
             return;
         };
-        let is_known = notice.is_failure && !asked.failed.insert(user_key(&notice.recipient));
+        // Whose it is, the core says, not the notification.
+        let member = identity::caller(request).unwrap_or_default();
+        let is_known = notice.is_failure && !asked.failed.insert(user_key(member));
         let onward = asked.window.is_zero() && !is_known;
         let told = onward.then(|| asked.told());
         self.reply(key, request, 200, "OK");

@@ -46,13 +46,13 @@ pub(in crate::engine) struct Focus {
     pub departed: VecDeque<Departed>,
     /// The last change of this kind that there was no room to remember.
     pub forgotten: u64,
-    pub watchers: Watchers,
-    /// The inviter was told that somebody is alerted.
-    pub has_rung: bool,
     /// Who holds each floor, as the worker said last.
     pub holders: BTreeMap<FloorId, Vec<MemberId>>,
     /// Who speaks in each mixed room.
     pub speakers: BTreeMap<StreamId, MemberId>,
+    pub watchers: Watchers,
+    /// The inviter was told that somebody is alerted.
+    pub has_rung: bool,
     /// Its entry among the deadlines.
     pub armed: Option<Instant>,
     pub begun: Instant,

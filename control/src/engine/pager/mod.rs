@@ -196,10 +196,13 @@ impl Engine {
                     .unwrap_or_default()
                     .to_owned();
                 let sender = user_key(&user);
-                if notice.is_failure && self.has_told(&sender, head, notice) {
+                if notice.is_failure
+                    && !notice.recipient.is_empty()
+                    && self.has_told(&sender, head, notice)
+                {
                     return None;
                 }
-                self.to_devices(request, (&user, &notice.message_id), (policy, flow));
+                self.lead_to_devices(request, (&user, &notice.message_id), (policy, flow));
                 Some(None)
             }
         }
@@ -267,7 +270,7 @@ impl Engine {
 
     /// Sends a notification to the device that has sent the message and, where the policy says so,
     /// to the sender's others (C.3.1.4.5).
-    fn to_devices(
+    fn lead_to_devices(
         &mut self,
         request: &mut Message,
         (user, message_id): (&str, &str),

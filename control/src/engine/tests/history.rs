@@ -392,3 +392,60 @@ fn con_27_a_regenerated_bye_and_its_200_carry_what_travels_end_to_end() {
         }
     }
 }
+
+/// A session that the far side hosts for a group, whoever is served in it.
+fn in_group(role: Role, change: impl Fn(&str) -> String, focus: &str) -> Facts {
+    let mut bench = stored(role);
+    let contact = format!("Contact: <{focus}>;isfocus\r\n");
+    let mut asked = change(&invite("1", OFFER));
+    if role == Role::Terminating {
+        asked = asked.replace(CONTACT_A, &contact);
+    }
+    let to_b = only(&bench.give(a(), &asked), b());
+    let mut answered = answer(&to_b, 200, "OK", ANSWER);
+    if role == Role::Originating {
+        answered = answered.replace(CONTACT_B, &contact);
+    }
+    bench.give(b(), &answered);
+    begin(&bench).clone()
+}
+
+#[test]
+fn hst_01_a_session_of_a_group_is_told_from_one_between_two() {
+    const FOCUS: &str = "sip:cpm-session-1@127.0.0.1:5002";
+    let facts = in_group(Role::Originating, str::to_owned, FOCUS);
+    let group = facts.group.expect("its focus says so");
+    assert_eq!((group.identity.as_str(), group.is_defined), (FOCUS, true));
+    assert_eq!(facts.invited, ["sip:b@127.0.0.1:5002"]);
+    let listing = |invite: &str| {
+        let body = format!(
+            "--b\r\nContent-Type: application/sdp\r\n\r\n{OFFER}\r\n--b\r\n\
+             Content-Type: application/resource-lists+xml\r\n\r\n<resource-lists><list>\
+             <entry uri=\"tel:+1555\"/><entry uri=\"sip:c@x\"/></list></resource-lists>\r\n--b--\r\n"
+        );
+        let (head, _) = invite.split_once("Content-Type").unwrap();
+        let kind = "Content-Type: multipart/mixed;boundary=b";
+        format!(
+            "{head}{kind}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    let facts = in_group(Role::Originating, listing, FOCUS);
+    let group = facts.group.unwrap();
+    assert!(!group.is_defined);
+    assert_eq!(group.participants, ["tel:+1555", "sip:c@x"]);
+    assert_eq!(facts.invited, ["tel:+1555", "sip:c@x"]);
+    let referred = |invite: &str| with(invite, "Referred-By: <sip:al@x>\r\n");
+    let facts = in_group(Role::Terminating, referred, FOCUS);
+    let group = facts.group.unwrap();
+    assert!(
+        group.is_defined,
+        "it is called by another name than its own"
+    );
+    assert_eq!(group.participants, ["sip:al@x"]);
+    let facts = in_group(Role::Terminating, str::to_owned, "sip:a@x");
+    assert!(!facts.group.unwrap().is_defined);
+    let mut bench = stored(Role::Originating);
+    bench.call();
+    assert_eq!(begin(&bench).group, None);
+}

@@ -218,6 +218,7 @@ impl Bench {
                     order.outcome = Outcome::Refused(Refusal::NoPort);
                 }
                 Act::OpenRoom(_)
+                | Act::OpenRoad { .. }
                 | Act::Join(_)
                 | Act::ConnectMember { .. }
                 | Act::GiveFloor { .. }
@@ -297,6 +298,7 @@ fn local_of(leg: &LegSpec, port: u16) -> LegLocal {
         LegSpec::Bfcp(spec) => LegLocal::Bfcp {
             listen: SocketAddr::new(spec.local_ip, port),
         },
+        LegSpec::Away(_) => LegLocal::Unbound,
     }
 }
 

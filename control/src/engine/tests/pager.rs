@@ -343,3 +343,36 @@ fn dn_12_a_notification_is_served_by_both_functions_as_it_passes_them() {
     let ok = only(&sent, core);
     assert!(ok.starts_with("SIP/2.0 200"));
 }
+
+#[test]
+fn con_14_between_two_users_the_recipients_answer_is_the_senders() {
+    let mut bench = Bench::new(|_| {});
+    let sent = says(&mut bench, "1", TERM, &asking("1", BOTH));
+    assert_eq!(
+        words(&sent),
+        ["5002 MESSAGE"],
+        "nothing is acknowledged before"
+    );
+    let sent = bench.give(b(), &answer(&only(&sent, b()), 200, "OK", ""));
+    assert_eq!(words(&sent), ["5001 200"]);
+    bench.assert_nothing_left();
+}
+
+#[test]
+fn con_22_by_default_what_is_good_is_told_at_once_and_what_failed_after_a_while() {
+    let mut bench = Bench::new(|_| {});
+    assert_eq!(
+        words(&tells(&mut bench, "1", &telling("1", "failed"))),
+        ["5002 200"]
+    );
+    let to_a = only(&tells(&mut bench, "2", &telling("1", "delivered")), a());
+    bench.give(a(), &answer(&to_a, 200, "OK", ""));
+    assert_eq!(
+        words(&tells(&mut bench, "3", &telling("2", "failed"))),
+        ["5002 200"]
+    );
+    assert!(bench.wait(Duration::from_millis(1999)).is_empty());
+    let sent = bench.wait(Duration::from_millis(1));
+    bench.give(a(), &answer(&message_to(&sent, a()), 200, "OK", ""));
+    bench.assert_nothing_left();
+}

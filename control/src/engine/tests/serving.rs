@@ -400,3 +400,15 @@ fn settings_that_are_read_anew_hold_for_sessions_to_come() {
     bench.give(b(), &answer(&only(&sent, b()), 200, "OK", ""));
     bench.assert_nothing_left();
 }
+
+#[test]
+fn upl_07_media_pass_here_where_the_policy_has_a_reason_and_nowhere_else() {
+    for stays in [true, false] {
+        let mut bench = Bench::new(|settings| {
+            for_all(settings, |policy| policy.stay.media_charging = stays);
+        });
+        let to_b = only(&bench.give(a(), &invite("1", OFFER)), b());
+        assert_eq!(to_b.contains("127.0.0.9"), stays, "{to_b}");
+        assert_eq!(bench.open() > 0, stays);
+    }
+}

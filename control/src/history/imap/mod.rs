@@ -169,9 +169,10 @@ async fn keep_objects(wire: &mut Wire, mailbox: &str, job: Job) -> Result<Uid, F
     let mut missing = job.missing;
     // Only the first that isn't noted can be there all the same.
     let mut is_unclear = job.is_retried;
-    for index in 0..=job.messages.len() {
+    let before = objects::before_session(&job);
+    for index in 0..=before {
         let number = u32::try_from(index).unwrap_or(u32::MAX);
-        let last = index == job.messages.len();
+        let last = index == before;
         let noted = job.stored.get(&number).copied();
         if let (Some(uid), true) = (noted, last) {
             return Ok(uid);

@@ -4,12 +4,14 @@
 //! message/cpim ───────────────────────▶ Message/CPIM, as it is     one for each message
 //! any other content ── RFC 3862 ──────▶ Message/CPIM, wrapped
 //! a file (RFC 5547) ──────────────────▶ multipart/related: what it is, and it
+//! a group session: who takes part ────▶ application/group-state-object+xml
 //! the session ────────────────────────▶ application/x-cpm-session  the last one
 //! ```
 //!
 //! Nothing here reads or writes: an object names the files that its octets are in.
 
 mod cpim;
+mod group;
 mod header;
 mod read;
 mod session;
@@ -61,12 +63,21 @@ pub(super) enum Part {
     Missing,
 }
 
-/// The object of a message.
+/// Objects that come before the session's own.
+pub(super) fn before_session(job: &Job) -> usize {
+    job.messages.len() + usize::from(job.facts.group.is_some())
+}
+
+/// The object of a message, or what comes after all messages.
 ///
 /// # Errors
 ///
 /// The disk's.
 pub(super) fn of_message(job: &Job, index: usize) -> io::Result<Part> {
+    if index == job.messages.len() {
+        let state = group::object(job, index);
+        return Ok(state.map_or(Part::Nothing, Part::Object));
+    }
     let Some(message) = job.messages.get(index).filter(|one| one.is_complete) else {
         return Ok(Part::Nothing);
     };
@@ -92,7 +103,7 @@ pub(super) fn of_message(job: &Job, index: usize) -> io::Result<Part> {
 
 /// The session info object.
 pub(super) fn of_session(job: &Job, missing: usize) -> Object {
-    let number = u32::try_from(job.messages.len()).unwrap_or(u32::MAX);
+    let number = u32::try_from(before_session(job)).unwrap_or(u32::MAX);
     session::object(job, number, missing)
 }
 
@@ -159,9 +170,12 @@ fn message_head(job: &Job, number: u32, message: &Message, cpim: &Cpim) -> Head 
     let facts = &job.facts;
     let is_sent = is_sent(facts, message);
     let (mut from, mut to) = parties(facts, is_sent);
-    // In a group the focus is the peer: who wrote and to whom is in the message alone.
-    if session::is_group(facts) {
-        from = cpim.from.as_deref().unwrap_or(from);
+    // In a group the focus is the peer: who wrote and to whom is in the message alone. Who the
+    // served user is, the core has said.
+    if facts.group.is_some() {
+        if !is_sent {
+            from = cpim.from.as_deref().unwrap_or(from);
+        }
         to = cpim.to.as_deref().unwrap_or(to);
     }
     let id = message_id(&job.key, number);

@@ -110,15 +110,11 @@ fn folded(text: &[u8]) -> Vec<u8> {
 }
 
 pub(super) fn session_type(facts: &Facts) -> &'static str {
-    match is_group(facts) {
-        true => "Ad-Hoc",
-        false => "1-1",
+    match &facts.group {
+        None => "1-1",
+        Some(group) if group.is_defined => "Pre-Defined",
+        Some(_) => "Ad-Hoc",
     }
-}
-
-/// Whether more than the peer were invited.
-pub(super) fn is_group(facts: &Facts) -> bool {
-    facts.invited.len() > 1
 }
 
 /// Octets after which a line is ended before the next element.

@@ -59,6 +59,7 @@ fn facts(session: u64) -> Facts {
         service: Some("urn:urn-7:3gpp-service.ims.icsi.oma.cpm.session".to_owned()),
         accept_contact: vec!["*;+g.3gpp.icsi-ref=\"x\"".to_owned()],
         invited: vec!["sip:bob@home.example".to_owned()],
+        group: None,
         sdp: None,
         begun: at(0),
     }

@@ -3,6 +3,7 @@
 use mail_parser::{MessageParser, MimeHeaders};
 
 use super::*;
+use crate::history::Group;
 
 /// The objects of a session with these records, in the order of their UIDs.
 fn objects_of(name: &str, facts: Facts, records: Vec<Record>) -> Vec<String> {
@@ -155,9 +156,11 @@ fn hst_01_a_file_is_kept_with_what_it_is_and_comes_back_unchanged() {
 fn hst_01_in_a_group_the_message_itself_says_who_wrote_it() {
     let mut facts = facts(12);
     facts.is_sent = false;
-    facts.invited = vec!["tel:+15551".to_owned(), "tel:+15552".to_owned()];
+    facts.group = Some(group(false));
     let text = CPIM.replacen("sip:anonymous@anonymous.invalid", "tel:+15552", 1);
-    let records = message(12, 0, Side::A, "message/cpim", text.as_bytes());
+    let mut records = message(12, 0, Side::A, "message/cpim", text.as_bytes());
+    // What the served user has written is the served user's, whatever it says.
+    records.extend(message(12, 1, Side::B, "message/cpim", text.as_bytes()));
     let objects = objects_of("group", facts, records);
     assert!(
         objects[0].starts_with("From: tel:+15552\r\nTo: tel:+15551\r\n"),
@@ -165,7 +168,42 @@ fn hst_01_in_a_group_the_message_itself_says_who_wrote_it() {
         objects[0]
     );
     assert!(objects[0].contains("Message-Direction: received\r\n"));
-    assert!(objects[1].contains("<session-type>Ad-Hoc</session-type>"));
+    assert!(
+        objects[1].starts_with("From: tel:+15551\r\n"),
+        "{}",
+        objects[1]
+    );
+    assert!(objects[1].contains("Message-Direction: sent\r\n"));
+    assert!(objects[3].contains("<session-type>Ad-Hoc</session-type>"));
+}
+
+fn group(is_defined: bool) -> Group {
+    Group {
+        identity: "sip:cpm-session-1@focus".to_owned(),
+        is_defined,
+        participants: vec!["tel:+15552".to_owned(), "sip:c&d@x".to_owned()],
+    }
+}
+
+#[test]
+fn hst_01_a_group_session_has_an_object_that_says_who_took_part() {
+    let mut facts = facts(15);
+    facts.group = Some(group(true));
+    let objects = objects_of("groupstate", facts, Vec::new());
+    assert_eq!(objects.len(), 2);
+    let expected = "From: tel:+15551\r\nTo: sip:bob@home.example\r\n\
+        Date: Sat, 21 Nov 2026 12:01:00 +0000\r\nMessage-ID: <KEY.0@midpath>\r\n\
+        Conversation-ID: f81d4fae-7dec\r\nContribution-ID: abcdef-15\r\n\
+        Accept-Contact: *;+g.3gpp.icsi-ref=\"x\"\r\nIMDN-Message-ID: KEY.0@midpath\r\n\
+        Message-Direction: sent\r\nMIME-Version: 1.0\r\n\
+        Content-Type: Application/group-state-object+xml\r\n\
+        Content-Transfer-Encoding: 8bit\r\n\r\n\
+        <?xml version=\"1.0\" encoding=\"UTF-8\"?><groupstate timestamp=\"2026-11-21T12:01:00Z\" \
+        lastfocussessionid=\"sip:cpm-session-1@focus\" group-type=\"Closed\">\r\n\
+        <participant comm-addr=\"tel:+15552\"/><participant comm-addr=\"sip:c&amp;d@x\"/>\r\n\
+        </groupstate>\r\n";
+    assert_eq!(without_key(&objects[0]), expected);
+    assert!(objects[1].contains("<session-type>Pre-Defined</session-type>"));
 }
 
 #[test]

@@ -49,6 +49,10 @@ pub(super) enum Make {
 pub(super) struct Said {
     pub codecs: Vec<AudioFormat>,
     pub event: Option<(u8, u32)>,
+    /// Payload type of comfort noise.
+    pub noise: Option<u8>,
+    /// The lines with what AMR is to be like.
+    pub amr: Vec<String>,
     /// Payload type, the room's number of the format.
     pub payloads: Vec<(u8, u16)>,
     pub levels: [Option<u8>; 2],
@@ -192,7 +196,11 @@ impl Leg {
             ..Said::default()
         };
         match &room.content {
-            Content::Mixed => (said.codecs, said.event) = audio::read(line),
+            Content::Mixed => {
+                (said.codecs, said.event) = audio::read(line);
+                said.noise = audio::noise(line);
+                said.amr = audio::amr_parameters(line, &said.codecs);
+            }
             Content::Payloads(known) => said.payloads = payloads::shared(known, line),
             Content::Messages(_) | Content::Floors(_) => {}
         }
@@ -341,6 +349,7 @@ impl Leg {
         RtpFormats {
             audio: self.said.codecs.clone(),
             telephone_event: self.said.event,
+            comfort_noise: self.said.noise,
             payloads: payloads.collect(),
             client_level: self.said.levels[0],
             mixer_level: self.said.levels[1],

@@ -157,7 +157,7 @@ impl Rooms {
                 Content::Payloads(payloads::read(source))
             }
             RoomKind::FanOut(_) => Content::Messages(common_lines(source)),
-            RoomKind::Floors(_) => return None,
+            RoomKind::Floors(_) | RoomKind::Outpost(_) => return None,
         };
         let is_simplex = matches!(plan, RoomKind::Forward) && line.flow.sends != line.flow.receives;
         let id = StreamId(self.opened);

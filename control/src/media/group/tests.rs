@@ -75,7 +75,7 @@ fn bind(draft: &mut Draft, member: MemberId) {
             dataplane::api::LegSpec::Bfcp(spec) => dataplane::api::LegLocal::Bfcp {
                 listen: (spec.local_ip, port).into(),
             },
-            dataplane::api::LegSpec::Bytes { .. } => continue,
+            dataplane::api::LegSpec::Bytes { .. } | dataplane::api::LegSpec::Away(_) => continue,
         };
     }
     draft.opened(member, &joins);
@@ -129,6 +129,66 @@ fn an_answer_has_the_offerers_numbers_and_only_what_is_understood() {
     assert_eq!(media.used().0, 0b111);
 }
 
+/// A build has it with the feature of that name.
+fn has_amr() -> bool {
+    let amr = dataplane::api::AudioCodec::AmrNb {
+        octet_aligned: false,
+        mode: 7,
+    };
+    amr.is_available()
+}
+
+#[test]
+fn amr_is_answered_as_it_was_offered_where_the_relay_has_it() {
+    let (rooms, mut media, answer) = begun(
+        "m=audio 4000 RTP/AVP 100 101 102 103 8\r\na=rtpmap:100 AMR-WB/16000\r\n\
+         a=fmtp:100 mode-set=0,1,2,8;octet-align=1\r\na=rtpmap:101 AMR/8000/1\r\n\
+         a=rtpmap:102 AMR/8000\r\na=fmtp:102 crc=1\r\na=rtpmap:103 AMR-WB/16000/2\r\n",
+    );
+    let connects = media.reconnect(&rooms, (MemberId(1), ALL));
+    let Some(Act::ConnectMember { formats, .. }) = connects.first() else {
+        panic!("{connects:?}")
+    };
+    let formats = &formats.audio;
+    if !has_amr() {
+        assert!(answer.contains("RTP/AVP 8\r\n"), "{answer}");
+        assert_eq!(formats.len(), 1);
+        return;
+    }
+    assert!(answer.contains("RTP/AVP 100 101 8\r\n"), "{answer}");
+    assert!(answer.contains("a=fmtp:100 mode-set=0,1,2,8;octet-align=1\r\n"));
+    let codecs: Vec<_> = formats.iter().map(|format| format.codec).collect();
+    let wide = dataplane::api::AudioCodec::AmrWb {
+        octet_aligned: true,
+        mode: 2,
+    };
+    let narrow = dataplane::api::AudioCodec::AmrNb {
+        octet_aligned: false,
+        mode: 7,
+    };
+    assert_eq!(codecs[..2], [wide, narrow]);
+}
+
+#[test]
+fn comfort_noise_is_answered_to_who_names_it_beside_g711() {
+    for (offered, answered) in [
+        ("RTP/AVP 8 13", Some("RTP/AVP 8 13")),
+        ("RTP/AVP 9 13", None),
+        ("RTP/AVP 8", None),
+        (
+            "RTP/AVP 9 0 98\r\na=rtpmap:98 CN/8000",
+            Some("RTP/AVP 9 0 98"),
+        ),
+        ("RTP/AVP 8 13\r\na=rtpmap:13 other/8000", None),
+    ] {
+        let (_, _, answer) = begun(&format!("m=audio 4000 {offered}\r\n"));
+        let says_so = answer.contains(" CN/8000\r\n");
+        assert_eq!(says_so, answered.is_some(), "{offered}: {answer}");
+        let line = answered.unwrap_or("m=audio");
+        assert!(answer.contains(line), "{offered}: {answer}");
+    }
+}
+
 #[test]
 fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker() {
     let (mut rooms, _, _) = begun(THREE);
@@ -140,7 +200,11 @@ fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker
     let offer = media.offer(&rooms, &draft, ALL).unwrap();
     let offer = String::from_utf8(offer.to_vec()).unwrap();
     assert!(
-        offer.contains("m=audio 30000 RTP/AVP 96 9 8 0 101\r\n"),
+        offer.contains(if has_amr() {
+            "m=audio 30000 RTP/AVP 96 97 9 98 8 0 13 101\r\n"
+        } else {
+            "m=audio 30000 RTP/AVP 96 9 8 0 13 101\r\n"
+        }),
         "{offer}"
     );
     assert!(offer.contains("a=setup:actpass"), "{offer}");
@@ -264,11 +328,8 @@ fn floors_over_tls_are_held_to_their_certificates_and_offered_over_tls() {
         a=floorctrl:c-only\r\n";
     let certificate = format!("a=fingerprint:SHA-256 {}\r\n", ["AB"; 32].join(":"));
     let lines = format!("m=audio 4000 RTP/AVP 0\r\n{line}{certificate}");
-    let without = MemberMedia::new(
-        &Rooms::new(settings(), Vec::new()),
-        Trunk::default(),
-        (MemberId(1), 1),
-    );
+    let none = Rooms::new(settings(), Vec::new());
+    let without = MemberMedia::new(&none, Trunk::default(), (MemberId(1), 1));
     let offer = without.read(sdp(&lines).as_bytes()).unwrap();
     assert!(
         !offer.lines()[1].is_supported,

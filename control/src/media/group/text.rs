@@ -167,8 +167,11 @@ fn offered_formats(room: &Room, attributes: &mut Vec<String>) -> String {
         Content::Mixed => {
             let (formats, event) = audio::offered();
             attributes.extend(audio::write(&formats, event));
+            let noise = audio::write_noise(&formats, Some(audio::NOISE));
+            attributes.extend(noise.iter().map(|(_, line)| line.clone()));
             attributes.extend(audio::write_levels([Some(1), Some(2)]));
             let numbers = formats.iter().map(|format| format.payload_type);
+            let numbers = numbers.chain(noise.map(|(number, _)| number));
             join(numbers.chain(event.map(|(number, _)| number)))
         }
         Content::Payloads(known) => {
@@ -189,8 +192,12 @@ fn answered_formats(leg: &Leg, room: &Room, attributes: &mut Vec<String>) -> Str
     match &room.content {
         Content::Mixed => {
             attributes.extend(audio::write(&leg.said.codecs, leg.said.event));
+            attributes.extend(leg.said.amr.iter().cloned());
+            let noise = audio::write_noise(&leg.said.codecs, leg.said.noise);
+            attributes.extend(noise.iter().map(|(_, line)| line.clone()));
             attributes.extend(audio::write_levels(leg.said.levels));
             let numbers = leg.said.codecs.iter().map(|format| format.payload_type);
+            let numbers = numbers.chain(noise.map(|(number, _)| number));
             join(numbers.chain(leg.said.event.map(|(number, _)| number)))
         }
         Content::Payloads(_) => {

@@ -135,6 +135,7 @@ impl Relay {
             LegSpec::Bfcp(spec) => LegLocal::Bfcp {
                 listen: SocketAddr::new(spec.local_ip, 40_000 + turn),
             },
+            LegSpec::Away(_) => LegLocal::Unbound,
         }
     }
 

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::ptr;
+use std::time::Duration;
 
 use crate::frame::{Class, Frame, Pool};
 use crate::limits::{DATAGRAM_FRAME_BYTES, DATAGRAM_HEADROOM_BYTES};
@@ -122,7 +123,12 @@ impl Inbox {
         if let Some(mut frame) = self.frames.get_mut(index).and_then(Option::take) {
             let len = usize::try_from(header.msg_len).unwrap_or(0);
             pool.set_range(&mut frame, DATAGRAM_HEADROOM_BYTES, len);
-            rx.items.push(RxItem::Datagram { token, from, frame });
+            rx.items.push(RxItem::Datagram {
+                token,
+                from,
+                frame,
+                waited: Duration::ZERO,
+            });
         }
     }
 }

@@ -200,7 +200,12 @@ impl World {
                         return self.arrivals.push_front(arrival);
                     };
                     pool.append(&mut frame, bytes);
-                    rx.items.push(RxItem::Datagram { token, from, frame });
+                    rx.items.push(RxItem::Datagram {
+                        token,
+                        from,
+                        frame,
+                        waited: Duration::ZERO,
+                    });
                 }
                 What::Dial(connection) => self.accept(token, connection, rx),
                 What::Answered { accepted } => self.answered((arrival.to, token), accepted, rx),

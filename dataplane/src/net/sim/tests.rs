@@ -86,7 +86,9 @@ fn datagrams_go_both_ways_and_a_taken_port_says_so() {
     assert!(rig.world.datagram(peer(), at, &[0; 1985]));
     assert!(!rig.world.datagram(peer(), peer(), b"to nobody"));
     let frame = match rig.receive().pop() {
-        Some(RxItem::Datagram { token, from, frame }) => {
+        Some(RxItem::Datagram {
+            token, from, frame, ..
+        }) => {
             assert_eq!((token, from), (Token(7), peer()));
             frame
         }

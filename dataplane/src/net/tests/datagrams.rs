@@ -13,7 +13,9 @@ pub(super) fn datagrams_go_both_ways_over_both_families(make: Make) {
         let (peer, peer_at) = peer(local);
         peer.send_to(b"to the relay", at).unwrap();
         let (token, from, frame) = rig.until(|rig| match rig.rx.items.pop() {
-            Some(RxItem::Datagram { token, from, frame }) => Some((token, from, frame)),
+            Some(RxItem::Datagram {
+                token, from, frame, ..
+            }) => Some((token, from, frame)),
             other => panic_on(other),
         });
         assert_eq!((token, from), (MARK, peer_at));

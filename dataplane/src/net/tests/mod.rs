@@ -1,6 +1,7 @@
 //! One suite of scenes, each played over every backend that has real sockets.
 
 mod datagrams;
+mod gather;
 mod passing;
 mod streams;
 
@@ -46,6 +47,9 @@ scenes![
     datagrams::a_bind_to_a_taken_port_says_so,
     datagrams::the_bell_wakes_a_sleeper,
     datagrams::a_sleeper_wakes_when_the_time_is_up,
+    gather::what_lies_in_a_socket_that_gathers_comes_in_order_when_it_is_collected,
+    gather::what_came_before_a_socket_gathers_no_more_is_received,
+    gather::a_socket_that_gathers_is_closed_with_what_lies_in_it,
     streams::a_connection_is_accepted_read_and_written,
     streams::a_connection_is_made_and_what_was_sent_before_arrives,
     streams::a_refused_connection_is_told_once,

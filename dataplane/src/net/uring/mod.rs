@@ -11,6 +11,8 @@
 //! gives one frame a cycle, or a few when it is busy, and a pause between two cycles is exact.
 
 mod buffers;
+mod gather;
+mod outbox;
 mod pass;
 mod ring;
 mod serve;
@@ -24,15 +26,16 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use crate::frame::{Class, Frame, Pool};
+use crate::frame::{Class, Pool};
 use crate::limits::{DATAGRAM_HEADROOM_BYTES, RX_BATCH, TX_BATCH};
 
 use super::pipe::Pipes;
 use super::slots::Slots;
-use super::sys::{self, RawAddress};
+use super::sys;
 use super::{Backend, RxBatch, RxItem, SocketId, SocketSpec, Token, TxBatch, TxItem};
 
 use buffers::Buffers;
+use outbox::Outbox;
 use ring::{Completion, Op, Owner, Ring};
 use stream::{State, Stream};
 
@@ -58,6 +61,8 @@ pub struct Uring {
     pipes: Pipes,
     bell: RawFd,
     bell_watched: bool,
+    /// The clock of stamps, read once for all that a receive brings.
+    stamp_now: Option<Duration>,
 }
 
 struct Slot {
@@ -76,17 +81,11 @@ enum Kind {
     Datagram {
         /// It is tied to one far end, so that what it sends needs no address.
         tied: bool,
+        /// What comes lies there until it is collected.
+        gathers: bool,
     },
     Listener,
     Stream(Box<Stream>),
-}
-
-/// Datagrams handed over together.
-struct Outbox {
-    frames: Vec<Frame>,
-    addresses: Box<[RawAddress; TX_BATCH]>,
-    /// Refused, and not told yet.
-    failed: u64,
 }
 
 impl Uring {
@@ -114,16 +113,13 @@ impl Uring {
             news: VecDeque::with_capacity(RX_BATCH),
             arm: VecDeque::with_capacity(RX_BATCH),
             parked: Vec::new(),
-            outbox: Outbox {
-                frames: Vec::with_capacity(TX_BATCH),
-                addresses: Box::new([RawAddress::EMPTY; TX_BATCH]),
-                failed: 0,
-            },
+            outbox: Outbox::default(),
             touched: Vec::with_capacity(TX_BATCH),
             busy: VecDeque::with_capacity(RX_BATCH),
             pipes: Pipes::new(),
             bell,
             bell_watched: false,
+            stamp_now: None,
         })
     }
 
@@ -184,6 +180,7 @@ impl Uring {
     fn arm_later(&mut self, id: SocketId) {
         let owner = self.owner(id);
         if let Some(slot) = self.slots.get_mut(id)
+            && !slot.kind.gathers()
             && !slot.receiving
             && !slot.to_arm
         {
@@ -217,6 +214,9 @@ impl Uring {
         match &slot.kind {
             Kind::Datagram { .. } if self.datagrams.is_empty() => {
                 return Err(io::ErrorKind::WouldBlock.into());
+            }
+            Kind::Datagram { gathers: true, .. } => {
+                self.ring.collect(owner, self.datagrams.group())?;
             }
             Kind::Datagram { .. } => self.ring.receive(owner, self.datagrams.group())?,
             Kind::Listener => self.ring.accept(owner)?,
@@ -295,7 +295,13 @@ impl Uring {
                 Op::Bell => self.bell_watched = false,
                 Op::Send => self.outbox.failed += 1,
                 Op::Cancel => {}
-                Op::Receive | Op::Accept | Op::Read | Op::Connect | Op::Write | Op::Writable => {
+                Op::Receive
+                | Op::Collect
+                | Op::Accept
+                | Op::Read
+                | Op::Connect
+                | Op::Write
+                | Op::Writable => {
                     if !completion.more()
                         && self.is_current(completion.owner)
                         && let Some(slot) = self.slots.get_mut(completion.owner.id)
@@ -340,53 +346,12 @@ impl Uring {
             self.arm_later(id);
         }
     }
-
-    fn send_datagram(&mut self, item: (SocketId, SocketAddr, Frame), pool: &mut Pool) {
-        let (id, to, frame) = item;
-        if self.outbox.frames.len() == TX_BATCH {
-            self.send_pushed(pool);
-        }
-        let owner = self.owner(id);
-        let place = self.outbox.addresses.get_mut(self.outbox.frames.len());
-        if let Some(place) = place
-            && let Some(Slot {
-                kind: Kind::Datagram { tied },
-                ..
-            }) = self.slots.get(id)
-        {
-            let address = (!tied).then(|| {
-                let (address, len) = RawAddress::new(to);
-                *place = address;
-                (&*place, len)
-            });
-            let pushed = self.ring.send(owner, pool.bytes(&frame), address);
-            if pushed.is_ok() {
-                return self.outbox.frames.push(frame);
-            }
-        }
-        self.outbox.failed += 1;
-        pool.give(frame);
-    }
-
-    /// Hands over the datagrams pushed. None of them may wait for room, so each is sent or refused
-    /// when the call returns and the frames are free. If the call fails they stay where they are:
-    /// the kernel may still come to read them.
-    fn send_pushed(&mut self, pool: &mut Pool) {
-        if self.ring.has_work() && self.ring.submit().is_err() {
-            return;
-        }
-        for frame in self.outbox.frames.drain(..) {
-            pool.give(frame);
-        }
-    }
 }
 
 impl Backend for Uring {
     fn open(&mut self, spec: &SocketSpec, token: Token) -> io::Result<(SocketId, SocketAddr)> {
         let (socket, kind) = match *spec {
-            SocketSpec::Datagram { local } => {
-                (sys::datagram_socket(local)?, Kind::Datagram { tied: false })
-            }
+            SocketSpec::Datagram { local } => (sys::datagram_socket(local)?, Kind::DATAGRAM),
             SocketSpec::Listen { local } => (sys::listener(local)?, Kind::Listener),
             SocketSpec::Connect { local, remote } => {
                 let socket = sys::stream_socket(local, remote)?;
@@ -486,7 +451,7 @@ impl Backend for Uring {
     fn tie(&mut self, socket: SocketId, far: Option<SocketAddr>) {
         if let Some(Slot {
             socket,
-            kind: Kind::Datagram { tied },
+            kind: Kind::Datagram { tied, .. },
             ..
         }) = self.slots.get_mut(socket)
         {
@@ -494,7 +459,16 @@ impl Backend for Uring {
         }
     }
 
+    fn gather(&mut self, socket: SocketId, on: bool) {
+        self.let_gather(socket, on);
+    }
+
+    fn collect(&mut self, socket: SocketId) {
+        self.look_into(socket);
+    }
+
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
+        self.stamp_now = None;
         self.slots.recycle();
         let before = rx.items.len();
         let most = before + RX_BATCH;

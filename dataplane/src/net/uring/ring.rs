@@ -17,7 +17,7 @@ use crate::limits::{SOCKETS_PER_WORKER, TX_BATCH};
 
 use super::super::SocketId;
 use super::super::queue::WRITE_FRAMES;
-use super::super::sys::{self, RAW_V6_BYTES, RawAddress};
+use super::super::sys::{self, RAW_V6_BYTES, RawAddress, STAMP_BYTES};
 
 /// What an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,10 +40,12 @@ pub(super) enum Op {
     Cancel,
     /// A connection can be written to.
     Writable,
+    /// Datagrams that lie in a socket, until there is none.
+    Collect,
 }
 
 impl Op {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Bell,
         Self::Receive,
         Self::Accept,
@@ -53,6 +55,7 @@ impl Op {
         Self::Send,
         Self::Cancel,
         Self::Writable,
+        Self::Collect,
     ];
 }
 
@@ -173,6 +176,8 @@ pub(super) struct Ring {
     files: usize,
     /// What every receive of datagrams is told: room for a name, none for control messages.
     header: Box<libc::msghdr>,
+    /// The same with room for a stamp.
+    stamped: Box<libc::msghdr>,
 }
 
 impl Ring {
@@ -208,10 +213,13 @@ impl Ring {
         // SAFETY: a msghdr is integers and pointers, for which zeros are values.
         let mut header: Box<libc::msghdr> = Box::new(unsafe { std::mem::zeroed() });
         header.msg_namelen = RAW_V6_BYTES;
+        let mut stamped = header.clone();
+        stamped.msg_controllen = STAMP_BYTES;
         Ok(Self {
             uring,
             files,
             header,
+            stamped,
         })
     }
 
@@ -273,6 +281,16 @@ impl Ring {
         let header = &raw const *self.header;
         let receive = opcode::RecvMsgMulti::new(Fixed(owner.id.0), header, group).build();
         self.push(&receive, owner, Op::Receive)
+    }
+
+    /// Receives what lies in a socket with its stamps, and waits for nothing: it has completed
+    /// when it is submitted.
+    pub(super) fn collect(&mut self, owner: Owner, group: u16) -> io::Result<()> {
+        let header = &raw const *self.stamped;
+        let receive = opcode::RecvMsgMulti::new(Fixed(owner.id.0), header, group)
+            .flags(libc::MSG_DONTWAIT.unsigned_abs())
+            .build();
+        self.push(&receive, owner, Op::Collect)
     }
 
     pub(super) fn accept(&mut self, owner: Owner) -> io::Result<()> {
@@ -362,7 +380,7 @@ impl Ring {
         if self.uring.submission().is_full() {
             self.submit()?;
         }
-        // SAFETY: what the entry names stays valid until it completes. The header is boxed in
+        // SAFETY: what the entry names stays valid until it completes. The headers are boxed in
         // `self`; addresses and datagrams are needed until the submit only, before which their
         // owners do not let go of them; bytes to be written are in the front frames of the
         // connection's queue, which are not given back before the completion, and the pieces that

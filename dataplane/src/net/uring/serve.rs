@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use io_uring::cqueue;
 use socket2::Socket;
@@ -11,7 +12,7 @@ use crate::frame::{Frame, Pool};
 use crate::limits::{DATAGRAM_HEADROOM_BYTES, STREAM_FRAME_BYTES};
 
 use super::super::queue::Outlet;
-use super::super::sys::{self, RAW_V6_BYTES};
+use super::super::sys::{self, RAW_V6_BYTES, STAMP_BYTES};
 use super::super::{RxBatch, RxItem, SocketId, Token};
 use super::ring::{Completion, Op};
 use super::stream::{State, Stream};
@@ -41,7 +42,7 @@ impl Uring {
                 self.disarmed(completion);
             }
             match completion.op {
-                Op::Receive => self.on_datagram(completion, rx, pool),
+                Op::Receive | Op::Collect => self.on_datagram(completion, rx, pool),
                 Op::Accept => self.on_accept(completion, rx),
                 Op::Read => self.on_read(completion, rx, pool),
                 Op::Connect => self.on_connect(completion, rx, pool),
@@ -55,8 +56,10 @@ impl Uring {
 
     /// Notes that what a socket was armed for is over.
     fn disarmed(&mut self, completion: Completion) {
-        if matches!(completion.op, Op::Receive | Op::Accept | Op::Read)
-            && self.is_current(completion.owner)
+        if matches!(
+            completion.op,
+            Op::Receive | Op::Collect | Op::Accept | Op::Read
+        ) && self.is_current(completion.owner)
             && let Some(slot) = self.slots.get_mut(completion.owner.id)
         {
             slot.receiving = false;
@@ -70,8 +73,10 @@ impl Uring {
             Some(slot) if self.is_current(completion.owner) => slot.token,
             _ => return give(frame, pool),
         };
+        let is_stamped = completion.op == Op::Collect;
+        let now = is_stamped.then(|| *self.stamp_now.get_or_insert_with(sys::stamp_clock));
         match frame {
-            Some(frame) if completion.result >= 0 => deliver(frame, token, rx, pool),
+            Some(frame) if completion.result >= 0 => deliver(frame, (token, now), rx, pool),
             frame => give(frame, pool),
         }
         if completion.result == -libc::ENOBUFS {
@@ -289,8 +294,14 @@ impl Uring {
 }
 
 /// Reads the kernel's header of a datagram (`struct io_uring_recvmsg_out`, io_uring_enter(2)) and
-/// hands the rest on.
-fn deliver(mut frame: Frame, token: Token, rx: &mut RxBatch, pool: &mut Pool) {
+/// hands the rest on; a stamp is between the two, where the time is given.
+fn deliver(mut frame: Frame, what: (Token, Option<Duration>), rx: &mut RxBatch, pool: &mut Pool) {
+    let (token, now) = what;
+    let begin = DATAGRAM_HEADROOM_BYTES + now.map_or(0, |_| STAMP_BYTES);
+    let control = pool.buffer_mut(&frame).get(DATAGRAM_HEADROOM_BYTES..begin);
+    let stamp = control.and_then(sys::read_stamp);
+    let waited = now.zip(stamp);
+    let waited = waited.map_or(Duration::ZERO, |(now, stamp)| now.saturating_sub(stamp));
     let header = pool
         .buffer_mut(&frame)
         .get(DATAGRAM_HEADROOM_BYTES - HEADER_BYTES..DATAGRAM_HEADROOM_BYTES)
@@ -307,8 +318,13 @@ fn deliver(mut frame: Frame, token: Token, rx: &mut RxBatch, pool: &mut Pool) {
     let from = sys::read_address(name.as_flattened());
     match (truncated, from, usize::try_from(u32::from_ne_bytes(len))) {
         (false, Some(from), Ok(len)) => {
-            pool.set_range(&mut frame, DATAGRAM_HEADROOM_BYTES, len);
-            rx.items.push(RxItem::Datagram { token, from, frame });
+            pool.set_range(&mut frame, begin, len);
+            rx.items.push(RxItem::Datagram {
+                token,
+                from,
+                frame,
+                waited,
+            });
         }
         (truncated, ..) => {
             rx.truncated += u64::from(truncated);

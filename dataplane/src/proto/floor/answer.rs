@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::limits::FLOORS;
+use crate::limits::{FLOOR_REQUESTS, FLOORS};
 use crate::wire::bfcp::{
     Attributes, Carrier, ErrorCode, Framer, Head, HeadError, Joined, Kind, Message, Primitive,
     Status, Step, Writer, unknown_mandatory,
@@ -243,6 +243,10 @@ impl Floors {
         let mut requests = self.requests.iter();
         if requests.any(|one| one.beneficiary == beneficiary && one.floors.overlaps(floors)) {
             return Err(ErrorCode::TooManyRequests.into());
+        }
+        if self.requests.len() >= FLOOR_REQUESTS {
+            self.counts.full += 1;
+            return Err(ErrorCode::Generic.into());
         }
         let id = self.new_id();
         let request = Request {

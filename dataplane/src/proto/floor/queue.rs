@@ -24,7 +24,7 @@ impl Floors {
         loop {
             let id = RequestId(self.next_request);
             self.next_request = self.next_request.wrapping_add(1).max(1);
-            // At most `FLOORS * FLOOR_MEMBERS` are taken.
+            // At most `FLOOR_REQUESTS` are taken.
             if self.request(id).is_none() {
                 return id;
             }

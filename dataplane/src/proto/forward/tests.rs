@@ -149,6 +149,13 @@ fn a_sender_that_begins_anew_is_another_source() {
     assert!(fields.marker, "a decoder is told");
 }
 
+/// What is to go to some of the seats goes there.
+fn hand_out(room: &mut Forward, seats: std::ops::Range<usize>, turn: &Turn) {
+    for seat in seats {
+        room.head_for(seat, turn);
+    }
+}
+
 /// Asks for packets that a receiver lacks: who is asked, for which of its own.
 fn ask_again(
     room: &mut Forward,
@@ -169,11 +176,11 @@ fn what_receivers_lack_is_asked_for_once_and_comes_to_them_alone() {
     room.set_takes_nack(1, true);
     // Another source came first, so that all numbers are shifted by then.
     let turn = room.receive(now, 0, &packet(99, 1, 7)).unwrap();
-    (1..5).for_each(|seat| drop(room.head_for(seat, &turn)));
+    hand_out(&mut room, 1..5, &turn);
     room.mute(0);
     for seq in 5000..5010 {
         let turn = room.receive(now, 1, &packet(seq, 1, 8)).unwrap();
-        (0..5).for_each(|seat| drop(room.head_for(seat, &turn)));
+        hand_out(&mut room, 0..5, &turn);
     }
     // 5000 left as 100; who had sent before has 99 of its own to leave out.
     assert_eq!(
@@ -194,7 +201,7 @@ fn what_receivers_lack_is_asked_for_once_and_comes_to_them_alone() {
     assert!((0..5).all(|seat| room.head_for(seat, &again).is_none()));
     // One that was lost on its way here is new to everybody.
     let turn = room.receive(now, 1, &packet(5012, 1, 8)).unwrap();
-    (0..5).for_each(|seat| drop(room.head_for(seat, &turn)));
+    hand_out(&mut room, 0..5, &turn);
     let late = room.receive(now, 1, &packet(5011, 1, 8)).unwrap();
     assert_eq!(
         (2..5)
@@ -209,7 +216,7 @@ fn nobody_is_asked_for_what_no_source_of_now_has_sent_or_sends_again() {
     let (mut room, now) = room(4);
     for seq in 10..20 {
         let turn = room.receive(now, 0, &packet(seq, 1, 7)).unwrap();
-        (1..4).for_each(|seat| drop(room.head_for(seat, &turn)));
+        hand_out(&mut room, 1..4, &turn);
     }
     assert_eq!(
         ask_again(&mut room, now, 2, &[12]),
@@ -219,7 +226,7 @@ fn nobody_is_asked_for_what_no_source_of_now_has_sent_or_sends_again() {
     room.mute(0);
     room.set_takes_nack(1, true);
     let turn = room.receive(now, 1, &packet(700, 1, 8)).unwrap();
-    (0..4).for_each(|seat| drop(room.head_for(seat, &turn)));
+    hand_out(&mut room, 0..4, &turn);
     assert_eq!(
         ask_again(&mut room, now, 2, &[19]),
         None,

@@ -7,7 +7,7 @@ use super::loudness::Loudness;
 use super::talker::Talker;
 use super::voice::Voice;
 use super::{HZ_MIN, Refused, TalkCounts};
-use crate::api::{AudioFormat, Direction};
+use crate::api::{AudioCodec, AudioFormat, Direction, RtpFormats};
 use crate::codec::samples_of;
 use crate::limits::MIX_PAYLOAD_BYTES;
 use crate::wire::media::{Fields, Head, RtpTime, View};
@@ -20,6 +20,9 @@ pub(super) struct Member {
     pub(super) formats: Box<[AudioFormat]>,
     /// Payload type and clock rate of telephone events.
     pub(super) events: Option<(u8, u32)>,
+    /// Payload type of comfort noise that it gets in place of silence, and when it is due again.
+    pub(super) noise: Option<u8>,
+    pub(super) noise_due_us: i64,
     /// Extensions for levels, in and out.
     pub(super) client_level: Option<u8>,
     pub(super) mixer_level: Option<u8>,
@@ -56,6 +59,8 @@ impl Member {
             },
             formats: Box::default(),
             events: None,
+            noise: None,
+            noise_due_us: i64::MIN,
             client_level: None,
             mixer_level: None,
             listens: None,
@@ -70,6 +75,18 @@ impl Member {
             forwarded: Forwarded::default(),
             pressed: Pressed::default(),
         }
+    }
+
+    /// What it sends and gets beside audio, once it is known how it listens.
+    pub(super) fn take(&mut self, formats: &RtpFormats) {
+        self.events = formats.telephone_event.filter(|(_, hz)| *hz >= 1000);
+        self.client_level = formats.client_level;
+        self.mixer_level = formats.mixer_level;
+        // RFC 3389 §4: payload type 13 is of 8 kHz, and for codecs without a way of their own.
+        let codec = self.listens.map(|listens| listens.format.codec);
+        self.noise = formats
+            .comfort_noise
+            .filter(|_| matches!(codec, Some(AudioCodec::Pcmu | AudioCodec::Pcma)));
     }
 
     /// What came of it, of talkers that are gone as well.
@@ -233,7 +250,7 @@ impl Outgoing {
 }
 
 /// RFC 3551 table 4: comfort noise, at 8 kHz.
-const NOISE: u8 = 13;
+pub(super) const NOISE: u8 = 13;
 /// Octets of a level and of all coefficients that anybody sends (RFC 3389 §3.2).
 const NOISE_BYTES: usize = 32;
 /// The longest packet of audio (RFC 6716: 120 ms).

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use forward::Forward;
 use jitter::{Arrival, Kind};
 use loudness::Speaker;
-use member::{Listens, Member, Outgoing};
+use member::{Listens, Member, NOISE, Outgoing};
 use talker::{QUIET_LEVEL, Talker};
 use voice::Voice;
 
@@ -208,9 +208,7 @@ impl Mixer {
         }
         member.direction = direction;
         member.listens = listens;
-        member.events = formats.telephone_event.filter(|(_, hz)| *hz >= 1000);
-        member.client_level = formats.client_level;
-        member.mixer_level = formats.mixer_level;
+        member.take(formats);
         if let Some(listens) = before {
             self.leave_voice(listens.voice);
         }
@@ -280,6 +278,21 @@ impl Mixer {
         self.keep(seat, &arrival, clock_hz)
     }
 
+    /// A member says how much it has lost of late of what it gets, in 256ths (RFC 3550 §6.4.1): who
+    /// gets the same is sent redundancy from now on, where its codec has it.
+    pub fn hear_of_loss(&mut self, seat: Seat, now: Instant, fraction: u8) {
+        let at_us = self.micros(now);
+        let Some(listens) = self.listens(seat).filter(|_| fraction >= LOST) else {
+            return;
+        };
+        if let Some(Some(voice)) = self.voices.get_mut(listens.voice) {
+            voice.hear_of_loss(at_us);
+        }
+        if let Some(own) = self.member_mut(seat).and_then(|member| member.own.as_mut()) {
+            own.hear_of_loss(at_us);
+        }
+    }
+
     /// The stream that a member gets, if only for its source: who gets nothing is reported to as well;
     /// and what its timestamp is now.
     pub fn stream_of(&mut self, seat: Seat, now: Instant) -> Option<(Ssrc, u32)> {
@@ -302,6 +315,13 @@ impl Mixer {
         };
         let since = Duration::from_micros(u64::try_from(next_us).unwrap_or(0));
         self.epoch?.checked_add(since)
+    }
+
+    /// Whether what comes may as well be taken just before the next tick: its clock runs, and
+    /// nobody's packets are passed as they come.
+    #[must_use]
+    pub fn takes_its_time(&self) -> bool {
+        self.clock != Clock::Stopped && self.pair == Pair::No
     }
 
     /// Who speaks: the loudest, and not by a moment's noise; `None` after a second of silence.
@@ -406,6 +426,13 @@ impl Mixer {
                 .events
                 .filter(|(_, hz)| *hz == listens.format.codec.clock_rate());
             let format = fits.map(|(payload_type, _)| AudioFormat {
+                payload_type,
+                ..listens.format
+            });
+            return Some(Forward { to, format });
+        }
+        if let Some(payload_type) = listener.noise.filter(|_| view.payload_type == NOISE) {
+            let format = Some(AudioFormat {
                 payload_type,
                 ..listens.format
             });
@@ -536,6 +563,8 @@ fn is_same(one: AudioCodec, other: AudioCodec) -> bool {
 }
 
 const TICK_US: i64 = 20_000;
+/// 2 %: less is hardly heard, and redundancy takes bits from all.
+const LOST: u8 = 5;
 /// The clock of a stream without packets.
 const CLOCK_HZ: u32 = 8_000;
 const HZ_MIN: u32 = 8000;

@@ -7,6 +7,7 @@ use super::member::{Listens, Member, Packet};
 use super::talker::{Pull, QUIET_LEVEL, samples_of_tick};
 use super::voice::{Between, Voice};
 use super::{Clock, Mixer, Seat, TICK_US, sum};
+use crate::codec::SILENCE;
 use crate::limits::{CODEC_PAYLOAD_BYTES, MIX_TALKERS};
 use crate::wire::rtp::Ssrc;
 
@@ -29,6 +30,8 @@ struct Heard {
     /// Who sends, and be it silence: others are sent that, too, as a stream that stops is taken
     /// for one that is lost.
     senders: usize,
+    /// The level of the loudest of those that nobody hears.
+    silence: u8,
     count: usize,
     seats: [Seat; MIX_TALKERS],
     ssrcs: [Ssrc; MIX_TALKERS],
@@ -38,6 +41,7 @@ struct Heard {
 impl Heard {
     const NOBODY: Self = Self {
         senders: 0,
+        silence: SILENCE,
         count: 0,
         seats: [Seat(u16::MAX); MIX_TALKERS],
         ssrcs: [Ssrc(0); MIX_TALKERS],
@@ -179,7 +183,9 @@ impl Mixer {
             scratch.heard.senders += usize::from(pull.is_heard && sounds);
             // As soon as it is louder: who is heard was found by the packet before.
             let is_silence = member.loudness.is_silence() && talker.level() >= SILENT_LEVEL;
-            if pull.is_heard && sounds && !is_silence {
+            if pull.is_heard && sounds && is_silence {
+                scratch.heard.silence = scratch.heard.silence.min(talker.level());
+            } else if pull.is_heard && sounds {
                 if self.spec.auto_gain {
                     member.gain.apply(talker.level(), frame);
                 }
@@ -251,15 +257,19 @@ impl Mixer {
             };
             let others = heard.senders - usize::from(place.is_some());
             let rest = Some(&scratch.rest[..length]).filter(|_| others > 0);
-            own.push(rest, hz, &mut scratch.between);
+            own.forget_loss(at.0);
+            own.push(rest, heard.count > 0, hz, &mut scratch.between);
+            let is_silence = others > 0 && heard.count == 0;
+            let is_listened_to = !(is_silence && member.noise.is_some());
             while let Some((start_us, octets)) =
-                packet(&mut own, at.0, true, &mut scratch.payload[..])
+                packet(&mut own, at.0, is_listened_to, &mut scratch.payload[..])
             {
                 let payload = scratch.payload.get(..octets).unwrap_or_default();
                 self.counts.encoded += u64::from(octets > 0);
                 let sent = Sent {
                     start_us,
                     heard: &heard,
+                    is_silence,
                     payload,
                 };
                 self.counts.sent += send(Seat(index), member, &sent, out);
@@ -278,19 +288,24 @@ impl Mixer {
         let (hz, length) = (self.rate.hz, samples_of_tick(self.rate.hz).min(FRAME));
         for (number, voice) in self.voices.iter_mut().enumerate() {
             let Some(voice) = voice else { continue };
+            voice.forget_loss(at.0);
             let gets = |member: &Member| {
                 !member.gets_own
                     && member
                         .listens
                         .is_some_and(|listens| listens.voice == number)
             };
-            let is_listened_to = self.members.iter().flatten().any(|member| gets(member));
+            let mut users = self.members.iter().flatten().filter(|member| gets(member));
+            let is_used = users.clone().next().is_some();
             // What one who is heard goes on with has to be there, too.
-            if !is_listened_to && !voice.is_long() {
+            if !is_used && !voice.is_needed_later() {
                 continue;
             }
+            let is_audible = scratch.heard.count > 0;
+            let is_silence = scratch.heard.senders > 0 && !is_audible;
+            let is_listened_to = users.any(|member| !is_silence || member.noise.is_none());
             let sum = Some(&scratch.sum[..length]).filter(|_| scratch.heard.senders > 0);
-            voice.push(sum, hz, &mut scratch.between);
+            voice.push(sum, is_audible, hz, &mut scratch.between);
             while let Some((start_us, octets)) =
                 packet(voice, at.0, is_listened_to, &mut scratch.payload[..])
             {
@@ -298,6 +313,7 @@ impl Mixer {
                 let sent = Sent {
                     start_us,
                     heard: &scratch.heard,
+                    is_silence,
                     payload: scratch.payload.get(..octets).unwrap_or_default(),
                 };
                 for (index, member) in (0..).zip(&mut self.members) {
@@ -332,32 +348,44 @@ impl Member {
 struct Sent<'a> {
     start_us: i64,
     heard: &'a Heard,
+    /// Others send, and none of them can be heard.
+    is_silence: bool,
     payload: &'a [u8],
 }
 
-/// Sends a packet, where there is one; says how many that were.
+/// Sends a packet, where there is one; says how many that were. Who has agreed on comfort noise gets
+/// that in place of silence (RFC 3389 §4: how often is the sender's choice).
 fn send(
     seat: Seat,
     member: &mut Member,
     sent: &Sent<'_>,
     out: &mut impl FnMut(Seat, &[u8], &[u8]),
 ) -> u64 {
-    let Some(Listens { format, .. }) = member.listens.filter(|_| !sent.payload.is_empty()) else {
+    let Some(Listens { format, .. }) = member.listens else {
         return 0;
     };
     let heard = sent.heard;
+    let noise = member.noise.filter(|_| sent.is_silence);
+    let level = [heard.silence];
+    let (payload_type, payload) = match noise {
+        Some(noise) if sent.start_us >= member.noise_due_us => (noise, &level[..]),
+        Some(_) => return 0,
+        None if sent.payload.is_empty() => return 0,
+        None => (format.payload_type, sent.payload),
+    };
+    member.noise_due_us = noise.map_or(i64::MIN, |_| sent.start_us + NOISE_EVERY_US);
     let levels = member
         .mixer_level
         .map(|id| (id, &heard.levels[..heard.count]));
     let head = member.outgoing.head(&Packet {
-        payload_type: format.payload_type,
+        payload_type,
         start_us: sent.start_us,
         clock_hz: format.codec.clock_rate(),
         duration_ms: format.ptime_ms,
         csrcs: &heard.ssrcs[..heard.count],
         levels,
     });
-    out(seat, head.octets(), sent.payload);
+    out(seat, head.octets(), payload);
     1
 }
 
@@ -377,6 +405,8 @@ fn packet(
 const TICK_MS: u32 = 20;
 /// −70 dBov.
 const SILENT_LEVEL: u8 = 70;
+/// Between two packets of comfort noise: a far end that has lost one isn't without for long.
+const NOISE_EVERY_US: i64 = 400_000;
 /// A worker that is later than this begins anew.
 const STALL_US: i64 = 100_000;
 /// Ticks without anybody until the clock is stopped: the longest packet is out by then.

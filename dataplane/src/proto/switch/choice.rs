@@ -262,6 +262,7 @@ impl Switch {
         source.watchers = Vec::new();
         source.waiting = Vec::new();
         source.waited_since = None;
+        source.door = None;
         source.key.asked = false;
         if let Some(mut history) = source.history.take() {
             history.clear();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::packet::Incoming;
 use super::payload::Descriptor;
-use super::receiver::{First, Receiver};
+use super::receiver::{First, Receiver, Wait};
 use super::{Outlet, Seat, Switch, descriptor};
 
 /// A packet on its way.
@@ -53,10 +53,17 @@ impl Switch {
         source.note_parameters(passing.packet.payload);
         let watchers = source.watchers.len();
         self.forward(at, 0..watchers, passing, out);
-        let source = &self.sources[at as usize];
+        let source = &mut self.sources[at as usize];
         let is_awaited = !source.waiting.is_empty() || source.key.open || source.key.asked;
         if is_awaited
             && let Some(first) = source.entrance(passing.number, &passing.packet, passing.now)
+        {
+            source.key.open = false;
+            source.key.asked = false;
+            source.door = Some(first);
+        }
+        if source.door.is_some()
+            && let Some(first) = source.open_door(passing.number)
         {
             self.enter(at, first, passing, out);
         }
@@ -119,12 +126,10 @@ impl Switch {
         }
     }
 
-    /// Lets those in who wait: they get all of the source that is kept from `first` on.
+    /// Lets those in who wait and aren't within a picture of another source: they get all of the
+    /// source that is kept from `first` on.
     fn enter(&mut self, at: u32, first: u64, passing: &Passing<'_>, out: &mut impl Outlet) {
         let source = &mut self.sources[at as usize];
-        source.key.open = false;
-        source.key.asked = false;
-        source.waited_since = None;
         let waiting = mem::take(&mut source.waiting);
         let joined = source.watchers.len();
         let kept = source
@@ -138,6 +143,10 @@ impl Switch {
         let begins = descriptor(codec, &begin);
         let begin = First::new(first, &begin.facts, format, begins.as_ref());
         for watcher in waiting {
+            if self.is_within_picture(watcher, passing.now) {
+                self.stay(watcher, at);
+                continue;
+            }
             self.receivers[watcher as usize].waiting = None;
             self.unwatch(watcher);
             let watchers = &mut self.sources[at as usize].watchers;
@@ -147,7 +156,28 @@ impl Switch {
                 self.counts.switches += 1;
             }
         }
+        let source = &mut self.sources[at as usize];
+        if source.waiting.is_empty() {
+            source.door = None;
+            source.waited_since = None;
+        }
         self.catch_up(at, (first, joined), passing, out);
+    }
+
+    /// Whether a receiver has got a part of a picture, and the rest is on its way.
+    fn is_within_picture(&self, watcher: u32, now: Instant) -> bool {
+        let watching = self.receivers[watcher as usize].watching;
+        watching.is_some_and(|watch| self.sources[watch.source as usize].is_within_picture(now))
+    }
+
+    /// Goes on waiting for a source.
+    fn stay(&mut self, watcher: u32, source: u32) {
+        let waiting = &mut self.sources[source as usize].waiting;
+        self.receivers[watcher as usize].waiting = Some(Wait {
+            source,
+            at: waiting.len(),
+        });
+        waiting.push(watcher);
     }
 
     /// Sends what is kept from the number `first` on to the watchers from the place `joined` on.

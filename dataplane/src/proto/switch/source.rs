@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::limits::{
-    SWITCH_KEY_ASKED_MS, SWITCH_KEY_WAIT_MS, SWITCH_SILENT_MS, SWITCH_SSRC_MS, SWITCH_UNKNOWN_MS,
+    SWITCH_KEY_ASKED_MS, SWITCH_KEY_WAIT_MS, SWITCH_PICTURE_MS, SWITCH_SILENT_MS, SWITCH_SSRC_MS,
+    SWITCH_UNKNOWN_MS,
 };
 use crate::wire::rtp::Ssrc;
 
@@ -32,6 +33,8 @@ pub(super) struct Source {
     pub(super) waiting: Vec<u32>,
     /// When the first of those began to wait.
     pub(super) waited_since: Option<Instant>,
+    /// Where those begin who wait for the end of another source's picture.
+    pub(super) door: Option<u64>,
     pub(super) history: Option<History>,
     pub(super) key: KeyRequest,
     pub(super) bound: Bound,
@@ -59,6 +62,8 @@ pub(super) struct Newest {
     pub(super) timestamp: u32,
     /// When its first packet came.
     pub(super) at: Instant,
+    /// Its last packet came: the one with the marker, in all codecs that are known here.
+    is_whole: bool,
     /// VP8's counters, where there are some.
     pub(super) picture: Option<u16>,
     pub(super) base_layer: Option<u8>,
@@ -71,6 +76,7 @@ impl Newest {
         if ahead != 0 && ahead < 1 << 31 {
             (self.timestamp, self.at) = (facts.timestamp, now);
         }
+        self.is_whole = facts.marker;
         if let Some((_, id)) = descriptor.and_then(|descriptor| descriptor.picture) {
             self.picture = Some(id.number());
         }
@@ -144,6 +150,7 @@ impl Source {
         let mut newest = Newest {
             timestamp: packet.facts.timestamp,
             at: now,
+            is_whole: false,
             picture: None,
             base_layer: None,
         };
@@ -158,10 +165,27 @@ impl Source {
             report: None,
             has_parameters: false,
         });
+        self.door = None;
         if let Some(history) = &mut self.history {
             history.clear();
         }
         number
+    }
+
+    /// Whether its newest picture is still on its way.
+    pub(super) fn is_within_picture(&self, now: Instant) -> bool {
+        let most = Duration::from_millis(SWITCH_PICTURE_MS);
+        self.stream
+            .as_ref()
+            .is_some_and(|stream| !stream.newest.is_whole && now < stream.heard + most)
+    }
+
+    /// Where those who wait may begin now: what they begin with is this packet, or it is kept.
+    pub(super) fn open_door(&mut self, number: u64) -> Option<u64> {
+        let kept = |first| self.history.as_ref()?.find(first);
+        let door = self.door.filter(|_| !self.waiting.is_empty());
+        self.door = door.filter(|first| *first == number || kept(*first).is_some());
+        self.door
     }
 
     /// When it counts as silent, while it is live.

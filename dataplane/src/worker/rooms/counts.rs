@@ -42,7 +42,7 @@ fn count(room: &mut Room, stats: &mut Stats) {
             count_switch(&now, &before, stats);
         }
         // Theirs are counted where they are sent, or are the MSRP relay's.
-        Machine::Forward(_) | Machine::Chat(_) => {}
+        Machine::Forward(_) | Machine::Chat(_) | Machine::Outpost(_) => {}
     }
 }
 

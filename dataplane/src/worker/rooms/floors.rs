@@ -432,7 +432,11 @@ impl<B: Backend> Worker<B> {
     pub(super) fn floors_mut(&mut self, room: RoomRef) -> Option<&mut Floors> {
         match &mut self.rooms.find_mut(room)?.machine {
             Machine::Floors(floors) => Some(&mut floors.floors),
-            Machine::Forward(_) | Machine::Mix(_) | Machine::Switch(_) | Machine::Chat(_) => None,
+            Machine::Forward(_)
+            | Machine::Mix(_)
+            | Machine::Switch(_)
+            | Machine::Chat(_)
+            | Machine::Outpost(_) => None,
         }
     }
 
@@ -444,7 +448,7 @@ impl<B: Backend> Worker<B> {
         let Member { id, place, leg, .. } = self.streams.find_mut(slot)?.member_mut()?;
         match leg {
             MemberLeg::Bfcp(leg) => Some((place.map(|(room, _)| (room, *id)), leg)),
-            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) => None,
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) | MemberLeg::Away(_) => None,
         }
     }
 }
@@ -472,6 +476,6 @@ fn carrier(transport: BfcpTransport) -> Carrier {
 pub(in super::super) fn user_of(leg: &LegSpec) -> Option<u16> {
     match leg {
         LegSpec::Bfcp(spec) => Some(spec.user),
-        LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) => None,
+        LegSpec::Rtp { .. } | LegSpec::Bytes { .. } | LegSpec::Msrp(_) | LegSpec::Away(_) => None,
     }
 }

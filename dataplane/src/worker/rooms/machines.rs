@@ -2,12 +2,12 @@
 
 use std::time::Instant;
 
-use crate::api::{Direction, RtpFormats};
+use crate::api::{Component, Direction, RtpFormats};
 use crate::frame::Frame;
 use crate::limits::DATAGRAM_FRAME_BYTES;
 use crate::net::Backend;
 use crate::proto::mix::{Refused, Scratch};
-use crate::session::{Machine, Mixing, Room, RoomRef, Switching};
+use crate::session::{Machine, Mixing, RoomRef, Switching};
 use crate::stats::DropReason;
 
 use super::super::Worker;
@@ -18,6 +18,8 @@ use super::egress::{Egress, Seated};
 pub(super) struct Desk {
     /// Members of the room in use who are due a report.
     pub(super) due: Vec<u32>,
+    /// Rooms whose members' sockets are looked into.
+    pub(super) collected: Vec<(Instant, RoomRef)>,
     /// A message of floor control that is being sent.
     pub(super) message: Vec<u8>,
     bench: Bench,
@@ -42,7 +44,9 @@ pub(super) struct Open<'a, B: Backend> {
 impl<B: Backend> Worker<B> {
     /// A room with what its machine needs.
     pub(super) fn open(&mut self, now: Instant, room: RoomRef) -> Option<Open<'_, B>> {
-        let (machine, seats) = self.rooms.find_mut(room).map(Room::parts_mut)?;
+        let room = self.rooms.find_mut(room)?;
+        let stream = room.stream;
+        let (machine, seats) = room.parts_mut();
         Some(Open {
             machine,
             egress: Egress {
@@ -51,6 +55,8 @@ impl<B: Backend> Worker<B> {
                 tx: &mut self.tx,
                 stats: &mut self.stats,
                 seats,
+                roads: &mut self.roads,
+                stream,
                 now,
                 due: &mut self.ticks.desk.due,
             },
@@ -63,7 +69,7 @@ impl<B: Backend> Open<'_, B> {
     /// A member has a seat.
     pub(super) fn join(&mut self, now: Instant, seat: u32) {
         match &mut self.machine {
-            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) | Machine::Outpost(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.mixer.add() {
                     mixing.seating.add(seat, theirs, theirs.index());
@@ -95,7 +101,7 @@ impl<B: Backend> Open<'_, B> {
                     forward.mute(seat as usize);
                 }
             }
-            Machine::Chat(_) | Machine::Floors(_) => {}
+            Machine::Chat(_) | Machine::Floors(_) | Machine::Outpost(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat) {
                     mixing.mixer.set(theirs, formats, direction);
@@ -124,7 +130,7 @@ impl<B: Backend> Open<'_, B> {
         let place = self.egress.seats.get(seat as usize).copied().flatten();
         match &mut self.machine {
             Machine::Forward(forward) if !holds => forward.mute(seat as usize),
-            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Floors(_) | Machine::Outpost(_) => {}
             Machine::Mix(mixing) => {
                 if let Some(theirs) = mixing.seating.theirs(seat).filter(|_| !holds) {
                     mixing.mixer.hush(theirs);
@@ -152,7 +158,7 @@ impl<B: Backend> Open<'_, B> {
         self.say_bye(now, seat);
         match &mut self.machine {
             Machine::Forward(forward) => forward.remove(seat as usize),
-            Machine::Chat(_) => {}
+            Machine::Chat(_) | Machine::Outpost(_) => {}
             Machine::Floors(room) => {
                 if let Some(Some(seat)) = self.egress.seats.get(seat as usize) {
                     room.floors.leave(seat.member, now);
@@ -191,6 +197,10 @@ impl<B: Backend> Open<'_, B> {
                 Ok(())
             }
             Machine::Chat(_) | Machine::Floors(_) => Err(DropReason::NotRtp),
+            Machine::Outpost(road) => {
+                egress.post_home(*road, seat, Component::Rtp, frame);
+                Ok(())
+            }
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
                 let theirs = seating.theirs(seat).ok_or(DropReason::NoLeg)?;
@@ -217,6 +227,9 @@ impl<B: Backend> Open<'_, B> {
         match &mut self.machine {
             Machine::Forward(_) | Machine::Mix(_) => self.take_reports(now, seat, frame),
             Machine::Chat(_) | Machine::Floors(_) => {}
+            Machine::Outpost(road) => {
+                self.egress.post_home(*road, seat, Component::Rtcp, frame);
+            }
             Machine::Switch(switching) => {
                 let Switching {
                     switch, seating, ..
@@ -234,7 +247,7 @@ impl<B: Backend> Open<'_, B> {
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let egress = &mut self.egress;
         match &mut self.machine {
-            Machine::Forward(_) | Machine::Chat(_) => {}
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Outpost(_) => {}
             Machine::Floors(room) => room.floors.handle_timeout(now),
             Machine::Mix(mixing) => {
                 let Mixing { mixer, seating, .. } = &mut **mixing;
@@ -255,7 +268,7 @@ impl<B: Backend> Open<'_, B> {
     /// When something is due; nothing in a room that is idle.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         match &self.machine {
-            Machine::Forward(_) | Machine::Chat(_) => None,
+            Machine::Forward(_) | Machine::Chat(_) | Machine::Outpost(_) => None,
             Machine::Floors(room) => room.poll_timeout(now),
             Machine::Mix(mixing) => mixing.mixer.poll_timeout(),
             Machine::Switch(switching) => switching.switch.poll_timeout(now),

@@ -3,9 +3,11 @@
 mod counts;
 mod egress;
 mod floors;
+mod gather;
 mod machines;
 mod packets;
 mod reports;
+mod roads;
 mod secured;
 mod ticks;
 
@@ -17,8 +19,8 @@ use std::time::{Duration, Instant};
 use rand::RngExt;
 
 use crate::api::{
-    Direction, FloorId, LegSpec, MemberId, MemberPlan, Refusal, Remote, RoomKind, RoomPlan,
-    RtpFormats, SessionId, Side, StreamId, StreamSet,
+    Direction, FloorId, LegLocal, LegSpec, MemberId, MemberPlan, Refusal, Remote, RoomKind,
+    RoomPlan, RtpFormats, SessionId, Side, StreamId, StreamSet,
 };
 use crate::limits::SWITCH_DWELL_MS;
 use crate::net::Backend;
@@ -27,8 +29,8 @@ use crate::proto::forward::Forward;
 use crate::proto::mix::{MixCounts, Mixer};
 use crate::proto::switch::{Switch, SwitchCounts, SwitchSpec};
 use crate::session::{
-    FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Phase, Room, RoomRef, Seat, Seating,
-    SessionRef, SlotRef, Stream, Switching,
+    AwayLeg, FloorRoom, Machine, Media, Member, MemberLeg, Mixing, Out, Phase, Room, RoomRef, Seat,
+    Seating, SessionRef, SlotRef, Stream, Switching,
 };
 use crate::wire::rtp::Ssrc;
 
@@ -91,6 +93,9 @@ impl<B: Backend> Worker<B> {
                 secure_by: None,
             }))),
             RoomKind::FanOut(spec) => Some(Machine::Chat(self.open_chat(spec)?)),
+            RoomKind::Outpost(outpost) => {
+                Some(Machine::Outpost(self.roads.find(session, *outpost)?))
+            }
         }
     }
 
@@ -124,6 +129,16 @@ impl<B: Backend> Worker<B> {
                 .open_msrp(opening, Side::A, &plan.leg)
                 .map(|(leg, local)| (MemberLeg::Msrp(leg), local)),
             LegSpec::Bytes { .. } => Err(Refusal::Unknown),
+            LegSpec::Away(outpost) => self
+                .roads
+                .find(session, *outpost)
+                .map(|road| {
+                    (
+                        MemberLeg::Away(Box::new(AwayLeg::new(road))),
+                        LegLocal::Unbound,
+                    )
+                })
+                .ok_or(Refusal::Unknown),
         };
         match opened {
             Ok((leg, local)) => {
@@ -232,15 +247,17 @@ impl<B: Backend> Worker<B> {
             return self.connect_chat(place, remote, direction);
         }
         let stream = slot.and_then(|slot| self.streams.find_mut(slot));
-        let leg = stream
-            .and_then(|stream| stream.member_mut())
-            .and_then(|member| member.rtp_mut());
-        let (Some(leg), Remote::Rtp(remote)) = (leg, remote) else {
-            return;
+        let member = stream.and_then(|stream| stream.member_mut());
+        let leg = member.map(|member| &mut member.leg);
+        let (out, tied) = match (leg, remote) {
+            (Some(MemberLeg::Rtp(leg)), Remote::Rtp(remote)) => {
+                let tied = leg.untie();
+                leg.connect(now, remote, direction);
+                (Out::Here(leg.ways()), tied)
+            }
+            (Some(MemberLeg::Away(leg)), Remote::Rtp(_)) => (Out::Away(leg.road), [None; 2]),
+            _ => return,
         };
-        let tied = leg.untie();
-        leg.connect(now, remote, direction);
-        let out = leg.ways();
         let has_floor = room.has_floor(index);
         if let Some(seat) = room.seat_mut(index) {
             seat.out = out;
@@ -253,6 +270,7 @@ impl<B: Backend> Worker<B> {
         if let Some(mut open) = self.open(now, room_ref) {
             open.set(now, index, formats, (direction, has_floor));
         }
+        self.stop_gathering(room_ref, index);
         self.untie(tied);
         self.look_after(now, room_ref);
     }
@@ -312,6 +330,7 @@ impl<B: Backend> Worker<B> {
     /// Takes a member's seat; its leg is still there.
     fn unseat(&mut self, now: Instant, room_ref: RoomRef, index: u32) -> Option<SlotRef> {
         self.open(now, room_ref)?.remove(now, index);
+        self.stop_gathering(room_ref, index);
         let seat = self.rooms.find_mut(room_ref)?.remove(index)?;
         let stream = self.streams.find_mut(seat.slot)?;
         stream.phase = Phase::Frozen;

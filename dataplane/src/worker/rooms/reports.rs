@@ -11,9 +11,9 @@ use crate::frame::Frame;
 use crate::limits::ROOM_REPORT_MS;
 use crate::net::Backend;
 use crate::proto::forward::{Forward, Track};
-use crate::session::{Machine, RoomRef};
+use crate::session::{Machine, MemberLeg, RoomRef};
 use crate::wire::rewrite::Fields;
-use crate::wire::rtcp::{Packet, ReportBlock, SenderInfo, Writer, packets};
+use crate::wire::rtcp::{Blocks, Packet, ReportBlock, SenderInfo, Writer, packets};
 use crate::wire::rtp::{Seq, Ssrc};
 
 use super::super::Worker;
@@ -26,7 +26,7 @@ impl<B: Backend> Worker<B> {
         let Some(room) = self.rooms.find_mut(room_ref) else {
             return;
         };
-        let reports_itself = matches!(room.machine, Machine::Switch(_));
+        let reports_itself = matches!(room.machine, Machine::Switch(_) | Machine::Outpost(_));
         let fields = Fields::read(self.pool.bytes(frame));
         if let (Some(fields), Some(seat), false) = (fields, room.seat_mut(index), reports_itself) {
             let since = now.saturating_duration_since(clock.at).as_micros();
@@ -54,10 +54,13 @@ impl<B: Backend> Worker<B> {
             // once (RFC 3550 §6.3.1).
             seat.report_at = Some(now + Duration::from_millis(wait));
             let stream = self.streams.find_mut(seat.slot);
-            let leg = stream
-                .and_then(|stream| stream.member_mut())
-                .and_then(|member| member.rtp_mut());
-            let block = leg.and_then(|leg| seat.reception.block(now, leg.loss()));
+            let member = stream.and_then(|stream| stream.member_mut());
+            let loss = match member.map(|member| &member.leg) {
+                Some(MemberLeg::Rtp(leg)) => Some(leg.loss()),
+                Some(MemberLeg::Away(leg)) => Some(leg.loss()),
+                Some(MemberLeg::Msrp(_) | MemberLeg::Bfcp(_)) | None => None,
+            };
+            let block = loss.and_then(|loss| seat.reception.block(now, loss));
             let (name, ntp) = (self.cname_of(session), self.ticks.clock.read(now));
             if let Some(mut open) = self.open(now, room_ref) {
                 open.report(now, index, (block.as_ref(), ntp, &name));
@@ -108,7 +111,9 @@ impl<B: Backend> Open<'_, B> {
                 }
                 writer.cname(ssrc, name);
             }
-            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) | Machine::Outpost(_) => {
+                return;
+            }
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }
@@ -119,7 +124,8 @@ impl<B: Backend> Open<'_, B> {
         let datagram = self.desk.lay(self.egress.pool.bytes(frame));
         for packet in packets(datagram) {
             match packet {
-                Packet::SenderReport { info, .. } => {
+                Packet::SenderReport { info, blocks, .. } => {
+                    hear_of_loss(self.machine, now, index, &blocks);
                     if let Some(Some(seat)) = self.egress.seats.get_mut(index as usize) {
                         seat.reception.reported(now, info.ntp);
                     }
@@ -132,14 +138,14 @@ impl<B: Backend> Open<'_, B> {
                         ask_for_picture(self.machine, now, media, &mut self.egress);
                     }
                 }
+                Packet::ReceiverReport { blocks, .. } => {
+                    hear_of_loss(self.machine, now, index, &blocks);
+                }
                 Packet::Nack { media, lost } => {
                     let place = (index, media);
                     ask_again(self.machine, (now, place), lost.iter(), &mut self.egress);
                 }
-                Packet::ReceiverReport { .. }
-                | Packet::Bye { .. }
-                | Packet::Remb { .. }
-                | Packet::Other(_) => {}
+                Packet::Bye { .. } | Packet::Remb { .. } | Packet::Other(_) => {}
             }
         }
     }
@@ -168,7 +174,9 @@ impl<B: Backend> Open<'_, B> {
                     bye(ssrc);
                 }
             }
-            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) => return,
+            Machine::Switch(_) | Machine::Chat(_) | Machine::Floors(_) | Machine::Outpost(_) => {
+                return;
+            }
         }
         self.egress.rtcp(Some(index), writer.bytes());
     }
@@ -199,6 +207,16 @@ fn forward_report(
     }
     if let Some(track) = forward.tracks().next().filter(|_| !reported) {
         writer.receiver_report(track.ssrc(), block);
+    }
+}
+
+/// A listener of a mix says what it has lost of it.
+fn hear_of_loss(machine: &mut Machine, now: Instant, index: u32, blocks: &Blocks<'_>) {
+    let lost = blocks.iter().map(|block| block.fraction_lost).max();
+    if let (Machine::Mix(mixing), Some(lost)) = (machine, lost)
+        && let Some(theirs) = mixing.seating.theirs(index)
+    {
+        mixing.mixer.hear_of_loss(theirs, now, lost);
     }
 }
 

@@ -311,7 +311,7 @@ impl<B: Backend> Worker<B> {
         let member = stream.and_then(|stream| stream.member_mut());
         member.is_some_and(|member| match &member.leg {
             MemberLeg::Bfcp(leg) => leg.tls.is_some(),
-            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) => false,
+            MemberLeg::Rtp(_) | MemberLeg::Msrp(_) | MemberLeg::Away(_) => false,
         })
     }
 }

@@ -38,6 +38,18 @@ impl Ticks {
         }
     }
 
+    /// The rooms that are due by now, to be looked at once more for the same.
+    pub(super) fn due(&mut self, now: Instant, due: &mut Vec<(Instant, RoomRef)>) {
+        due.clear();
+        while let Some(&Reverse(first)) = self.heap.peek()
+            && first.0 <= now
+        {
+            self.heap.pop();
+            due.push(first);
+        }
+        self.heap.extend(due.iter().copied().map(Reverse));
+    }
+
     /// When the first room is due.
     pub(in super::super) fn next_deadline(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _))| *at)
@@ -47,6 +59,7 @@ impl Ticks {
 impl<B: Backend> Worker<B> {
     /// Looks at the rooms that are due.
     pub(in super::super) fn tick_rooms(&mut self, now: Instant) {
+        self.collect_for_rooms(now);
         while let Some(&Reverse((at, room_ref))) = self.ticks.heap.peek()
             && at <= now
         {
@@ -83,6 +96,8 @@ impl<B: Backend> Worker<B> {
             return;
         };
         let due = open.poll_timeout(now);
+        let gathers = open.gathers();
+        self.gather(room_ref, gathers);
         self.report_due(now, room_ref);
         if let Some(due) = due
             && let Some(room) = self.rooms.find_mut(room_ref)
@@ -143,9 +158,11 @@ impl<B: Backend> Worker<B> {
             };
             let follows = match &room.machine {
                 Machine::Switch(switching) => switching.follows,
-                Machine::Forward(_) | Machine::Mix(_) | Machine::Chat(_) | Machine::Floors(_) => {
-                    None
-                }
+                Machine::Forward(_)
+                | Machine::Mix(_)
+                | Machine::Chat(_)
+                | Machine::Floors(_)
+                | Machine::Outpost(_) => None,
             };
             if follows == Some(stream)
                 && let Some(seat) = room.find(member)

@@ -1,14 +1,12 @@
 //! What rooms count is the worker's, and each counter moves.
-#![expect(
-    clippy::disallowed_types,
-    reason = "counters are called by their names"
-)]
 
 use crate::api::BfcpTransport;
-use crate::limits::HOUSEKEEPING_MS;
+use crate::limits::{FLOOR_REQUESTS, HOUSEKEEPING_MS};
 use crate::stats::Stats;
 
-use super::floors::{FLOOR, RELEASE, REQUEST, STATUS_ACK, group, message, request, user};
+use super::floors::{
+    ERROR, FLOOR, RELEASE, REQUEST, STATUS, STATUS_ACK, group, message, request, talker, user,
+};
 use super::mixed::mixed;
 use super::switched::session;
 
@@ -44,6 +42,25 @@ fn every_counter_of_floors_moves() {
     assert!(rest.is_empty(), "{rest:?}");
     assert_eq!(stats.floors_granted, 2);
     assert_eq!(stats.floors_revoked, 2);
+}
+
+#[test]
+fn a_request_too_many_is_answered_with_an_error_and_counted() {
+    let members = u32::try_from(FLOOR_REQUESTS).unwrap() + 1;
+    let mut group = group(members, BfcpTransport::Udp, 0);
+    let mut last = Vec::new();
+    for member in 0..members {
+        last = group.tells(member, &message(2, (REQUEST, 1, member), &FLOOR));
+    }
+    assert_eq!(last, [(talker(members - 1), (ERROR, 1, 0, 0))]);
+    group.world.pass(2 * HOUSEKEEPING_MS);
+    assert_eq!(group.world.worker.stats.full_floors, 1);
+    // One that is taken back makes room.
+    group.tells(7, &message(2, (RELEASE, 2, 7), &request(8)));
+    let again = message(2, (REQUEST, 2, members - 1), &FLOOR);
+    let taken = group.tells(members - 1, &again);
+    let is_it = |one: &&(_, (u8, u16, u8, u8))| one.0 == talker(members - 1);
+    assert_eq!(taken.iter().find(is_it).unwrap().1.0, STATUS);
 }
 
 #[test]

@@ -45,6 +45,9 @@ pub struct Sock {
     pub ended: bool,
     /// Where it was to connect to.
     pub remote: Option<SocketAddr>,
+    /// What comes lies there until it is collected.
+    pub gathers: bool,
+    collected: bool,
 }
 
 #[derive(Default, Debug)]
@@ -77,6 +80,8 @@ impl Net {
             above: false,
             ended: false,
             remote: None,
+            gathers: false,
+            collected: false,
         };
         self.sockets.insert(self.next, sock);
         SocketId(self.next)
@@ -220,21 +225,46 @@ impl Backend for Fake {
 
     fn tie(&mut self, _: SocketId, _: Option<SocketAddr>) {}
 
+    fn gather(&mut self, socket: SocketId, on: bool) {
+        let mut net = self.0.borrow_mut();
+        let sock = net.sockets.get_mut(&socket.0).unwrap();
+        assert_ne!(std::mem::replace(&mut sock.gathers, on), on);
+    }
+
+    fn collect(&mut self, socket: SocketId) {
+        let mut net = self.0.borrow_mut();
+        let sock = net.sockets.get_mut(&socket.0).unwrap();
+        assert!(sock.gathers, "only those are looked into");
+        sock.collected = true;
+    }
+
     fn receive(&mut self, rx: &mut RxBatch, pool: &mut Pool) -> usize {
         let net = &mut *self.0.borrow_mut();
         rx.items.extend(net.news.drain(..));
+        let mut lying = VecDeque::new();
         while rx.items.len() < RX_BATCH
             && let Some((to, from, bytes)) = net.datagrams.pop_front()
         {
             let found = net.sockets.values().find(|sock| sock.local == to);
-            let Some(token) = found.map(|sock| sock.token) else {
+            let Some(sock) = found else { continue };
+            let token = sock.token;
+            if sock.gathers && !sock.collected {
+                lying.push_back((to, from, bytes));
                 continue;
-            };
+            }
             let mut frame = pool.take(Class::Datagram).unwrap();
             pool.append(&mut frame, &bytes);
-            rx.items.push(RxItem::Datagram { token, from, frame });
+            rx.items.push(RxItem::Datagram {
+                token,
+                from,
+                frame,
+                waited: Duration::ZERO,
+            });
         }
+        lying.append(&mut net.datagrams);
+        net.datagrams = lying;
         for (id, sock) in &mut net.sockets {
+            sock.collected = false;
             if sock.paused || sock.token == Token(0) {
                 continue;
             }

@@ -20,7 +20,7 @@ pub(super) const REQUEST: u8 = 1;
 pub(super) const RELEASE: u8 = 2;
 pub(super) const STATUS: u8 = 4;
 pub(super) const STATUS_ACK: u8 = 14;
-const ERROR: u8 = 13;
+pub(super) const ERROR: u8 = 13;
 pub(super) const GRANTED: u8 = 3;
 const ACCEPTED: u8 = 2;
 const RELEASED: u8 = 6;
@@ -139,22 +139,21 @@ pub(super) fn floors_room(silence_ms: u32) -> Act {
 
 pub(super) fn group(members: u32, transport: BfcpTransport, silence_ms: u32) -> Group {
     let mut world = World::new(&config(10_000, 19_999));
-    let mut acts = vec![room(AUDIO, Some(1)), floors_room(silence_ms)];
+    let rooms = vec![room(AUDIO, Some(1)), floors_room(silence_ms)];
+    assert_eq!(world.order(1, rooms).outcome, Outcome::Done);
+    let (mut audio, mut bfcp) = (Vec::new(), Vec::new());
     for member in 0..members {
-        acts.push(join(member, AUDIO));
-        acts.push(bfcp_leg(member, transport, false));
+        let acts = vec![
+            join(member, AUDIO),
+            bfcp_leg(member, transport, false),
+            connect(member, AUDIO, Direction::BOTH),
+            bfcp_far(member, MsrpSetup::Passive),
+        ];
+        let opened = world.order(1, acts);
+        assert_eq!(opened.outcome, Outcome::Done);
+        audio.push(local(&opened.acts[0]));
+        bfcp.push(listen_of(&opened.acts[1]));
     }
-    let opened = world.order(1, acts);
-    assert_eq!(opened.outcome, Outcome::Done);
-    let joins = &opened.acts[2..];
-    let audio = joins.iter().step_by(2).map(local).collect();
-    let bfcp = joins.iter().skip(1).step_by(2).map(listen_of).collect();
-    let mut acts = Vec::new();
-    for member in 0..members {
-        acts.push(connect(member, AUDIO, Direction::BOTH));
-        acts.push(bfcp_far(member, MsrpSetup::Passive));
-    }
-    assert_eq!(world.order(1, acts).outcome, Outcome::Done);
     Group { world, audio, bfcp }
 }
 

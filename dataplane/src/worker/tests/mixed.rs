@@ -124,6 +124,12 @@ impl Mixed {
         HERTZ.map(|hertz| strength(last, hertz) > 1500.0)
     }
 
+    /// Members whose packets wake nobody.
+    fn gathering(&self) -> usize {
+        let net = self.world.net.borrow();
+        net.sockets.values().filter(|sock| sock.gathers).count()
+    }
+
     fn forget(&mut self) {
         self.heard.iter_mut().for_each(Vec::clear);
     }
@@ -169,7 +175,8 @@ fn upl_02_each_member_hears_all_others_but_not_itself() {
         panic!()
     };
     for fact in facts {
-        assert_eq!(fact.leg.packets, 60);
+        // The last one may lie in its socket still.
+        assert!((59..=60).contains(&fact.leg.packets), "{fact:?}");
         assert!(fact.sent >= 55, "{fact:?}");
     }
     assert!(room.world.worker.rooms.is_empty());
@@ -260,4 +267,131 @@ fn an_idle_room_has_no_clock() {
     room.forget();
     room.speak(&[0, 1], 60);
     assert_eq!(room.tones(2), [true, true, false], "and it wakes again");
+}
+
+#[test]
+fn packets_lie_in_their_sockets_while_a_room_talks_and_wake_the_worker_when_it_is_silent() {
+    let mut room = mixed(3, None);
+    assert_eq!(room.gathering(), 0);
+    room.speak(&[0, 1, 2], 50);
+    assert_eq!(room.gathering(), 3);
+    room.world.order(1, vec![connect(2, Direction::BOTH)]);
+    room.speak(&[0, 1, 2], 2);
+    assert_eq!(
+        room.gathering(),
+        3,
+        "one that is connected anew does so again"
+    );
+    let joined = room
+        .world
+        .order(1, vec![join(3, AUDIO), connect(3, Direction::BOTH)]);
+    room.local.push(local(&joined.acts[0]));
+    room.heard.push(Vec::new());
+    room.speak(&[0, 1], 2);
+    assert_eq!(room.gathering(), 4);
+    room.world.order(1, vec![leave(Some(3), StreamSet::ALL)]);
+    room.speak(&[0, 1], 2);
+    assert_eq!(room.gathering(), 3);
+    room.forget();
+    room.speak(&[0, 1], 50);
+    assert_eq!(room.tones(2), [true, true, false]);
+    room.speak(&[], 200);
+    assert_eq!(room.gathering(), 0);
+}
+
+#[test]
+fn rooms_that_pass_packets_on_or_have_a_floor_do_not_let_them_lie() {
+    let mut pair = mixed(2, None);
+    pair.speak(&[0, 1], 20);
+    assert_eq!(pair.gathering(), 0);
+    let mut gated = mixed(3, Some(1));
+    let act = Act::GiveFloor {
+        floor: FloorId(1),
+        holders: vec![MemberId(1)],
+    };
+    gated.world.order(1, vec![act]);
+    gated.speak(&[0, 1, 2], 20);
+    assert_eq!(gated.gathering(), 0);
+}
+
+/// A report of one source that has lost so many 256ths (RFC 3550 §6.4.2).
+fn report(lost: u8) -> Vec<u8> {
+    let mut report = vec![0x81, 201, 0, 7];
+    report.extend(1001_u32.to_be_bytes());
+    report.extend(7_u32.to_be_bytes());
+    report.push(lost);
+    report.extend([0; 19]);
+    report
+}
+
+#[test]
+fn a_listener_who_loses_packets_is_sent_redundancy_from_then_on() {
+    let mut room = mixed(3, None);
+    let Act::ConnectMember {
+        remote,
+        direction,
+        formats,
+        member,
+        stream,
+    } = connect(1, Direction::BOTH)
+    else {
+        panic!()
+    };
+    let codec = AudioCodec::Opus {
+        bitrate: 40_000,
+        fec: true,
+        dtx: false,
+    };
+    let audio = vec![AudioFormat {
+        payload_type: 96,
+        codec,
+        ptime_ms: 20,
+    }];
+    let formats = RtpFormats { audio, ..formats };
+    room.world.order(
+        1,
+        vec![Act::ConnectMember {
+            member,
+            stream,
+            remote,
+            direction,
+            formats,
+        }],
+    );
+    // Configurations from 16 on are without SILK, which has the redundancy (RFC 6716 table 2).
+    let configs = |room: &mut Mixed| -> Vec<u8> {
+        let sent = room.world.net.borrow().sent.clone();
+        let audio = sent
+            .iter()
+            .filter(|(_, to, packet)| *to == client(1) && packet[1] & 0x7f == 96);
+        audio
+            .map(|(_, _, packet)| packet[12 + 4 * usize::from(packet[0] & 15)] >> 3)
+            .collect()
+    };
+    let mut seen = Vec::new();
+    for round in 0..60_u16 {
+        for member in [0, 2] {
+            let packet = room.tone(member);
+            let to = room.local[member as usize];
+            room.world
+                .net
+                .borrow_mut()
+                .push(client(member), to, &packet);
+        }
+        if round == 30 {
+            let to = room.local[1];
+            room.world.net.borrow_mut().push(client(1), to, &report(26));
+        }
+        room.seq += 1;
+        for _ in 0..4 {
+            room.world.now += Duration::from_millis(5);
+            room.world.cycle();
+        }
+        seen.extend(configs(&mut room));
+        room.world.net.borrow_mut().sent.clear();
+    }
+    assert!(seen.len() > 50, "{seen:?}");
+    assert!(seen[..25].iter().all(|config| *config >= 16), "{seen:?}");
+    let last = &seen[seen.len() - 10..];
+    assert!(last.iter().all(|config| *config < 16), "{seen:?}");
 }

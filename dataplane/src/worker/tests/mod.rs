@@ -21,5 +21,6 @@ mod reports;
 mod rooms;
 mod rtp;
 mod secured;
+mod spread;
 mod start;
 mod switched;

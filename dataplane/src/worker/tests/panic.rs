@@ -20,7 +20,7 @@ use super::fake::{locals, open, order, release};
 use super::start::{client, real, wait_for};
 
 /// Real sockets, and a panic at the datagram that is one octet long.
-struct Brittle<B>(B);
+pub struct Brittle<B>(pub B);
 
 impl<B: Backend> Backend for Brittle<B> {
     fn open(&mut self, spec: &SocketSpec, token: Token) -> io::Result<(SocketId, SocketAddr)> {

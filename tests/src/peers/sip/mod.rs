@@ -177,6 +177,14 @@ impl Agent {
         Call::incoming(self, invite)
     }
 
+    /// The same within `at_most`; `None`: nobody calls.
+    pub fn incoming_within(&mut self, at_most: Duration) -> Option<Call> {
+        let invite = self.within(at_most, |message| {
+            message.is_request("INVITE") && message.to_tag().is_none()
+        })?;
+        Some(Call::incoming(self, invite))
+    }
+
     /// Sends a message: a request to its Route or the first hop, a response to its Via.
     pub fn send(&mut self, message: &Message) {
         let to = self.destination(message);

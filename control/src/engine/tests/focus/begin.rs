@@ -380,3 +380,29 @@ fn sgn_03_a_user_gets_in_a_group_session_what_its_own_policy_allows() {
     assert_eq!(scene.bench.rooms.of(4), (vec![0], vec![0]));
     scene.end();
 }
+
+#[test]
+fn hst_06_a_recorded_users_invitation_passes_its_own_function_before_the_groups() {
+    let core: SocketAddr = "127.0.0.1:5009".parse().unwrap();
+    let mut scene = Scene::in_one_process(core);
+    let served = format!("P-Served-User: <{}>;sescase=orig\r\n", uri("alice"));
+    let text = scene.invite_text("alice", TEAM, &served, &sdp(&[CHAT]));
+    let sent = scene.bench.give(address("alice"), &text);
+    let out = only(&sent, core);
+    assert!(out.starts_with(&format!("INVITE {TEAM} SIP/2.0")), "{out}");
+    assert!(!out.contains("P-Served-User"), "{out}");
+    assert!(scene.bench.acts.iter().any(|act| act == "record"));
+    // The core sends it on to who hosts the group: the same process.
+    let back = out.replacen(
+        "Via: ",
+        "Via: SIP/2.0/UDP 127.0.0.1:5009;branch=z9hG4bK-c\r\nVia: ",
+        1,
+    );
+    let sent = scene.bench.give(core, &back);
+    let invited = only(&sent, core);
+    assert!(
+        invited.starts_with(&format!("INVITE {} SIP/2.0", uri("bob"))),
+        "{invited}"
+    );
+    assert!(header(&invited, "Contact").contains("isfocus"), "{invited}");
+}

@@ -147,6 +147,24 @@ fn pin_07_who_holds_a_floor_is_told_in_one_notification_however_often_it_goes_on
 }
 
 #[test]
+fn a_floor_that_nobody_has_any_more_says_nothing_of_who_is_gone() {
+    let mut scene = scene(&["alice", "bob", "carol"]);
+    scene.begin(&["alice", "bob", "carol"], &[AUDIO, BFCP]);
+    assert_eq!(scene.floor_goes_to(&[2]), []);
+    let (_, notify) = subscribe(&mut scene, "carol");
+    scene.answers("carol", &notify, 200, "");
+    scene.wait(1);
+    let seen = scene.inside("bob", "BYE", "", "");
+    let notify = text_to(&seen, "carol", "NOTIFY");
+    assert!(notify.contains("departed"), "{notify}");
+    scene.answers("carol", &notify, 200, "");
+    scene.wait(1);
+    assert_eq!(scene.floor_goes_to(&[]), []);
+    assert_eq!(scene.wait(2), []);
+    scene.end();
+}
+
+#[test]
 fn who_speaks_is_seen_by_the_operator_and_notified_to_nobody() {
     let mut scene = scene(&["alice", "bob"]);
     scene.begin(&["alice", "bob"], &[AUDIO, BFCP]);

@@ -211,6 +211,16 @@ impl Scene {
         }
     }
 
+    /// Alice and bob in a group, both served and recorded by the process that hosts it.
+    fn in_one_process(core: SocketAddr) -> Self {
+        let mut scene = Self::new(&["alice", "bob"]);
+        let settings = std::sync::Arc::make_mut(&mut scene.bench.engine.settings);
+        settings.next_hop = crate::cpm::routing::Hop::of(&format!("sip:{core}")).ok();
+        settings.store_deadline = Some(Duration::from_secs(2));
+        for_all(settings, |policy| policy.allow_offline_storage = true);
+        scene
+    }
+
     /// What is new of what was sent, with each message's first words: `180`, `INVITE`.
     fn seen(&mut self, sent: Vec<(SocketAddr, String)>) -> Seen {
         let mut seen = Seen::new();

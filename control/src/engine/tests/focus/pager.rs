@@ -233,3 +233,16 @@ fn dn_07_notifications_of_some_time_go_as_one_where_the_policy_says_so() {
     scene.answers("alice", &imdn, 200, "");
     scene.bench.assert_nothing_left();
 }
+
+#[test]
+fn con_14_a_group_answers_for_itself_as_it_is_told_to() {
+    for code in [202, 200] {
+        let mut scene = Scene::with(&["alice", "bob"], |base, _| base.message_ack = code);
+        let text = scene.request_text("MESSAGE", ("alice", TEAM), IDS, BODY);
+        let seen = scene.give("alice", &text);
+        assert_eq!(
+            words(&seen),
+            [format!("alice {code}"), "bob MESSAGE".to_owned()]
+        );
+    }
+}

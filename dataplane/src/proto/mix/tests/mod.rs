@@ -4,4 +4,5 @@ mod churn;
 mod mixing;
 mod passing;
 mod rig;
+mod silence;
 mod timing;

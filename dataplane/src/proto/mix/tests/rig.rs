@@ -25,9 +25,24 @@ pub(super) const RECEIVE_ONLY: Direction = Direction {
     may_receive: true,
 };
 
-/// All codecs that are mixed.
+/// All codecs that this build has.
 pub(super) fn codecs() -> Vec<AudioCodec> {
-    vec![AudioCodec::Pcmu, AudioCodec::Pcma, AudioCodec::G722, OPUS]
+    let all = [
+        AudioCodec::Pcmu,
+        AudioCodec::Pcma,
+        AudioCodec::G722,
+        OPUS,
+        AudioCodec::AmrNb {
+            octet_aligned: true,
+            mode: 7,
+        },
+        AudioCodec::AmrWb {
+            octet_aligned: false,
+            mode: 8,
+        },
+    ];
+    let there = |codec: &AudioCodec| Encoder::new(*codec, 20).is_ok();
+    all.into_iter().filter(there).collect()
 }
 
 pub(super) const OPUS: AudioCodec = AudioCodec::Opus {

@@ -318,3 +318,53 @@ fn a_quiet_room_has_no_timeout_and_keeps_nothing() {
     assert_eq!(room.switch.poll_timeout(room.now), None);
     assert_eq!(room.switch.histories, 0);
 }
+
+#[test]
+fn a_picture_is_sent_whole_before_another_source_is_shown() {
+    for codec in [VideoCodec::Vp8, VideoCodec::H264] {
+        let mut room = Room::new(3);
+        let all = room.seats.clone();
+        let [mut old, mut new] = [all[0], all[1]].map(|seat| Encoder::new(seat, codec));
+        room.send(&mut old, true);
+        room.speak(all[0]);
+        room.pass(1000);
+        room.speak(all[1]);
+        room.send(&mut new, false);
+        room.pass(1000);
+        room.got(all[2]);
+        // The key frame comes between two packets of the other one's picture.
+        let picture = old.frame(false);
+        room.give(all[0], &picture[0]);
+        room.send(&mut new, true);
+        room.give(all[0], &picture[1]);
+        room.give(all[0], &picture[2]);
+        room.send(&mut new, false);
+        let got = room.got(all[2]);
+        let order: Vec<_> = got.iter().map(|got| (got.seat, got.index)).collect();
+        let due = [0, 1, 1].map(|seat| [0, 1, 2].map(|index| (seat, index)));
+        assert_eq!(order, due.concat(), "{codec:?}");
+        assert!(got[3].is_key && !got[8].is_key, "{codec:?}");
+        let is_next = |pair: &[Got]| pair[1].seq == pair[0].seq.wrapping_add(1);
+        assert!(got.windows(2).all(is_next), "{codec:?}: {got:?}");
+    }
+}
+
+#[test]
+fn a_picture_that_does_not_end_holds_nobody_for_long() {
+    let mut room = Room::new(3);
+    let mut encoders = vp8(&room);
+    let all = room.seats.clone();
+    all_send(&mut room, &mut encoders[..1], true);
+    room.speak(all[1]);
+    room.send(&mut encoders[1], false);
+    room.pass(1000);
+    let picture = encoders[0].frame(false);
+    room.give(all[0], &picture[0]);
+    room.send(&mut encoders[1], true);
+    room.got(all[2]);
+    room.pass(200);
+    room.send(&mut encoders[1], false);
+    let got = room.got(all[2]);
+    assert_eq!(seats(&got), [1]);
+    assert!(got[0].is_key && got[0].index == 0, "from the key frame on");
+}

@@ -1,15 +1,20 @@
 //! The ring pair to each worker, in methods that read like English.
 
+mod spread;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use dataplane::api::{Event, Full, MsrpListen, Order, Record};
+use dataplane::api::{Event, Full, MsrpListen, Order, Record, RoadEnd, road};
 use dataplane::stats::Stats;
 use dataplane::worker::Handle;
+
+use spread::{Ground, Spread};
 
 /// The links to all workers.
 pub struct Links {
     workers: Vec<Worker>,
+    spread: Spread,
 }
 
 struct Worker {
@@ -46,7 +51,16 @@ impl Links {
         };
         Self {
             workers: handles.into_iter().map(worker).collect(),
+            spread: Spread::default(),
         }
+    }
+
+    /// Lets group sessions have so many members on one worker, and further ones on others; 0: all
+    /// are on one.
+    #[must_use]
+    pub fn spread(mut self, members_per_worker: usize) -> Self {
+        self.spread.set_members_max(members_per_worker);
+        self
     }
 
     /// How many workers there are.
@@ -63,7 +77,20 @@ impl Links {
 
     /// Sends an order; one that finds the ring full is held back and sent when there is room.
     /// Orders held are bounded by the sessions there may be.
+    /// A group session that is on several workers has its home at `worker`, and the order comes
+    /// back when all have done it.
     pub fn order(&mut self, worker: usize, order: Box<Order>) {
+        self.spread.order(worker, order, &self.workers);
+        self.send_all();
+    }
+
+    fn send_all(&mut self) {
+        while let Some((worker, order)) = self.spread.next_order() {
+            self.send(worker, order);
+        }
+    }
+
+    fn send(&mut self, worker: usize, order: Box<Order>) {
         let Some(worker) = self.workers.get_mut(worker) else {
             return;
         };
@@ -94,10 +121,22 @@ impl Links {
 
     /// The next piece of news, and whose it is.
     pub fn news(&mut self) -> Option<(usize, Event)> {
-        self.workers
-            .iter_mut()
-            .enumerate()
-            .find_map(|(number, worker)| worker.handle.link.news().map(|event| (number, event)))
+        loop {
+            if let Some((home, order)) = self.spread.next_done() {
+                return Some((home, Event::Done(order)));
+            }
+            let mut workers = self.workers.iter_mut().enumerate();
+            let (number, event) =
+                workers.find_map(|(number, worker)| Some((number, worker.handle.link.news()?)))?;
+            let Event::Done(order) = event else {
+                return Some((number, event));
+            };
+            let whole = self.spread.take(number, order, &self.workers);
+            self.send_all();
+            if let Some(order) = whole {
+                return Some((number, Event::Done(order)));
+            }
+        }
     }
 
     /// Hands over what was recorded, at most so many records of each worker; says how many. One
@@ -141,7 +180,10 @@ impl Links {
     /// a while later.
     pub fn lost(&mut self, now: Instant) -> Option<usize> {
         let mut workers = self.workers.iter_mut();
-        workers.position(|worker| worker.is_lost_now(now))
+        let lost = workers.position(|worker| worker.is_lost_now(now))?;
+        self.spread.lost(lost, &self.workers);
+        self.send_all();
+        Some(lost)
     }
 
     /// Puts a worker in the place of one that was lost.
@@ -185,6 +227,22 @@ impl Links {
             // A worker that panicked was counted as lost already.
             let _ = thread.join();
         }
+    }
+}
+
+impl Ground for Vec<Worker> {
+    fn len(&self) -> usize {
+        self.as_slice().len()
+    }
+
+    fn is_running(&self, worker: usize) -> bool {
+        self.get(worker)
+            .is_some_and(|worker| worker.life == Life::Running)
+    }
+
+    fn road(&self, home: usize, outpost: usize) -> Option<(RoadEnd, RoadEnd)> {
+        let [home, outpost] = [home, outpost].map(|worker| self.get(worker));
+        Some(road(&home?.handle.link, &outpost?.handle.link))
     }
 }
 
