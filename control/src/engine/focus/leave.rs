@@ -230,6 +230,15 @@ impl Engine {
             self.clients
                 .insert(client, crate::engine::Purpose::Abandoned);
         }
+        for referral in std::mem::take(&mut member.referrals) {
+            // One who came by another dialog is there, as was asked for.
+            let code = if member.end == Parting::Replaced {
+                200
+            } else {
+                487
+            };
+            self.tell_referrer(focus, Some(referral), code);
+        }
         focus.change += 1;
         if focus.departed.len() >= DEPARTED_REMEMBERED {
             let oldest = focus.departed.pop_front();

@@ -18,10 +18,12 @@
 //! | [`floors`] | who holds them, who speaks |
 //! | [`pager`], [`notices`] | messages to a group, outside of sessions, and what becomes of them |
 //! | [`orders`] | orders to the worker and what follows them |
+//! | [`due`] | what is due after every message, and in time |
 //! | [`state`], [`roll`], [`watchers`] | what is kept of a session |
 //! | [`views`] | records and what the operator sees |
 
 mod begin;
+mod due;
 mod events;
 mod floors;
 mod invite;
@@ -40,8 +42,7 @@ mod told;
 mod views;
 mod watchers;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -56,7 +57,7 @@ use crate::sip::{ClientKey, Flow, Message, Method, Name, ServerKey, Text, Uri};
 
 pub(super) use orders::After;
 pub(super) use state::{Focus, Parting};
-use state::{Member, Stage, State};
+use state::{Member, State};
 
 /// The group sessions there are, and what leads to them.
 #[derive(Default)]
@@ -69,7 +70,8 @@ pub(super) struct FocusTable {
     dialogs: Map<DialogKey, Seat>,
     /// INVITEs of participants: what CANCEL and a missing ACK name.
     invites: Map<ServerKey, Seat>,
-    deadlines: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// When something is due, in which session: one entry for each that waits for anything.
+    deadlines: BTreeSet<(Instant, u64)>,
     /// Messages to groups outside of sessions.
     notices: notices::Notices,
 }
@@ -103,6 +105,7 @@ impl FocusTable {
             && self.by_group.is_empty()
             && self.dialogs.is_empty()
             && self.invites.is_empty()
+            && self.deadlines.is_empty()
     }
 
     pub(super) fn dialogs(&self) -> usize {
@@ -110,7 +113,7 @@ impl FocusTable {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        let session = self.deadlines.peek().map(|Reverse((at, _))| *at);
+        let session = self.deadlines.first().map(|(at, _)| *at);
         session.into_iter().chain(self.notices.poll_timeout()).min()
     }
 
@@ -444,117 +447,6 @@ impl Engine {
             self.end_fork(client, response);
         }
         true
-    }
-
-    /// Works on a group session; then does what has become due in it, and forgets it when it has
-    /// ended.
-    fn with_focus<R>(
-        &mut self,
-        id: SessionId,
-        work: impl FnOnce(&mut Self, &mut Focus) -> R,
-    ) -> Option<R> {
-        let mut focus = self.focus.sessions.remove(&id.0)?;
-        let result = work(self, &mut focus);
-        self.settle_focus(&mut focus);
-        if matches!(focus.stage, Stage::Ended) {
-            self.forget_focus(*focus);
-        } else {
-            self.focus.sessions.insert(id.0, focus);
-        }
-        Some(result)
-    }
-
-    /// Does what follows from whatever has happened: offers that are due, notifications, the end.
-    fn settle_focus(&mut self, focus: &mut Focus) {
-        self.check_end(focus);
-        focus.members.count();
-        if matches!(focus.stage, Stage::Running) {
-            self.close_unused(focus);
-            for id in focus.members.due_offers(self.now) {
-                self.offer_to(focus, id);
-            }
-            focus.members.count();
-        }
-        self.notify_watchers(focus);
-        if let Some(at) = focus.next_deadline()
-            && focus.armed.is_none_or(|armed| at < armed)
-        {
-            focus.armed = Some(at);
-            self.focus.deadlines.push(Reverse((at, focus.id.0)));
-        }
-    }
-
-    /// Does what is due in group sessions.
-    pub(super) fn handle_focus_timeout(&mut self, now: Instant) {
-        self.handle_notices_timeout(now);
-        while let Some(Reverse((at, id))) = self.focus.deadlines.peek().copied() {
-            if at > now {
-                break;
-            }
-            self.focus.deadlines.pop();
-            self.with_focus(SessionId(id), |engine, focus| {
-                if focus.armed == Some(at) {
-                    focus.armed = None;
-                    engine.on_focus_deadline(focus);
-                }
-            });
-        }
-    }
-
-    fn on_focus_deadline(&mut self, focus: &mut Focus) {
-        let now = self.now;
-        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        focus.members.count();
-        for id in focus.members.due(now) {
-            let Some(member) = focus.members.get_mut(&id) else {
-                continue;
-            };
-            member.quiet_until.take_if(|until| *until <= now);
-            if let Some(exchange) = &mut member.exchange
-                && exchange.until.take_if(|until| *until <= now).is_some()
-                && let Some(client) = exchange.client
-            {
-                // One that only ever rings is given up.
-                self.tx.cancel(now, client, &[]);
-            }
-            match &member.state {
-                State::Inviting { until, .. } if *until <= now => {
-                    self.give_up_inviting(focus, id, 408);
-                }
-                State::Connected if is_due(member.expires) => {
-                    self.counters.expired += 1;
-                    self.release(focus, id, Parting::Lost(408));
-                }
-                State::Connected if is_due(member.lost_until) => self.give_up_lost(focus, id),
-                State::Connected if is_due(member.refresh_at) => {
-                    self.refresh_member(focus, id);
-                }
-                State::Inviting { .. }
-                | State::Connected
-                | State::Opening { .. }
-                | State::Asking(_)
-                | State::Answering(_)
-                | State::Leaving { .. }
-                | State::Parting { .. }
-                | State::Cancelled { .. } => {}
-            }
-        }
-        self.look_at_due_watchers(focus);
-    }
-
-    fn forget_focus(&mut self, mut focus: Focus) {
-        self.end_watchers(&mut focus);
-        self.focus.identities.remove(&focus.token);
-        if let Some(address) = &focus.group.address {
-            let key = crate::cpm::policy::user_key(address);
-            if self.focus.by_group.get(&key) == Some(&focus.id) {
-                self.focus.by_group.remove(&key);
-            }
-        }
-        if let Some(load) = self.workers.get_mut(focus.worker) {
-            load.sessions = load.sessions.saturating_sub(1);
-        }
-        self.counters.groups_ended += 1;
     }
 
     /// Sends a request in a participant's dialog.

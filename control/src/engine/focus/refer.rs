@@ -158,7 +158,7 @@ impl Engine {
         }
     }
 
-    fn tell_referrer(&self, focus: &mut Focus, watcher: Option<u32>, code: u16) {
+    pub(super) fn tell_referrer(&self, focus: &mut Focus, watcher: Option<u32>, code: u16) {
         let Some(id) = watcher else { return };
         focus.watchers.with(id, |watcher| {
             if let Watched::Referral { told, owed, .. } = &mut watcher.watched {
@@ -208,6 +208,7 @@ fn phrase(code: u16) -> &'static str {
         404 => "Not Found",
         408 => "Request Timeout",
         486 => "Busy Here",
+        487 => "Request Terminated",
         603 => "Decline",
         _ => "Result",
     }

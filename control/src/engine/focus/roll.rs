@@ -39,6 +39,7 @@ struct Entry {
 
 /// What one participant adds to the whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is counted by itself")]
 struct Share {
     is_in: bool,
     is_pending: bool,
@@ -167,6 +168,7 @@ fn wanted_by(member: &Member) -> StreamSet {
     sets.fold(StreamSet::default(), union)
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "it is asked as a map is")]
 impl Roll {
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -264,6 +266,24 @@ impl Roll {
                 self.take(id, &before);
                 self.put(id, &share);
             }
+        }
+    }
+
+    /// What is kept is what there is, counted from the beginning.
+    #[cfg(test)]
+    pub fn assert_counted(&self) {
+        let mut fresh = Self::default();
+        for (id, entry) in self.entries.iter().take(64) {
+            assert!(!entry.is_touched && self.touched.is_empty());
+            assert_eq!(entry.counted, Share::of(&entry.member), "{id:?}");
+            fresh.put(*id, &entry.counted);
+            assert!(self.of_user(&entry.member.key).any(|one| one.id == *id));
+        }
+        if self.entries.len() <= 64 {
+            assert_eq!(fresh.sums, self.sums);
+            assert_eq!(fresh.due, self.due);
+            assert_eq!(fresh.deadlines, self.deadlines);
+            assert_eq!(fresh.by_change, self.by_change);
         }
     }
 

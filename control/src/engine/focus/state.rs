@@ -53,7 +53,7 @@ pub(in crate::engine) struct Focus {
     pub watchers: Watchers,
     /// The inviter was told that somebody is alerted.
     pub has_rung: bool,
-    /// The earliest entry for this session among the deadlines.
+    /// Its entry among the deadlines.
     pub armed: Option<Instant>,
     pub begun: Instant,
 }

@@ -215,7 +215,7 @@ impl Guest {
             lines: Lines::default(),
             offered: Some(lines.clone()),
         });
-        let parts = [GROUP, &local, &format!("<{GROUP}>"), &call_id];
+        let parts: [&str; 4] = [GROUP, &local, &format!("<{GROUP}>"), &call_id];
         let sdp = lines.write(self.ip(), number);
         self.request(now, "INVITE", parts, ("", &sdp));
     }
@@ -251,7 +251,7 @@ impl Guest {
         let call_id = format!("w{number}@{}", self.ip());
         let local = format!("<{}>;tag=w{number}", self.uri());
         self.watch = Some((call_id.clone(), View::default()));
-        let parts = [
+        let parts: [&str; 4] = [
             identity.as_str(),
             &local,
             &format!("<{identity}>"),
@@ -327,7 +327,6 @@ impl Guest {
 
     fn on_answer(&mut self, code: u16, (invite, text): (&str, &str), branch: &str) {
         let is_mine = |talk: &&mut Talk| talk.call_id == header(text, "Call-ID");
-        let mut ack_to = header(text, "To").to_owned();
         let mut target = contact(text);
         if let Some(talk) = self.talk.as_mut().filter(is_mine) {
             let offered = talk.offered.take();
@@ -353,7 +352,7 @@ impl Guest {
              From: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {number}\r\nContent-Length: 0\r\n\r\n",
             self.address,
             header(invite, "From"),
-            std::mem::take(&mut ack_to),
+            header(text, "To"),
             header(invite, "Call-ID"),
         );
         self.acks
@@ -460,7 +459,7 @@ impl Guest {
         let is_refer = header(text, "Event").starts_with("refer");
         let call_id = header(text, "Call-ID");
         match &mut self.watch {
-            Some((own, view)) if !is_refer && own == call_id => {
+            Some((own, view)) if !is_refer && own.as_str() == call_id => {
                 view.take(text);
                 self.reply(now, text, "200 OK", "");
             }
@@ -511,7 +510,7 @@ impl Guest {
         let Some(talk) = self.talk.clone() else {
             return;
         };
-        let parts = [&*talk.target, &talk.local, &talk.remote, &talk.call_id];
+        let parts: [&str; 4] = [&talk.target, &talk.local, &talk.remote, &talk.call_id];
         self.request(now, method, parts, (headers, sdp));
     }
 
@@ -575,7 +574,7 @@ fn tag_of(request: &str) -> String {
 }
 
 pub(super) fn uri_of(address: SocketAddr) -> String {
-    format!("sip:{}@home.example", address.ip())
+    format!("sip:guest@{}", address.ip())
 }
 
 const HOUR: Duration = Duration::from_secs(3600);

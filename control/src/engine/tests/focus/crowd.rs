@@ -25,8 +25,8 @@ struct Crowd {
     identity: String,
     notify_bytes_max: usize,
     begun: Instant,
-    /// One who never answers, and the numbers of what it got.
-    silent: Option<(usize, BTreeSet<String>)>,
+    /// One who doesn't answer notifications, and those that it got, by their numbers.
+    silent: Option<(usize, BTreeMap<String, String>)>,
 }
 
 fn place(at: usize) -> SocketAddr {
@@ -132,7 +132,7 @@ impl Crowd {
                 && *silent == at
                 && text.starts_with("NOTIFY")
             {
-                numbers.insert(header(&text, "CSeq").to_owned());
+                numbers.insert(header(&text, "CSeq").to_owned(), text);
                 continue;
             }
             let reply = match text.split(' ').next() {
@@ -320,7 +320,7 @@ fn one_who_does_not_answer_keeps_nobody_else_waiting_and_is_not_asked_twice() {
     for at in 1..10 {
         crowd.join(at);
     }
-    crowd.silent = Some((2, BTreeSet::new()));
+    crowd.silent = Some((2, BTreeMap::new()));
     crowd.watch(1);
     crowd.watch(2);
     for at in 10..15 {
@@ -334,5 +334,30 @@ fn one_who_does_not_answer_keeps_nobody_else_waiting_and_is_not_asked_twice() {
     crowd.wait(Duration::from_secs(40));
     let dialogs = crowd.scene.bench.engine.census().dialogs;
     assert_eq!(dialogs, 15 + 1, "participants and a subscription");
+    crowd.end();
+}
+
+#[test]
+fn one_who_answers_after_too_much_has_changed_is_told_everything_anew() {
+    let mut crowd = Crowd::new(600, |_| {});
+    for at in 1..50 {
+        crowd.join(at);
+    }
+    crowd.watch(1);
+    crowd.wait(Duration::from_secs(2));
+    crowd.silent = Some((1, BTreeMap::new()));
+    // More go than anybody remembers.
+    for round in 0..1_100 {
+        let (goes, comes) = (2 + round % 1_100, 50 + round);
+        crowd.leave(goes);
+        crowd.join(comes);
+        crowd.wait(Duration::from_millis(10));
+    }
+    let (_, waiting) = crowd.silent.take().unwrap();
+    assert_eq!(waiting.len(), 1, "one at a time");
+    crowd.take(waiting.into_values().map(|text| (place(1), text)).collect());
+    crowd.wait(Duration::from_secs(3));
+    crowd.assert_all_know();
+    assert_eq!(crowd.clients[1].users.len(), 50);
     crowd.end();
 }

@@ -46,6 +46,7 @@ fn floors_in(notify: &str) -> Vec<(&'static str, &'static str)> {
         );
         (name.unwrap(), if is_held { "granted" } else { "none" })
     });
+    // Whom it tells of first is whoever has changed first.
     let mut told: Vec<_> = told.collect();
     told.sort_unstable();
     told

@@ -321,3 +321,28 @@ fn matrix_20_the_bye_of_who_began_a_group_session_ends_it_for_all() {
     scene.answers("bob", &bye, 200, "");
     scene.bench.assert_nothing_left();
 }
+
+#[test]
+fn add_05_one_who_comes_before_being_added_is_told_as_added() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[CHAT]);
+    let bye = scene.inside("carol", "BYE", "", "");
+    assert_eq!(words(&bye), ["carol 200"]);
+    let refer = format!("Refer-To: <{}>\r\n", uri("carol"));
+    let seen = scene.inside("alice", "REFER", &refer, "");
+    let notify = text_to(&seen, "alice", "NOTIFY");
+    scene.answers("alice", &notify, 200, "");
+    let invite = text_to(&seen, "carol", "INVITE");
+    scene.answers("carol", &invite, 180, "");
+    // She doesn't answer that, but comes herself.
+    let seen = scene.invite("carol", TEAM, "", &sdp(&[CHAT]));
+    scene.ack("carol", 1);
+    let cancel = text_to(&seen, "carol", "CANCEL");
+    scene.answers("carol", &cancel, 200, "");
+    let seen = scene.answers("carol", &invite, 487, "");
+    let notify = text_to(&seen, "alice", "NOTIFY");
+    assert!(notify.contains("terminated;reason=noresource"), "{notify}");
+    assert!(notify.ends_with("SIP/2.0 200 OK\r\n"), "{notify}");
+    scene.answers("alice", &notify, 200, "");
+    assert_eq!(scene.bench.engine.participants(), 3);
+    scene.end();
+}
