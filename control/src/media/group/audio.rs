@@ -108,7 +108,7 @@ fn amr(line: &MediaDescription, payload_type: u8, encoding: &str) -> Option<Audi
         };
         let modes: Vec<u8> = modes.filter(|mode| *mode <= most).collect();
         let within = modes.iter().filter(|mode| **mode <= wanted).max();
-        within.or(modes.iter().min()).copied()
+        within.or_else(|| modes.iter().min()).copied()
     };
     let octet_aligned = is_on("octet-align");
     match encoding.to_ascii_lowercase().as_str() {

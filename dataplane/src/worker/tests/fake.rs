@@ -28,6 +28,7 @@ pub enum Kind {
 
 /// One socket of the fake.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is true by itself")]
 pub struct Sock {
     pub local: SocketAddr,
     pub token: Token,
