@@ -493,9 +493,8 @@ impl Guest {
         let mut text = format!("SIP/2.0 {status}\r\n");
         for line in head(request) {
             let name = line.split(':').next().unwrap_or_default();
-            if ["Via", "From", "Call-ID", "CSeq", "Record-Route"].contains(&name) {
-                text.push_str(&format!("{line}\r\n"));
-            } else if name == "To" && line.contains("tag=") {
+            let is_whole = name == "To" && line.contains("tag=");
+            if is_whole || ["Via", "From", "Call-ID", "CSeq", "Record-Route"].contains(&name) {
                 text.push_str(&format!("{line}\r\n"));
             } else if name == "To" {
                 text.push_str(&format!("{line};tag={}\r\n", tag_of(request)));
