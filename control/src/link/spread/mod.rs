@@ -138,7 +138,10 @@ impl Spread {
                 self.out.push_back((outpost.worker, Box::new(order)));
             }
         }
-        let with_outpost = self.ids(|session| session.is_at(worker));
+        let with_outpost = self.ids(|session| {
+            let task = session.task.as_ref();
+            session.is_at(worker) || task.is_some_and(|task| task.is_at(worker))
+        });
         for id in with_outpost {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
@@ -155,7 +158,7 @@ impl Spread {
                     session: id,
                     mark: task.order.mark,
                     acts: Vec::new(),
-                    outcome: if task.current.has_joins() {
+                    outcome: if task.current.has_joins {
                         Outcome::Refused(Refusal::Unknown)
                     } else {
                         Outcome::Done
@@ -277,6 +280,12 @@ impl Task {
             }
             put(&mut self.order, act, origin);
         }
+    }
+
+    /// Whether a worker has something of it to do.
+    fn is_at(&self, worker: usize) -> bool {
+        let mut rest = self.rest.iter();
+        self.current.worker == worker || rest.any(|step| step.worker == worker)
     }
 
     /// A step that isn't done.

@@ -52,6 +52,8 @@ pub(super) struct Step {
     pub(super) worker: usize,
     pub(super) acts: Vec<Act>,
     pub(super) origins: Vec<Origin>,
+    /// Somebody joins by it.
+    pub(super) has_joins: bool,
 }
 
 /// Where an act of a step comes from.
@@ -72,12 +74,9 @@ impl Step {
     }
 
     pub(super) fn push(&mut self, act: Act, origin: Origin) {
+        self.has_joins |= matches!(act, Act::Join(_));
         self.acts.push(act);
         self.origins.push(origin);
-    }
-
-    pub(super) fn has_joins(&self) -> bool {
-        self.acts.iter().any(|act| matches!(act, Act::Join(_)))
     }
 }
 
@@ -153,7 +152,7 @@ impl Session {
             return Planned::Whole(order);
         }
         // Nobody joins at home before its leg is there.
-        let (first, then): (Vec<_>, Vec<_>) = others.into_iter().partition(Step::has_joins);
+        let (first, then): (Vec<_>, Vec<_>) = others.into_iter().partition(|step| step.has_joins);
         let mut steps: VecDeque<Step> = first
             .into_iter()
             .chain([home])
@@ -370,20 +369,29 @@ impl Session {
             if outpost.worker == refused {
                 continue;
             }
-            let is_new = !task.before.outposts.iter().any(|one| one.id == outpost.id);
+            let before = task.before.outposts.iter();
+            let rooms = before
+                .filter(|one| one.id == outpost.id)
+                .fold(StreamSet::default(), |rooms, one| {
+                    StreamSet(rooms.0 | one.rooms.0)
+                });
             let mut step = Step::of(outpost.worker);
-            if is_new {
+            if rooms.is_empty() {
                 step.push(close(StreamSet::ALL), Origin::Own);
             } else {
-                for (_, member, streams) in task.joined.iter().filter(|one| one.0 == step.worker) {
+                let new = without(outpost.rooms, rooms);
+                if !new.is_empty() {
+                    step.push(close(new), Origin::Own);
+                }
+                let worker = step.worker;
+                for (_, member, streams) in task.joined.iter().filter(|one| one.0 == worker) {
                     let leave = Act::Leave {
                         member: Some(*member),
                         streams: *streams,
                         drain_ms: 0,
                         facts: Vec::new(),
                     };
-                    step.acts.push(leave);
-                    step.origins.push(Origin::Own);
+                    step.push(leave, Origin::Own);
                 }
             }
             if !step.acts.is_empty() {

@@ -206,10 +206,12 @@ fn a_session_larger_than_a_worker_is_heard_on_all_its_workers() {
     let mut links = links(3, 44_000, 2);
     let phones = group(&mut links, 5);
     assert_eq!(members(&links), [2, 2, 1]);
-    for (word, speaker) in (1..).zip(&phones) {
-        speaker.say(word);
+    // Four may send at a time.
+    for speaker in [0, 2, 3, 4] {
+        let word = u8::try_from(speaker).unwrap();
+        phones[speaker].say(word);
         for (at, other) in phones.iter().enumerate() {
-            if at + 1 != usize::from(word) {
+            if at != speaker {
                 assert_eq!(other.hear(), word, "member {at} hears {word}");
             }
         }
@@ -221,7 +223,7 @@ fn a_session_larger_than_a_worker_is_heard_on_all_its_workers() {
     // What came from it is known where its leg was, what was sent to it at home.
     assert_eq!(
         (facts.len(), facts[0].leg.packets, facts[0].sent),
-        (1, 1, 4)
+        (1, 1, 3)
     );
     assert_eq!(facts[0].leg.source, Some(phones[3].at()));
     assert_eq!(members(&links), [2, 1, 1]);
