@@ -43,7 +43,11 @@ const TELLING: &str = "From: <sip:b@x>
 fn notifications_of_any_kind_are_read_within_bounds_or_not_at_all() {
     let seeds = [ASKING, TELLING].map(|seed| crlf(seed).into_bytes());
     rounds("notices", 4_000, move |random| {
-        let octets = spoilt(random, pick(random, &seeds), pick(random, &seeds));
+        let octets = {
+            let one = pick::<Vec<u8>>(random, &seeds).clone();
+            let other = pick::<Vec<u8>>(random, &seeds).clone();
+            spoilt(random, &one, &other)
+        };
         let octets = Bytes::from(octets);
         let _ = Notice::parse(&octets);
         let mut message = Message::request(Method::Message, "sip:g@x");

@@ -111,9 +111,8 @@ impl Party {
     /// Takes what the relay says of itself, as the one who offered or answered.
     fn connect(&mut self, description: &str, offered: bool) {
         let media = sdp::media(description);
-        let [video, floors] = &media[..] else {
-            panic!("two streams are wanted: {description}")
-        };
+        assert_eq!(media.len(), 2, "{description}");
+        let (video, floors) = (&media[0], &media[1]);
         self.rtp_to = Some(video.address());
         let label = video.attribute("label").unwrap();
         assert_eq!(
@@ -195,9 +194,8 @@ impl Party {
         while let Ok(length) = self.rtp.recv(&mut bytes) {
             let is_rtcp = (192..=223).contains(&bytes[1]);
             if !is_rtcp {
-                let [.., who, number] = bytes[..length] else {
-                    panic!("{length} octets of RTP")
-                };
+                assert!(length > 14, "{length} octets of RTP");
+                let (who, number) = (bytes[length - 2], bytes[length - 1]);
                 self.heard.push(format!("{}{number}", char::from(who)));
             }
         }
@@ -228,7 +226,8 @@ impl Party {
             }
             found.is_some()
         });
-        found.unwrap_or_else(|| panic!("{} isn't told: {what}", self.name))
+        assert!(found.is_some(), "{} isn't told: {what}", self.name);
+        found.expect("it was told")
     }
 
     /// Asks for the floor of video: the request, and what has become of it.

@@ -263,6 +263,24 @@ fn upl_04_a_file_reaches_every_other_member_whole() {
 }
 
 #[test]
+fn upl_04_a_nickname_is_one_members_alone() {
+    let (relay, agents) = relay_and_agents(|_| {});
+    let members = meet(TEAM, agents, ["", "", ""]);
+    let [alice, bob, carol] = &members;
+    bob.chat.nickname("The Great").unwrap();
+    assert!(bob.chat.is_answered(LONG));
+    carol.chat.nickname("The Great").unwrap();
+    assert!(carol.chat.is_answered(LONG));
+    assert_eq!(
+        (bob.chat.refused(), carol.chat.refused()),
+        (vec![], vec![425])
+    );
+    carol.says(TEAM, "and goes on");
+    assert_eq!((alice.heard(1).len(), bob.heard(1).len()), (1, 1));
+    part(&relay, members);
+}
+
+#[test]
 fn upl_04_a_member_who_reads_nothing_holds_nobody_up() {
     let (relay, agents) = relay_and_agents(|_| {});
     let members = meet(TEAM, agents, ["", "", ""]);

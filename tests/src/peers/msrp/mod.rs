@@ -301,6 +301,15 @@ impl Peer {
         writer::send(&self.shared, message)
     }
 
+    /// Asks for a nickname in a chat room; the answer counts as any other.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed.
+    pub fn nickname(&self, name: &str) -> io::Result<()> {
+        writer::nickname(&self.shared, name)
+    }
+
     /// Sends bytes as they are.
     ///
     /// # Errors

@@ -142,6 +142,18 @@ pub(super) fn bodiless(shared: &Shared) -> io::Result<()> {
     raw(shared, text.as_bytes())
 }
 
+/// Asks for a nickname (RFC 7701 §7.1).
+pub(super) fn nickname(shared: &Shared, name: &str) -> io::Result<()> {
+    let tid = identifier();
+    open(shared, &tid);
+    let text = format!(
+        "MSRP {tid} NICKNAME\r\nTo-Path: {}\r\nFrom-Path: {}\r\nUse-Nickname: \"{name}\"\r\n\
+         -------{tid}$\r\n",
+        shared.remote, shared.own
+    );
+    raw(shared, text.as_bytes())
+}
+
 pub(super) fn send(shared: &Shared, message: &Outgoing) -> io::Result<String> {
     let id = identifier();
     let mut at = 0;
