@@ -377,13 +377,16 @@ impl Engine {
         let Some(mut watcher) = focus.watchers.take(id) else {
             return;
         };
-        if let Some(client) = watcher.client.take() {
+        let waiting = watcher.client.take();
+        if let Some(client) = waiting {
             self.clients.insert(client, Purpose::Orphan);
         }
         let last = match &mut watcher.watched {
             Watched::Conference { version, seen, .. } => {
                 *version += 1;
-                let told = document(focus, *version, *seen);
+                // The last one may overtake the one that isn't answered: it counts on nothing then.
+                let seen = seen.filter(|_| waiting.is_none());
+                let told = document(focus, *version, seen);
                 Some((CONFERENCE_INFO, told.body))
             }
             Watched::Referral { told, .. } => {

@@ -459,7 +459,7 @@ impl Guest {
         let is_refer = header(text, "Event").starts_with("refer");
         let call_id = header(text, "Call-ID");
         match &mut self.watch {
-            Some((own, view)) if !is_refer && own.as_str() == call_id => {
+            Some((own, view)) if !is_refer && own.as_str() == call_id && !view.is_over() => {
                 view.take(text);
                 self.reply(now, text, "200 OK", "");
             }

@@ -19,6 +19,11 @@ impl View {
         self.version > 0 && !self.is_over
     }
 
+    /// Nothing follows.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Those who take part, with their media.
     #[must_use]
     pub fn connected(&self) -> BTreeMap<String, Vec<String>> {
@@ -45,9 +50,12 @@ impl View {
         let root = text.split("<conference-info").nth(1).unwrap_or_default();
         let root = root.split('>').next().unwrap_or_default();
         let version: u32 = attribute(root, "version").parse().unwrap_or(0);
-        assert_eq!(version, self.version + 1, "{text}");
+        let is_full = attribute(root, "state") == "full";
+        // What tells everything may overtake the one before.
+        let is_next = version == self.version + 1;
+        assert!(is_next || is_full && version > self.version, "{text}");
         self.version = version;
-        if attribute(root, "state") == "full" {
+        if is_full {
             self.users.clear();
         } else {
             assert!(version > 1, "the first one says everything: {text}");
