@@ -14,7 +14,7 @@ pub(super) struct Session {
     pub(super) home: usize,
     pub(super) state: State,
     pub(super) outposts_ever: u8,
-    pub(super) task: Option<Task>,
+    pub(super) task: Option<Box<Task>>,
     /// Orders that wait for the one that is being done.
     pub(super) waiting: VecDeque<Box<Order>>,
 }
@@ -101,7 +101,7 @@ pub(super) struct Steps {
 pub(super) enum Planned {
     /// Home does all of it.
     Whole(Box<Order>),
-    Steps(Task),
+    Steps(Box<Task>),
 }
 
 impl Session {
@@ -159,14 +159,14 @@ impl Session {
             .chain(then)
             .chain(after)
             .collect();
-        Planned::Steps(Task {
+        Planned::Steps(Box::new(Task {
             order,
             current: steps.pop_front().unwrap_or_default(),
             rest: steps,
             joined,
             before,
             facts: Vec::new(),
-        })
+        }))
     }
 
     fn plan_act(
@@ -241,7 +241,7 @@ impl Session {
         let (member, stream) = who;
         let known = self.state.members.get(&member).map(|seat| seat.place);
         let place = known.unwrap_or_else(|| self.choose(steps, site));
-        let seat = self.state.members.entry(member).or_insert(Seat {
+        let seat = self.state.members.entry(member).or_insert_with(|| Seat {
             place,
             streams: StreamSet::default(),
         });
