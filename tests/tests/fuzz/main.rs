@@ -24,7 +24,6 @@ mod closings;
 mod engine;
 mod floors;
 mod framers;
-mod gatherings;
 mod media;
 mod mix;
 mod msrp_relay;
