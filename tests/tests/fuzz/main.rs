@@ -24,6 +24,7 @@ mod closings;
 mod engine;
 mod floors;
 mod framers;
+mod gatherings;
 mod media;
 mod mix;
 mod msrp_relay;
