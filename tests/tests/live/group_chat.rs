@@ -147,11 +147,11 @@ fn converse(members: &[Member; 3], to_all: &[&str]) {
         let id = bob.says(to, &text);
         for other in [alice, carol] {
             let heard = other.heard(number + 1);
-            let last = heard.iter().find(|one| one.ends_with(&text));
-            let last = last.unwrap_or_else(|| panic!("{text} isn't in {heard:?}"));
             let from = format!("From: <{}>\r\n", bob.address());
-            assert!(last.starts_with(&from), "{last}");
-            assert!(last.contains(&format!("To: <{to}>\r\n")), "{last}");
+            let to = format!("To: <{to}>\r\n");
+            let last = heard.iter().find(|one| one.ends_with(&text));
+            let is_right = last.is_some_and(|last| last.starts_with(&from) && last.contains(&to));
+            assert!(is_right, "{text}, {from}, {to} in {heard:?}");
         }
         let reports = bob.chat.reports(number + 1, LONG);
         assert!(

@@ -163,48 +163,50 @@ fn hst_06_each_member_has_the_group_session_in_a_history_of_its_own() {
     scene.serving.assert_empty();
     scene.host.assert_empty();
 
+    let who = uris[1].split(';').next().unwrap();
     for name in ["alice", "bob", "carol"] {
-        let objects = scene.objects_of(name);
+        assert_history(name, &scene.objects_of(name), who);
+    }
+}
+
+/// What a member's history has of the session, in which Bob, `who`, has spoken.
+fn assert_history(name: &str, objects: &[String], who: &str) {
+    assert!(
+        objects.len() >= 4,
+        "messages, the group, the session: {objects:#?}"
+    );
+    let bobs = objects
+        .iter()
+        .find(|one| one.contains("bob speaks"))
+        .unwrap();
+    let from = bobs
+        .lines()
+        .find(|line| line.starts_with("From: "))
+        .unwrap();
+    assert!(from.starts_with(&format!("From: {who}")), "{name}: {bobs}");
+    let direction = if name == "bob" { "sent" } else { "received" };
+    assert!(
+        bobs.contains(&format!("Message-Direction: {direction}")),
+        "{name}: {bobs}"
+    );
+    let [state, session] = objects.last_chunk().unwrap();
+    assert!(
+        state.contains("Content-Type: Application/group-state-object+xml"),
+        "{state}"
+    );
+    assert!(
+        state.contains("lastfocussessionid=\"sip:cpm-session-"),
+        "{state}"
+    );
+    assert!(
+        session.contains("<session-type>Pre-Defined</session-type>"),
+        "{session}"
+    );
+    for object in objects {
         assert!(
-            objects.len() >= 4,
-            "messages, the group, the session: {objects:#?}"
+            object.contains(&format!("Conversation-ID: {CONVERSATION}")),
+            "{object}"
         );
-        let bobs = objects
-            .iter()
-            .find(|one| one.contains("bob speaks"))
-            .unwrap();
-        let who = uris[1].split(';').next().unwrap();
-        let from = bobs
-            .lines()
-            .find(|line| line.starts_with("From: "))
-            .unwrap();
-        assert!(from.starts_with(&format!("From: {who}")), "{name}: {bobs}");
-        let direction = if name == "bob" { "sent" } else { "received" };
-        assert!(
-            bobs.contains(&format!("Message-Direction: {direction}")),
-            "{name}: {bobs}"
-        );
-        let [.., state, session] = &objects[..] else {
-            panic!("{objects:#?}");
-        };
-        assert!(
-            state.contains("Content-Type: Application/group-state-object+xml"),
-            "{state}"
-        );
-        assert!(
-            state.contains("lastfocussessionid=\"sip:cpm-session-"),
-            "{state}"
-        );
-        assert!(
-            session.contains("<session-type>Pre-Defined</session-type>"),
-            "{session}"
-        );
-        for object in &objects {
-            assert!(
-                object.contains(&format!("Conversation-ID: {CONVERSATION}")),
-                "{object}"
-            );
-        }
     }
 }
 

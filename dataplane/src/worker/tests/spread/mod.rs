@@ -15,7 +15,7 @@ use crate::limits::{HOUSEKEEPING_MS, PARCELS_PER_CYCLE, ROAD_PARCEL_BYTES};
 use crate::session::Machine;
 use crate::stats::DropReason;
 
-use super::fake::{World, config, order, rtp};
+use super::fake::{World, config, rtp};
 use super::rooms::{
     LISTENS, SENDS, Sent, TALKS, client, connect, join, leave, local, media, only, room,
 };
