@@ -223,8 +223,8 @@ mod tests {
 
     #[test]
     fn what_is_not_built_or_another_entitys_needs_no_test() {
-        assert_eq!(standing("UPL-02", "B", &[]), (Standing::NotYet, false));
-        assert_eq!(standing("SGN-11", "B", &[]), (Standing::NotYet, false));
+        assert_eq!(standing("DEF-02", "B", &[]), (Standing::NotYet, false));
+        assert_eq!(standing("IWS-01", "B", &[]), (Standing::NotYet, false));
         assert_eq!(standing("S11-01", "H", &[]), (Standing::Elsewhere, false));
     }
 }

@@ -44,7 +44,14 @@ impl Engine {
             }
             // Its 200 is on its way; it is asked to say so again then.
             State::Answering(_) => self.reply(key, &request, 500, "Server Internal Error"),
-            State::Opening { .. } | State::Inviting { .. } => {
+            // Only after its 2xx, which was lost then: when that comes again it is ended.
+            State::Inviting { .. } => {
+                self.reply(key, &request, 200, "OK");
+                self.tell_referrers(focus, id, 480);
+                self.cancel_invitation(focus, id, Parting::Left);
+                self.after_refusal(focus, 480);
+            }
+            State::Opening { .. } => {
                 self.reply(key, &request, 481, "Call/Transaction Does Not Exist");
             }
         }

@@ -406,3 +406,19 @@ fn hst_06_a_recorded_users_invitation_passes_its_own_function_before_the_groups(
     );
     assert!(header(&invited, "Contact").contains("isfocus"), "{invited}");
 }
+
+#[test]
+fn sgn_16_one_who_accepts_and_leaves_before_that_has_come_does_not_take_part() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO]));
+    let [bobs, invite] = ["bob", "carol"].map(|name| text_to(&seen, name, "INVITE"));
+    scene.answers("bob", &bobs, 200, &accept(&bobs));
+    scene.ack("alice", 1);
+    let left = scene.inside("carol", "BYE", "", "");
+    assert!(words(&left).contains(&"carol 200".to_owned()), "{left:?}");
+    let late = scene.answers("carol", &invite, 200, &accept(&invite));
+    assert_eq!(words(&late), ["carol ACK", "carol BYE"]);
+    scene.answers("carol", &text_to(&late, "carol", "BYE"), 481, "");
+    assert_eq!(scene.bench.engine.participants(), 2, "alice and bob alone");
+    scene.end();
+}
