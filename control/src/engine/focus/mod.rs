@@ -286,6 +286,8 @@ impl Engine {
         };
         let method = request.method().cloned().unwrap_or(Method::Options);
         let is_early = member.dialog.is_none();
+        // Its 2xx is lost or on its way: 481 would end what it believes in.
+        let is_ahead = is_early && matches!(member.state, State::Inviting { .. });
         if let Some(dialog) = member.dialog.as_mut() {
             if !dialog.matches(&request) {
                 self.reply(key, &request, 481, "Call/Transaction Does Not Exist");
@@ -301,6 +303,14 @@ impl Engine {
         }
         match method {
             Method::Bye => self.on_member_bye(focus, id, key, request),
+            Method::Invite | Method::Update if is_ahead => {
+                self.reply(key, &request, 491, "Request Pending");
+            }
+            _ if is_ahead => {
+                let mut response = Message::response(&request, 500, "Server Internal Error");
+                response.headers.push(Name::RetryAfter, "1");
+                self.refuse(key, response);
+            }
             _ if is_early => self.reply(key, &request, 481, "Call/Transaction Does Not Exist"),
             Method::Invite | Method::Update => self.on_member_offer(focus, id, key, request),
             Method::Refer => self.on_member_refer(focus, id, key, &request),

@@ -408,6 +408,21 @@ fn hst_06_a_recorded_users_invitation_passes_its_own_function_before_the_groups(
 }
 
 #[test]
+fn one_whose_accept_has_not_come_yet_is_asked_to_wait_with_what_else_it_wants() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO]));
+    let invite = text_to(&seen, "bob", "INVITE");
+    for (method, answer) in [("INVITE", "bob 491"), ("INFO", "bob 500")] {
+        let early = scene.inside("bob", method, "", "");
+        assert_eq!(words(&early), [answer], "481 would end its dialog");
+    }
+    scene.answers("bob", &invite, 200, &accept(&invite));
+    scene.ack("alice", 1);
+    assert_eq!(scene.bench.engine.participants(), 2);
+    scene.end();
+}
+
+#[test]
 fn sgn_16_one_who_accepts_and_leaves_before_that_has_come_does_not_take_part() {
     let mut scene = Scene::new(&["alice", "bob", "carol"]);
     let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO]));
