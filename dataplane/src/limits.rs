@@ -196,7 +196,7 @@ pub const MSRP_TRACE_FRAMES: usize = 256;
 /// Octets of each body that are kept of a traced MSRP leg at most.
 pub const MSRP_TRACE_BODY_BYTES: usize = 4096;
 /// Members of one MSRP room: whom a message may go to.
-pub const MSRP_MEMBERS: usize = 512;
+pub const MSRP_MEMBERS: usize = 1_024;
 /// MSRP rooms of one worker.
 pub const MSRP_ROOMS: usize = SESSIONS_PER_WORKER;
 /// Octets of a body that are gathered before they are written to many; RFC 4975 §7.1 has 2048 as

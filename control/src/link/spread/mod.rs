@@ -178,7 +178,15 @@ impl Spread {
     }
 
     fn begin(&mut self, id: SessionId, order: Box<Order>, ground: &impl Ground) {
-        let loads = self.loads(ground.len());
+        // Only a session that may outgrow its home asks what the others have to carry.
+        let may_grow = self.sessions.get(&id).is_some_and(|session| {
+            session.state.members.len() + order.acts.len() > self.members_max
+        });
+        let loads = if may_grow {
+            self.loads(ground.len())
+        } else {
+            Vec::new()
+        };
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };

@@ -2,6 +2,8 @@
 
 use super::chat::{GROUP, LETTERS, chat, cpim, send, send_of, text};
 use super::{Frame, World, bind, frames, ours, paths, response, theirs};
+use crate::limits::MSRP_MEMBERS;
+use crate::limits::MSRP_MEMBERS;
 use crate::proto::msrp::RoomRules;
 
 #[test]
@@ -208,14 +210,18 @@ fn five_hundred_members_get_each_message_once() {
     let room = world.relay.open_room(RoomRules::default()).unwrap();
     let id = |number: usize| format!("{number:032}");
     let mut keys = Vec::new();
-    for number in 0..500 {
-        let path = format!("msrp://192.0.2.1:2855/{};tcp", id(number));
+    let path_of = |number| format!("msrp://192.0.2.1:2855/{};tcp", id(number));
+    let leg_of = |world: &mut World, number| {
         let leg = crate::proto::msrp::Leg {
             session_id: id(number).into_bytes().try_into().unwrap(),
-            local_path: &path,
+            local_path: &path_of(number),
             match_session_id_only: false,
         };
-        let leg = world.relay.add_leg(leg).unwrap();
+        world.relay.add_leg(leg).unwrap()
+    };
+    for number in 0..500 {
+        let path = path_of(number);
+        let leg = leg_of(&mut world, number);
         world.relay.set_remote(leg, &theirs('a'), None);
         assert!(world.relay.join_room(room, leg, None));
         let key = world.relay.accept(world.now).unwrap();
@@ -225,7 +231,7 @@ fn five_hundred_members_get_each_message_once() {
         keys.push(key);
     }
     for sender in [0, 499, 250] {
-        let path = format!("msrp://192.0.2.1:2855/{};tcp", id(sender));
+        let path = path_of(sender);
         let frame = send_of('a', "tid1", ("", "text/plain"), "hello all", '$');
         world.send(keys[sender], frame.replace(&*ours('a'), &path));
         for (at, key) in keys.iter().enumerate() {
@@ -238,10 +244,13 @@ fn five_hundred_members_get_each_message_once() {
         }
     }
     assert_eq!(world.counts(), (3 * 499, 0, 0));
-    let leg = world.leg('x');
-    for letter in 'A'..'M' {
-        let more = world.leg(letter);
+    for number in 500..MSRP_MEMBERS {
+        let more = leg_of(&mut world, number);
         assert!(world.relay.join_room(room, more, None));
     }
-    assert!(!world.relay.join_room(room, leg, None), "512 and no more");
+    let leg = world.leg('x');
+    assert!(
+        !world.relay.join_room(room, leg, None),
+        "so many and no more"
+    );
 }
