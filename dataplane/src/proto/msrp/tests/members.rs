@@ -3,7 +3,6 @@
 use super::chat::{GROUP, LETTERS, chat, cpim, send, send_of, text};
 use super::{Frame, World, bind, frames, ours, paths, response, theirs};
 use crate::limits::MSRP_MEMBERS;
-use crate::limits::MSRP_MEMBERS;
 use crate::proto::msrp::RoomRules;
 
 #[test]
