@@ -1,5 +1,5 @@
-//! The packet path takes no memory: a worker over real sockets, a mixer, a switch, and an allocator that
-//! counts.
+//! The packet path takes no memory: a worker over real sockets, a mixer, a switch, an MSRP relay, and an
+//! allocator that counts what the test's own thread takes (the harness takes memory whenever it likes).
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -26,6 +26,8 @@ use dataplane::worker::{Setup, Worker};
 
 #[path = "no_alloc/mixing.rs"]
 mod mixing;
+#[path = "no_alloc/msrp.rs"]
+mod msrp;
 #[path = "no_alloc/rooms.rs"]
 mod rooms;
 #[path = "no_alloc/switching.rs"]

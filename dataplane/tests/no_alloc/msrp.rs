@@ -1,34 +1,11 @@
-//! Relaying MSRP takes no memory once it runs.
-#![expect(unsafe_code, reason = "an allocator can't be counted without one")]
-#![expect(clippy::disallowed_methods, reason = "a test needs some instant")]
+//! A SEND and its response are relayed without taking memory.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dataplane::proto::msrp::{Config, ConnectionKey, Connections, Egress, Leg, LegKey, Verdict};
 use dataplane::stats::Stats;
 
-struct Counting;
-
-static TAKEN: AtomicU64 = AtomicU64::new(0);
-
-// SAFETY: every call is passed on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        TAKEN.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: the caller keeps the allocator's contract, which is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: the caller keeps the allocator's contract, which is the same.
-        unsafe { System.dealloc(memory, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
+use crate::taken;
 
 /// Keeps the last octets written to each of two connections, without growing.
 struct Kept {
@@ -90,7 +67,7 @@ fn a_send_and_its_response_take_no_memory() {
     let mut before = 0;
     for round in 0..2000 {
         if round == 100 {
-            before = TAKEN.load(Ordering::Relaxed);
+            before = taken();
         }
         out.bytes.iter_mut().for_each(Vec::clear);
         // In two pieces, at a place that moves through the head, the body and the end line.
@@ -116,6 +93,6 @@ fn a_send_and_its_response_take_no_memory() {
         let verdict = relay.receive(now, to, &answer, &mut out, &mut stats);
         assert_eq!(verdict, Verdict::Continue);
     }
-    assert_eq!(TAKEN.load(Ordering::Relaxed) - before, 0);
+    assert_eq!(taken() - before, 0);
     assert_eq!((stats.msrp_delivered, stats.msrp_open), (2000, 0));
 }
