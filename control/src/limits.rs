@@ -53,6 +53,8 @@ pub const NOTIFY_USER_BYTES: usize = 24 * 1024;
 pub const REMEMBERED_USERS: usize = 4 * PARTICIPANTS;
 /// REFERs of one group session whose outcome is still to be told.
 pub const REFERS_PER_GROUP: usize = 64;
+/// Parts of one kind of a message's body: as many notifications as 64 KiB have room for.
+pub const BODY_PARTS: usize = 256;
 /// Octets of the head of a CPIM message outside of sessions.
 pub const CPIM_HEAD_BYTES: usize = 8 * 1024;
 /// Octets of a Message-ID or an address in a disposition notification.
@@ -61,8 +63,18 @@ pub const IMDN_ID_BYTES: usize = 512;
 pub const IMDN_DEPTH: usize = 8;
 /// Messages outside of sessions whose notifications are followed; the oldest gives way.
 pub const PAGER_MESSAGES: usize = 65_536;
+/// Members that messages to groups are known to have failed for, of all messages; the oldest gives way
+/// and may be told of twice.
+pub const FAILED_MEMBERS: usize = 4 * PAGER_MESSAGES;
 /// Notifications that go as one.
 pub const NOTICES_IN_ONE: usize = 16;
+/// Octets of the notifications that go as one; a larger one goes alone.
+pub const NOTICES_BYTES: usize = 16 * 1024;
+/// Messages whose notifications wait for others: those to go as one, and those that say nothing good.
+/// Beyond that a notification goes on at once.
+pub const NOTICES_WAITING: usize = 1024;
+/// Octets of one header field that is kept of a message after it has gone; a longer one isn't.
+pub const KEPT_HEADER_BYTES: usize = 1024;
 /// Transactions that are proxied at a time.
 pub const PROXIED_TRANSACTIONS: usize = 100_000;
 /// INVITEs that wait for their served user's preferences; more go on without.

@@ -407,6 +407,12 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             metrics.notices.1,
         ),
         single(
+            "full_notices",
+            "Disposition notifications that went on at once, as too many waited for others",
+            Counter,
+            metrics.notices.2,
+        ),
+        single(
             "cdrs_written",
             "Session records written",
             Counter,

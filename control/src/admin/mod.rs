@@ -264,8 +264,9 @@ pub struct Metrics {
     /// Media connections of participants of group sessions that were lost, and participants released
     /// as nothing came from them.
     pub group_losses: (u64, u64),
-    /// Disposition notifications that the relay has made, and those that it has kept back.
-    pub notices: (u64, u64),
+    /// Disposition notifications that the relay has made, those that it has kept back, and those that
+    /// went on at once as too many waited.
+    pub notices: (u64, u64, u64),
     /// Offers made anew to far sides without CEMA (RFC 6714).
     pub offers_again: u64,
     /// Sessions that ended and whose history was due.

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::limits;
 use crate::sip::{Message, Name};
 
 /// Where the SDP is in a body.
@@ -69,7 +70,7 @@ pub fn replace_sdp(message: &Message, sdp: &Bytes) -> Bytes {
 }
 
 /// The parts of a message's body that have a media type: the whole body, or parts of a multipart
-/// one, at most [`PARTS`].
+/// one, at most [`limits::BODY_PARTS`].
 #[must_use]
 pub fn parts(message: &Message, media_type: &str) -> Vec<Bytes> {
     let content_type = message.headers.get(Name::ContentType).unwrap_or_default();
@@ -85,7 +86,7 @@ pub fn parts(message: &Message, media_type: &str) -> Vec<Bytes> {
     };
     let mut found = Vec::new();
     let mut rest = message.body.clone();
-    while found.len() < PARTS
+    while found.len() < limits::BODY_PARTS
         && let Some(range) = part(&rest, boundary, media_type)
     {
         found.push(rest.slice(range.clone()));
@@ -150,8 +151,6 @@ fn find(body: &[u8], what: &[u8], from: usize) -> Option<usize> {
 }
 
 const SDP: &str = "application/sdp";
-/// Parts of one kind that are looked at.
-const PARTS: usize = 4;
 
 #[cfg(test)]
 mod tests {

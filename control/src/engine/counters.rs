@@ -73,4 +73,6 @@ pub struct Counters {
     pub notices_made: u64,
     /// Those that it has kept back, as one had told already or another may tell better.
     pub notices_kept_back: u64,
+    /// Those that went on at once, as too many waited for others.
+    pub full_notices: u64,
 }

@@ -511,7 +511,11 @@ impl Relay {
             ),
             groups_refused: counters.groups_refused,
             group_losses: self.engine.group_losses(),
-            notices: (counters.notices_made, counters.notices_kept_back),
+            notices: (
+                counters.notices_made,
+                counters.notices_kept_back,
+                counters.full_notices,
+            ),
             offers_again: counters.offers_again,
             histories_due: counters.histories_due,
             histories_late: counters.histories_late,

@@ -2,6 +2,7 @@
 
 use super::name::Name;
 use super::text::Text;
+use crate::limits;
 
 /// One header field line.
 #[derive(Clone, Debug)]
@@ -362,6 +363,21 @@ impl Headers {
                 .cloned(),
         );
     }
+
+    /// The lines of these names in memory of their own, for as long as the message they came with
+    /// may be gone: the values as they came, the names in full, none longer than
+    /// [`limits::KEPT_HEADER_BYTES`].
+    #[must_use]
+    pub fn kept(&self, names: &[Name]) -> Self {
+        let lines = self.lines.iter().filter(|line| {
+            names.contains(&line.name) && line.value().len() <= limits::KEPT_HEADER_BYTES
+        });
+        Self {
+            lines: lines
+                .map(|line| Header::made(line.name, Text::copied(line.value())))
+                .collect(),
+        }
+    }
 }
 
 /// The piece of `whole` that `part` is; `part` must have been cut out of it.
@@ -418,7 +434,8 @@ pub(super) fn find_outside(value: &str, wanted: u8) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Headers, Name};
+    use super::{Headers, Line, Name};
+    use crate::sip::Message;
 
     fn vias() -> Headers {
         let mut headers = Headers::default();
@@ -484,5 +501,30 @@ mod tests {
     fn unknown_names_are_found_in_any_case() {
         assert_eq!(vias().get_named("x-OTHER"), Some("1"));
         assert_eq!(vias().get_named("VIA"), vias().get(Name::Via));
+    }
+
+    #[test]
+    fn what_is_kept_of_a_message_lets_the_message_go() {
+        let large = format!(
+            "INVITE sip:b@x SIP/2.0\r\ns: greetings\r\nX: {}\r\nConversation-ID: {}\r\n\
+             Contribution-ID: f81d\r\n\r\n",
+            "x".repeat(10_000),
+            "y".repeat(2000)
+        );
+        let received = Message::parse(large.into()).unwrap().headers;
+        let names = [Name::Subject, Name::ConversationId, Name::ContributionId];
+        let kept = received.kept(&names);
+        let lines: Vec<_> = kept
+            .iter()
+            .map(|line| (line.name(), line.value()))
+            .collect();
+        let due = [(Name::Subject, "greetings"), (Name::ContributionId, "f81d")];
+        assert_eq!(lines, due, "and nothing that is too long");
+        for line in kept.iter() {
+            let Line::Made { value, .. } = &line.line else {
+                unreachable!("{line:?}");
+            };
+            assert_eq!(value.memory(), value.len());
+        }
     }
 }

@@ -82,6 +82,15 @@ impl Text {
         }
     }
 
+    /// How many octets of memory it keeps from being freed.
+    #[cfg(test)]
+    pub(crate) fn memory(&self) -> usize {
+        match &self.source {
+            Source::Shared(whole) => whole.len(),
+            Source::Static(_) => 0,
+        }
+    }
+
     fn shared(text: Arc<str>) -> Self {
         match u32::try_from(text.len()) {
             Ok(end) => Self {
@@ -214,10 +223,7 @@ mod tests {
         Text::gather(texts.iter_mut().chain([&mut none]));
         assert_eq!(texts, ["a84b@pc33", "pc33", "Zoë"].map(Text::from));
         assert_eq!(none, "");
-        let memory = texts.map(|text| match text.source {
-            super::Source::Shared(whole) => whole.len(),
-            super::Source::Static(_) => 0,
-        });
+        let memory = texts.map(|text| text.memory());
         assert_eq!(
             memory, [13; 3],
             "the four letters of one are inside of another"

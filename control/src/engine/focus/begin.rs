@@ -160,8 +160,7 @@ impl Engine {
     }
 
     fn origin(&self, request: &Message, group: &Group, flow: Flow) -> Origin {
-        let mut carried = crate::sip::Headers::default();
-        carried.copy_from(&request.headers, &CARRIED);
+        let mut carried = request.headers.kept(&CARRIED);
         if carried.get(Name::PAssertedService).is_none() {
             carried.push(Name::PAssertedService, SERVICE);
         }

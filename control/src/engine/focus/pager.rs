@@ -33,11 +33,12 @@ impl Engine {
             return;
         }
         let head = Head::of(request);
-        if let Some(head) = &head
-            && let Some(notice) = head.notices(&request.body).into_iter().next()
-        {
-            self.on_group_notice(key, request, group, (head, notice));
-            return;
+        if let Some(head) = &head {
+            let told = head.notices(&request.body);
+            if !told.is_empty() {
+                self.on_group_notices(key, request, group, (head, told));
+                return;
+            }
         }
         let (code, reason) = match group.rules.message_ack {
             200 => (200, "OK"),

@@ -12,13 +12,12 @@
 mod kept;
 mod watched;
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 pub(super) use kept::Kept;
 use watched::Failure;
-pub(super) use watched::Watched;
+pub(super) use watched::{CARRIED, Watched};
 
 use super::requests::Next;
 use super::{Engine, Purpose};
@@ -37,12 +36,11 @@ pub(super) struct Said {
     kind: Kind,
 }
 
-/// Where a kind of notification of one message is.
-enum Given {
-    /// It went on.
-    Gone,
-    /// It says nothing good: another device's may be better.
-    Held(Box<(Message, Flow)>),
+/// A notification that says nothing good: another device's may be better.
+struct Held {
+    due: Instant,
+    request: Message,
+    flow: Flow,
 }
 
 /// What is known of Pager Mode messages.
@@ -52,8 +50,12 @@ pub(super) struct Pager {
     /// The failures that senders were told of, by sender, Message-ID and recipient: the
     /// notification that told.
     failures: Kept<(String, String, String), String>,
-    given: Kept<Said, Given>,
-    due: BinaryHeap<Reverse<(Instant, Said)>>,
+    /// What went on.
+    given: Kept<Said, ()>,
+    /// What waits: it was acknowledged, so that it goes whatever else is to be known.
+    held: HashMap<Said, Held>,
+    /// When each of these goes.
+    due: BTreeSet<(Instant, Said)>,
 }
 
 impl Default for Pager {
@@ -63,14 +65,21 @@ impl Default for Pager {
             senders: Kept::new(MOST, KEPT),
             failures: Kept::new(MOST, KEPT),
             given: Kept::new(MOST, KEPT),
-            due: BinaryHeap::new(),
+            held: HashMap::new(),
+            due: BTreeSet::new(),
         }
     }
 }
 
 impl Pager {
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.due.peek().map(|Reverse((at, _))| *at)
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    fn take_held(&mut self, said: &Said) -> Option<Held> {
+        let (said, held) = self.held.remove_entry(said)?;
+        self.due.remove(&(held.due, said));
+        Some(held)
     }
 
     /// A notification didn't get through: another device's may.
@@ -144,9 +153,9 @@ impl Engine {
         let id = head.message_id.clone().filter(|_| head.wants.anything())?;
         if role == Role::Originating
             && let Some(instance) = instance_of(request)
+            && let Some(sender) = identity::calling(request).next().filter(fits)
         {
-            let sender = identity::calling(request).next().map(user_key);
-            let key = (sender.unwrap_or_default(), id);
+            let key = (user_key(sender), id);
             self.pager.senders.insert(self.now, key, instance);
         }
         let is_told = head.wants.negative && policy.notices.failures;
@@ -167,7 +176,9 @@ impl Engine {
     ) -> Option<Option<Watched>> {
         match role {
             Role::Originating => {
-                let user = identity::calling(request).next().unwrap_or_default();
+                let Some(user) = identity::calling(request).next().filter(fits) else {
+                    return Some(None);
+                };
                 let said = Said {
                     recipient: user_key(user),
                     message_id: notice.message_id.clone(),
@@ -177,17 +188,19 @@ impl Engine {
                 match policy.notices.devices {
                     SeveralDevices::All => return Some(None),
                     SeveralDevices::First | SeveralDevices::Priority
-                        if matches!(self.pager.given.get(&said), Some(Given::Gone)) =>
+                        if self.pager.given.get(&said).is_some() =>
                     {
                         return None;
                     }
                     SeveralDevices::Priority if !notice.is_positive && has_several => {
-                        self.hold(said, request, (policy.notices.window, flow));
-                        return None;
+                        let waits = self.hold(said, request, (policy.notices.window, flow));
+                        return (!waits).then_some(None);
                     }
                     SeveralDevices::First | SeveralDevices::Priority => {}
                 }
-                self.pager.given.insert(self.now, said.clone(), Given::Gone);
+                // This one is better than what may have waited.
+                self.pager.take_held(&said);
+                self.pager.given.insert(self.now, said.clone(), ());
                 Some(Some(Watched::Notice(said)))
             }
             Role::Terminating => {
@@ -198,6 +211,7 @@ impl Engine {
                 let sender = user_key(&user);
                 if notice.is_failure
                     && !notice.recipient.is_empty()
+                    && fits(&user.as_str())
                     && self.has_told(&sender, head, notice)
                 {
                     return None;
@@ -225,47 +239,48 @@ impl Engine {
         }
     }
 
-    /// Keeps a notification that says nothing good until another device may have said better.
-    fn hold(&mut self, said: Said, request: &Message, (window, flow): (Duration, Flow)) {
-        if self.pager.given.get(&said).is_some() {
-            return;
+    /// Keeps a notification that says nothing good until another device may have said better;
+    /// whether it, or one like it, waits.
+    fn hold(&mut self, said: Said, request: &Message, (window, flow): (Duration, Flow)) -> bool {
+        let pager = &mut self.pager;
+        if pager.held.contains_key(&said) {
+            return true;
         }
-        let held = Box::new((request.clone(), flow));
-        let at = self.now + window;
-        self.pager
-            .given
-            .insert(self.now, said.clone(), Given::Held(held));
-        self.pager.due.push(Reverse((at, said)));
+        if pager.held.len() >= limits::NOTICES_WAITING {
+            self.counters.full_notices += 1;
+            return false;
+        }
+        let held = Held {
+            due: self.now + window,
+            request: request.clone(),
+            flow,
+        };
+        pager.due.insert((held.due, said.clone()));
+        pager.held.insert(said, held);
+        true
     }
 
     /// Sends the notifications that nothing better has come for.
     pub(super) fn handle_pager_timeout(&mut self, now: Instant) {
-        while let Some(Reverse((at, _))) = self.pager.due.peek()
-            && *at <= now
+        while self.pager.poll_timeout().is_some_and(|at| at <= now)
+            && let Some((_, said)) = self.pager.due.pop_first()
         {
-            let Some(Reverse((_, said))) = self.pager.due.pop() else {
-                return;
-            };
-            self.give_held(&said);
+            self.give_held(said);
         }
     }
 
     /// Nothing waits any longer for what other devices say.
     pub(super) fn give_all_held(&mut self) {
-        while let Some(Reverse((_, said))) = self.pager.due.pop() {
-            self.give_held(&said);
+        while let Some((_, said)) = self.pager.due.pop_first() {
+            self.give_held(said);
         }
     }
 
-    fn give_held(&mut self, said: &Said) {
-        let Some(given @ Given::Held(_)) = self.pager.given.get_mut(said) else {
-            return;
-        };
-        let Given::Held(held) = std::mem::replace(given, Given::Gone) else {
-            return;
-        };
-        let (request, flow) = *held;
-        self.send_copy(request, flow);
+    fn give_held(&mut self, said: Said) {
+        if let Some(held) = self.pager.held.remove(&said) {
+            self.pager.given.insert(self.now, said, ());
+            self.send_copy(held.request, held.flow);
+        }
     }
 
     /// Sends a notification to the device that has sent the message and, where the policy says so,
@@ -317,6 +332,11 @@ impl Engine {
         let named = all.filter_map(|one| one.instance.as_deref().map(Text::copied));
         Some(named.collect())
     }
+}
+
+/// Whether an address is short enough to be remembered.
+fn fits(address: &&str) -> bool {
+    address.len() <= limits::IMDN_ID_BYTES
 }
 
 /// The device that sent a request, by its Contact.

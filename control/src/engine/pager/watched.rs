@@ -26,14 +26,12 @@ pub(in crate::engine) struct Failure {
 
 impl Failure {
     pub(super) fn of(request: &Message, head: Head, flow: Flow) -> Self {
-        let mut carried = Headers::default();
-        carried.copy_from(&request.headers, &CARRIED);
         Self {
             head,
             sender: Text::copied(identity::caller(request).unwrap_or_default()),
             recipient: Text::copied(request.request_uri().unwrap_or_default()),
             flow,
-            carried,
+            carried: request.headers.kept(&CARRIED),
         }
     }
 }
@@ -120,7 +118,7 @@ fn is_failure(code: u16) -> bool {
 }
 
 /// What a notification has in common with its message.
-const CARRIED: [Name; 3] = [
+pub(in crate::engine) const CARRIED: [Name; 3] = [
     Name::ConversationId,
     Name::ContributionId,
     Name::PAssertedService,

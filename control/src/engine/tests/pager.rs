@@ -376,3 +376,32 @@ fn con_22_by_default_what_is_good_is_told_at_once_and_what_failed_after_a_while(
     bench.give(a(), &answer(&message_to(&sent, a()), 200, "OK", ""));
     bench.assert_nothing_left();
 }
+
+#[test]
+fn a_failure_goes_at_once_where_too_many_wait_and_none_of_them_is_lost() {
+    let mut bench = Bench::new(|settings| {
+        for_all(settings, |policy| {
+            policy.notices.devices = SeveralDevices::Priority;
+        });
+    });
+    let most = crate::limits::NOTICES_WAITING;
+    for number in 0..most {
+        let id = number.to_string();
+        let sent = tells(&mut bench, &id, &telling(&id, "failed"));
+        assert_eq!(words(&sent), ["5002 200"]);
+    }
+    let to_a = only(&tells(&mut bench, "more", &telling("more", "failed")), a());
+    bench.give(a(), &answer(&to_a, 200, "OK", ""));
+    assert_eq!(bench.engine.counters.full_notices, 1);
+    // Another device says better of that message: nothing holds that up.
+    let to_a = only(
+        &tells(&mut bench, "better", &telling("more", "delivered")),
+        a(),
+    );
+    bench.give(a(), &answer(&to_a, 200, "OK", ""));
+    let told = bench.wait(Duration::from_secs(3));
+    for number in 0..most {
+        let id = format!("<message-id>{number}<");
+        assert!(told.iter().any(|(_, text)| text.contains(&id)), "{id}");
+    }
+}

@@ -246,3 +246,99 @@ fn con_14_a_group_answers_for_itself_as_it_is_told_to() {
         );
     }
 }
+
+#[test]
+fn notifications_that_come_in_one_are_each_told_to_whom_they_concern() {
+    for window in [0, 2] {
+        let mut scene = Scene::with(&["alice", "bob", "carol"], |base, _| {
+            base.notices_window = Duration::from_secs(window);
+        });
+        let ids: Vec<String> = (0..20).map(|number| format!("id{number}.")).collect();
+        for id in &ids {
+            let seen = scene.alice_writes(id, BOTH);
+            for name in ["bob", "carol"] {
+                let message = text_to(&seen, name, "MESSAGE");
+                scene.answers(name, &message, 200, "");
+            }
+        }
+        let documents: String = ids
+            .iter()
+            .chain([&"unknown".to_owned()])
+            .map(|id| {
+                let one = telling("bob", id, "delivered");
+                let (_, document) = one.split_once("notification\r\n\r\n").unwrap();
+                format!("--b\r\nContent-Type: message/imdn+xml\r\n\r\n{document}\r\n")
+            })
+            .collect();
+        let head = "NS: imdn <urn:ietf:params:imdn>\r\nimdn.Message-ID: own\r\n\r\n\
+            Content-Type: multipart/mixed;boundary=b\r\n\r\n";
+        let body = format!("{head}{documents}--b--\r\n");
+        let text = scene.request_text("MESSAGE", ("bob", TEAM), CPIM, &body);
+        let mut seen = scene.give("bob", &text);
+        assert_eq!(words(&seen)[0], "bob 200");
+        seen.extend(scene.wait(window + 1));
+        let first_sent: Vec<&str> = seen
+            .iter()
+            .filter(|(to, what, _)| *to == "alice" && what == "MESSAGE")
+            .map(|(_, _, text)| text.as_str())
+            .collect();
+        for id in &ids {
+            let told = first_sent
+                .iter()
+                .any(|text| text.contains(&format!("<message-id>{id}<")));
+            assert!(told, "{id} with a window of {window}: {seen:#?}");
+        }
+        assert!(!first_sent.iter().any(|text| text.contains("unknown")));
+    }
+}
+
+#[test]
+fn what_was_acknowledged_goes_at_once_where_too_much_waits_and_none_of_it_is_lost() {
+    let mut scene = Scene::with(&["alice", "bob"], |base, _| {
+        base.notices_window = Duration::from_secs(60);
+    });
+    let most = crate::limits::NOTICES_WAITING;
+    for number in 0..=most {
+        let id = format!("id{number}");
+        let seen = scene.alice_writes(&id, BOTH);
+        let message = text_to(&seen, "bob", "MESSAGE");
+        scene.answers("bob", &message, 200, "");
+        let after = scene.tells("bob", &id, "delivered");
+        let due: &[&str] = match number < most {
+            true => &["bob 200"],
+            false => &["bob 200", "alice MESSAGE"],
+        };
+        assert_eq!(words(&after), due, "after {number}");
+        if number == most {
+            scene.answers("alice", &text_to(&after, "alice", "MESSAGE"), 200, "");
+        }
+    }
+    assert_eq!(scene.bench.engine.counters.full_notices, 1);
+    let told = scene.wait(61);
+    for number in 0..most {
+        let id = format!("<message-id>id{number}<");
+        assert!(told.iter().any(|(_, _, text)| text.contains(&id)), "{id}");
+    }
+}
+
+#[test]
+fn a_message_keeps_little_of_itself_until_its_notifications_come() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let long = "x".repeat(2000);
+    let body = asking("alice", "34jk", BOTH)
+        .replace("2026-11-21T12:00:00Z", &long)
+        .replacen(&uri("alice"), &format!("sip:{long}@x"), 1);
+    let headers = format!("Subject: {long}\r\nContribution-ID: {long}\r\n{CPIM}");
+    let text = scene.request_text("MESSAGE", ("alice", TEAM), &headers, &body);
+    let seen = scene.give("alice", &text);
+    let message = text_to(&seen, "bob", "MESSAGE");
+    assert!(message.contains(&long), "it goes on as it came");
+    let after = scene.answers("bob", &message, 480, "");
+    let imdn = text_to(&after, "alice", "MESSAGE");
+    assert!(!imdn.contains(&long), "{imdn}");
+    assert!(imdn.contains("Conversation-ID: f81d4fae\r\n"), "{imdn}");
+    assert!(
+        imdn.contains(&format!("To: <{}>\r\n", uri("alice"))),
+        "{imdn}"
+    );
+}
