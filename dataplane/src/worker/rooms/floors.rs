@@ -322,16 +322,10 @@ impl<B: Backend> Worker<B> {
                 self.tx.items.push(TxItem::Datagram { socket, to, frame });
             }
         } else if let Some(socket) = connection {
-            let (socket, is_secured) = (SocketId(socket.0), self.is_secured(slot));
+            let socket = SocketId(socket.0);
             for part in message.chunks(STREAM_FRAME_BYTES - TLS_OVERHEAD_BYTES) {
-                let frame = self.bfcp_frame(Class::Stream, part);
-                let frame = match frame {
-                    Some(frame) if is_secured => self.seal_bfcp(slot, frame),
-                    other => other,
-                };
                 // A message that isn't whole can't be followed, and one that isn't read is none.
-                let is_stuck = self.backend.queued(socket) > FLOOR_QUEUE_BYTES;
-                let Some(frame) = frame.filter(|_| !is_stuck) else {
+                let Some(frame) = self.bfcp_part((slot, socket), part) else {
                     self.stats.drop(DropReason::Stalled);
                     self.bfcp_overrun(now, slot);
                     return;
@@ -348,6 +342,20 @@ impl<B: Backend> Worker<B> {
             && let Some(seat) = room.seat_mut(seat)
         {
             seat.sent += 1;
+        }
+    }
+
+    /// A frame for a member's connection; `None`: it isn't read, or there is no frame.
+    fn bfcp_part(&mut self, (slot, socket): (SlotRef, SocketId), part: &[u8]) -> Option<Frame> {
+        // Not after that: a frame that isn't sent would have to be given back.
+        if self.backend.queued(socket) > FLOOR_QUEUE_BYTES {
+            return None;
+        }
+        let frame = self.bfcp_frame(Class::Stream, part)?;
+        if self.is_secured(slot) {
+            self.seal_bfcp(slot, frame)
+        } else {
+            Some(frame)
         }
     }
 

@@ -5,14 +5,15 @@ use std::net::SocketAddr;
 use crate::api::{
     Act, BfcpTransport, Event, Fingerprint, MemberId, MsrpSetup, Outcome, StreamId, StreamSet,
 };
+use crate::frame::Class;
 use crate::limits::{HANDSHAKE_MS, HANDSHAKE_STEPS_PER_CYCLE};
 use crate::net::SocketId;
 use crate::stats::DropReason;
 
 use super::fake::World;
 use super::floors::{
-    FLOOR, GRANTED, REQUEST, STATUS, bfcp_leg, far_with, floors_room, listen_of, message, read,
-    talker,
+    FLOOR, GRANTED, REQUEST, STATUS, bfcp_leg, far_with, floors_room, hellos, listen_of, message,
+    read, talker,
 };
 use super::layers::{Identity, client, dialled, is_there, say, server, settings, talk};
 use super::rooms::leave;
@@ -224,4 +225,27 @@ fn a_crowd_of_floor_clients_takes_turns() {
         before = now;
     }
     assert_eq!(before, 30);
+}
+
+#[test]
+fn a_client_of_tls_that_reads_nothing_loses_its_connection_and_costs_no_frame() {
+    let (mut scene, identity) = (scene(1, false), Identity::new());
+    scene.connect(0, MsrpSetup::Passive, None);
+    let free = scene.world.worker.pool.free(Class::Stream);
+    for _ in 0..3 {
+        let socket = scene.dials(0);
+        let mut far = client(&identity);
+        talk(&mut scene.world, socket, &mut far);
+        scene.world.net.borrow_mut().open_window(socket, 0);
+        for round in 0.. {
+            if !is_there(&scene.world, socket) {
+                break;
+            }
+            assert!(round < 100, "its queue grows without end");
+            say(&mut far, &hellos(0));
+            talk(&mut scene.world, socket, &mut far);
+        }
+        assert_eq!(scene.world.worker.pool.free(Class::Stream), free);
+    }
+    assert_eq!(scene.world.dropped(DropReason::Stalled), 3);
 }
