@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::packet::Incoming;
 use super::payload::Descriptor;
 use super::receiver::{First, Receiver, Wait};
-use super::source::Door;
 use super::{Outlet, Seat, Switch, descriptor};
 
 /// A packet on its way.
@@ -128,9 +127,14 @@ impl Switch {
     }
 
     /// Lets those in who wait and aren't within a picture of another source: they get all of the
-    /// source that is kept from the door on.
-    fn enter(&mut self, at: u32, door: Door, passing: &Passing<'_>, out: &mut impl Outlet) {
-        let first = door.first;
+    /// source that is kept from `first` on. From `until` on nobody is waited for.
+    fn enter(
+        &mut self,
+        at: u32,
+        (first, until): (u64, Instant),
+        passing: &Passing<'_>,
+        out: &mut impl Outlet,
+    ) {
         let source = &mut self.sources[at as usize];
         let mut waiting = mem::take(&mut source.waiting);
         let joined = source.watchers.len();
@@ -144,7 +148,7 @@ impl Switch {
         let format = payload.map_or(passing.format, |payload| payload.format);
         let begins = descriptor(codec, &begin);
         let begin = First::new(first, &begin.facts, format, begins.as_ref());
-        let may_stay = passing.now < door.until;
+        let may_stay = passing.now < until;
         let mut place = 0;
         waiting.retain(|&watcher| {
             let stays = may_stay && self.is_within_picture(watcher, passing.now);
