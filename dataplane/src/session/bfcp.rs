@@ -46,6 +46,8 @@ pub enum Line {
     Connecting {
         /// Its socket.
         socket: Socket,
+        /// Its far end.
+        peer: SocketAddr,
     },
     /// It is there, and TLS isn't.
     Securing {
@@ -60,6 +62,8 @@ pub enum Line {
     Open {
         /// Its socket.
         socket: Socket,
+        /// Its far end.
+        peer: SocketAddr,
     },
 }
 
@@ -123,17 +127,25 @@ impl BfcpLeg {
     }
 
     /// Whether an address may be its far end's; any while nothing is known of that.
-    #[must_use]
-    pub fn expects(&self, peer: SocketAddr) -> bool {
-        self.remote.is_none_or(|remote| {
-            remote.setup == MsrpSetup::Passive && remote.address.ip() == peer.ip()
-        })
+    fn expects(&self, peer: SocketAddr) -> bool {
+        self.remote
+            .is_none_or(|remote| is_to_connect(&remote, peer))
     }
 
-    /// Where its far end is, as far as that is known.
+    /// Whether a newly named far end isn't that of the connection there is: anybody may have made
+    /// that while none was named. One that was named before keeps it, whoever made it, unless it is
+    /// elsewhere now.
     #[must_use]
-    pub fn far(&self) -> Option<SocketAddr> {
-        self.remote.map(|remote| remote.address)
+    pub fn is_stale_under(&self, remote: &BfcpRemote) -> bool {
+        match self.line {
+            Line::Connecting { peer, .. }
+            | Line::Securing { peer, .. }
+            | Line::Open { peer, .. } => match self.remote {
+                None => !is_to_connect(remote, peer),
+                Some(_) => remote.address.ip() != peer.ip(),
+            },
+            Line::Datagrams(_) | Line::Idle => false,
+        }
     }
 
     /// Whether its far end is known.
@@ -174,7 +186,7 @@ impl BfcpLeg {
     #[must_use]
     pub fn connection(&self) -> Option<Socket> {
         match self.line {
-            Line::Open { socket } => Some(socket),
+            Line::Open { socket, .. } => Some(socket),
             Line::Datagrams(_) | Line::Idle | Line::Connecting { .. } | Line::Securing { .. } => {
                 None
             }
@@ -184,7 +196,9 @@ impl BfcpLeg {
     /// Takes its connection away, made or not.
     pub fn take_connection(&mut self) -> Option<Socket> {
         match self.line {
-            Line::Open { socket } | Line::Connecting { socket } | Line::Securing { socket, .. } => {
+            Line::Open { socket, .. }
+            | Line::Connecting { socket, .. }
+            | Line::Securing { socket, .. } => {
                 self.line = Line::Idle;
                 self.tls = None;
                 Some(socket)
@@ -230,4 +244,9 @@ impl BfcpLeg {
             ..LegFacts::default()
         }
     }
+}
+
+/// Whether a far end is to connect, and may do so from an address.
+fn is_to_connect(remote: &BfcpRemote, peer: SocketAddr) -> bool {
+    remote.setup == MsrpSetup::Passive && remote.address.ip() == peer.ip()
 }

@@ -104,3 +104,30 @@ fn switching_takes_no_memory() {
     assert!(switch.counts().resent > 500);
     assert_eq!(counted, 0, "allocations while a speaker was shown");
 }
+
+#[test]
+fn waiting_for_the_end_of_a_picture_takes_no_memory() {
+    let (mut out, start) = (Left::default(), Instant::now());
+    let (mut switch, seats) = room(&mut out, start);
+    let (one, other) = (seats[0], seats[1]);
+    let mut now = start;
+    for seq in 1..=10 {
+        now += Duration::from_millis(33);
+        switch.receive(one, &video(seq, 0), now, &mut out).unwrap();
+    }
+    switch.receive(other, &video(10, 1), now, &mut out).unwrap();
+    switch.set_speaker(Some(other), now, &mut out);
+    let counted = (51..=61_u16).map(|seq| {
+        let [mut held, mut next] = [video(seq - 40, 0), video(seq, 1)];
+        (held[1], next[1]) = (96, 96);
+        let before = taken();
+        switch.receive(one, &held, now, &mut out).unwrap();
+        switch.receive(other, &next, now, &mut out).unwrap();
+        now += Duration::from_millis(5);
+        taken() - before
+    });
+    let counted: Vec<u64> = counted.collect();
+    assert_eq!(switch.watches(seats[2]), Some(one), "within its picture");
+    // Who had no picture yet came in with the first packet.
+    assert_eq!(counted[1..], [0; 10]);
+}

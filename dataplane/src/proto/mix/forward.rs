@@ -186,13 +186,16 @@ impl Mixer {
         let Some((seq, timestamp)) = talker.forwarded.map(view, (clock_hz, at_us), to) else {
             return true;
         };
+        let mut marker = view.marker;
         if to.seq == seq.wrapping_add(1) {
-            let duration = clock_hz / 1000 * u32::from(format.ptime_ms);
-            to.forwarded_until(timestamp.wrapping_add(duration));
+            let end = timestamp.wrapping_add(clock_hz / 1000 * u32::from(format.ptime_ms));
+            let is_noise = listener.noise == Some(format.payload_type);
+            // One that sent silence goes on without a marker where it was told as noise.
+            marker |= to.forwarded_until(end, is_noise);
         }
         let level = talker.client_level.and_then(|id| view.client_level(id));
         let head = Head::write(&Fields {
-            marker: view.marker,
+            marker,
             payload_type: format.payload_type,
             seq: Seq(seq),
             timestamp: RtpTime(timestamp),

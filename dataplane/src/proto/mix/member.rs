@@ -155,12 +155,15 @@ pub(super) struct Outgoing {
     end: Option<u32>,
     /// Whether that was somebody else's packet, passed as it came.
     is_forwarded: bool,
+    /// Whether that was comfort noise.
+    is_noise: bool,
 }
 
 /// What is sent of one packet besides its payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Packet<'a> {
     pub(super) payload_type: u8,
+    pub(super) is_noise: bool,
     pub(super) start_us: i64,
     pub(super) clock_hz: u32,
     pub(super) duration_ms: u8,
@@ -178,6 +181,7 @@ impl Outgoing {
             offset,
             end: None,
             is_forwarded: false,
+            is_noise: false,
         }
     }
 
@@ -198,10 +202,12 @@ impl Outgoing {
         self.offset.wrapping_add(units(at_us, clock_hz))
     }
 
-    /// What was passed as it came lasts until this timestamp.
-    pub(super) fn forwarded_until(&mut self, end: u32) {
+    /// What was passed as it came lasts until this timestamp; says whether it is the first after
+    /// comfort noise.
+    pub(super) fn forwarded_until(&mut self, end: u32, is_noise: bool) -> bool {
         self.end = Some(end);
         self.is_forwarded = true;
+        std::mem::replace(&mut self.is_noise, is_noise) && !is_noise
     }
 
     /// Another clock rate: the timestamps have nothing to do with those before.
@@ -236,9 +242,10 @@ impl Outgoing {
         let timestamp = self.timestamp(packet.start_us, packet.clock_hz);
         let duration = packet.clock_hz / 1000 * u32::from(packet.duration_ms);
         self.end = Some(timestamp.wrapping_add(duration));
+        let was_noise = std::mem::replace(&mut self.is_noise, packet.is_noise);
         Head::write(&Fields {
-            // RFC 3551 §4.1: the first packet after silence.
-            marker: before != Some(timestamp),
+            // RFC 3551 §4.1: the first packet after silence, also after one that was told of.
+            marker: !packet.is_noise && (was_noise || before != Some(timestamp)),
             payload_type: packet.payload_type,
             seq: self.next_seq(),
             timestamp: RtpTime(timestamp),
@@ -271,8 +278,13 @@ mod tests {
     use crate::wire::media::View;
 
     fn sent(outgoing: &mut Outgoing, start_ms: i64) -> (u16, u32, bool) {
+        sent_as(outgoing, start_ms, false)
+    }
+
+    fn sent_as(outgoing: &mut Outgoing, start_ms: i64, is_noise: bool) -> (u16, u32, bool) {
         let head = outgoing.head(&Packet {
-            payload_type: 0,
+            payload_type: if is_noise { 13 } else { 0 },
+            is_noise,
             start_us: start_ms * 1000,
             clock_hz: 8000,
             duration_ms: 20,
@@ -295,6 +307,23 @@ mod tests {
             (32_771, 8260, false),
         ];
         assert_eq!(packets, expected);
+    }
+
+    #[test]
+    fn a_word_is_marked_that_begins_where_comfort_noise_ends_and_the_noise_is_not() {
+        let mut outgoing = Outgoing::new([7, 0, 0]);
+        let packets = [
+            (0, true),
+            (400, true),
+            (420, false),
+            (440, false),
+            (460, true),
+        ];
+        let markers = packets.map(|(at, is_noise)| sent_as(&mut outgoing, at, is_noise).2);
+        assert_eq!(markers, [false, false, true, false, false]);
+        assert!(outgoing.forwarded_until(3840, false), "passed after noise");
+        assert!(!outgoing.forwarded_until(4000, true));
+        assert!(sent(&mut outgoing, 500).2, "mixed after noise");
     }
 
     #[test]

@@ -379,6 +379,7 @@ fn send(
         .map(|id| (id, &heard.levels[..heard.count]));
     let head = member.outgoing.head(&Packet {
         payload_type,
+        is_noise: noise.is_some(),
         start_us: sent.start_us,
         clock_hz: format.codec.clock_rate(),
         duration_ms: format.ptime_ms,

@@ -60,12 +60,12 @@ impl Switch {
         {
             source.key.open = false;
             source.key.asked = false;
-            source.door = Some(first);
+            source.set_door(first, passing.now);
         }
         if source.door.is_some()
-            && let Some(first) = source.open_door(passing.number)
+            && let Some(door) = source.open_door(passing.number)
         {
-            self.enter(at, first, passing, out);
+            self.enter(at, door, passing, out);
         }
         self.report_due(passing.now, out);
     }
@@ -127,10 +127,16 @@ impl Switch {
     }
 
     /// Lets those in who wait and aren't within a picture of another source: they get all of the
-    /// source that is kept from `first` on.
-    fn enter(&mut self, at: u32, first: u64, passing: &Passing<'_>, out: &mut impl Outlet) {
+    /// source that is kept from `first` on. From `until` on nobody is waited for.
+    fn enter(
+        &mut self,
+        at: u32,
+        (first, until): (u64, Instant),
+        passing: &Passing<'_>,
+        out: &mut impl Outlet,
+    ) {
         let source = &mut self.sources[at as usize];
-        let waiting = mem::take(&mut source.waiting);
+        let mut waiting = mem::take(&mut source.waiting);
         let joined = source.watchers.len();
         let kept = source
             .history
@@ -142,21 +148,23 @@ impl Switch {
         let format = payload.map_or(passing.format, |payload| payload.format);
         let begins = descriptor(codec, &begin);
         let begin = First::new(first, &begin.facts, format, begins.as_ref());
-        for watcher in waiting {
-            if self.is_within_picture(watcher, passing.now) {
-                self.stay(watcher, at);
-                continue;
+        let may_stay = passing.now < until;
+        let mut place = 0;
+        waiting.retain(|&watcher| {
+            let stays = may_stay && self.is_within_picture(watcher, passing.now);
+            self.receivers[watcher as usize].waiting = stays.then_some(Wait {
+                source: at,
+                at: place,
+            });
+            if stays {
+                place += 1;
+            } else {
+                self.let_in(watcher, at, (&begin, passing.now));
             }
-            self.receivers[watcher as usize].waiting = None;
-            self.unwatch(watcher);
-            let watchers = &mut self.sources[at as usize].watchers;
-            let receiver = &mut self.receivers[watcher as usize];
-            if receiver.join((at, watchers.len()), &begin, passing.now) {
-                watchers.push(watcher);
-                self.counts.switches += 1;
-            }
-        }
+            stays
+        });
         let source = &mut self.sources[at as usize];
+        source.waiting = waiting;
         if source.waiting.is_empty() {
             source.door = None;
             source.waited_since = None;
@@ -170,14 +178,15 @@ impl Switch {
         watching.is_some_and(|watch| self.sources[watch.source as usize].is_within_picture(now))
     }
 
-    /// Goes on waiting for a source.
-    fn stay(&mut self, watcher: u32, source: u32) {
-        let waiting = &mut self.sources[source as usize].waiting;
-        self.receivers[watcher as usize].waiting = Some(Wait {
-            source,
-            at: waiting.len(),
-        });
-        waiting.push(watcher);
+    /// Gives a receiver another source from a packet on.
+    fn let_in(&mut self, watcher: u32, at: u32, (begin, now): (&First, Instant)) {
+        self.unwatch(watcher);
+        let watchers = &mut self.sources[at as usize].watchers;
+        let receiver = &mut self.receivers[watcher as usize];
+        if receiver.join((at, watchers.len()), begin, now) {
+            watchers.push(watcher);
+            self.counts.switches += 1;
+        }
     }
 
     /// Sends what is kept from the number `first` on to the watchers from the place `joined` on.

@@ -34,10 +34,19 @@ pub(super) struct Source {
     /// When the first of those began to wait.
     pub(super) waited_since: Option<Instant>,
     /// Where those begin who wait for the end of another source's picture.
-    pub(super) door: Option<u64>,
+    pub(super) door: Option<Door>,
     pub(super) history: Option<History>,
     pub(super) key: KeyRequest,
     pub(super) bound: Bound,
+}
+
+/// Where receivers begin with a source.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Door {
+    /// The number of the first packet that they get; `None`: it isn't kept any more.
+    first: Option<u64>,
+    /// Until when they may wait for the end of another source's picture.
+    until: Instant,
 }
 
 /// What came with one SSRC.
@@ -180,12 +189,25 @@ impl Source {
             .is_some_and(|stream| !stream.newest.is_whole && now < stream.heard + most)
     }
 
-    /// Where those who wait may begin now: what they begin with is this packet, or it is kept.
-    pub(super) fn open_door(&mut self, number: u64) -> Option<u64> {
+    /// Those who wait may begin with the packet `first`. Where they could have begun before, they
+    /// wait no longer for that.
+    pub(super) fn set_door(&mut self, first: u64, now: Instant) {
+        let most = Duration::from_millis(SWITCH_PICTURE_MS);
+        let until = self.door.map_or(now + most, |door| door.until);
+        let first = Some(first);
+        self.door = Some(Door { first, until });
+    }
+
+    /// Where those who wait may begin now, and until when they needn't: what they begin with is this
+    /// packet, or it is kept.
+    pub(super) fn open_door(&mut self, number: u64) -> Option<(u64, Instant)> {
+        self.door = self.door.filter(|_| !self.waiting.is_empty());
         let kept = |first| self.history.as_ref()?.find(first);
-        let door = self.door.filter(|_| !self.waiting.is_empty());
-        self.door = door.filter(|first| *first == number || kept(*first).is_some());
-        self.door
+        let door = self.door.as_mut()?;
+        door.first = door
+            .first
+            .filter(|first| *first == number || kept(*first).is_some());
+        Some((door.first?, door.until))
     }
 
     /// When it counts as silent, while it is live.

@@ -62,13 +62,18 @@ impl<B: Backend> Worker<B> {
 
     /// Names the far end of a member's leg of floor control.
     pub(super) fn connect_bfcp(&mut self, now: Instant, slot: SlotRef, remote: &BfcpRemote) {
+        let leg = self.bfcp_leg(slot).map(|(_, leg)| leg);
+        if leg.is_some_and(|leg| leg.is_stale_under(remote)) {
+            self.turn_bfcp_away(now, slot);
+        }
         let Some((_, leg)) = self.bfcp_leg(slot) else {
             return;
         };
         let (local, was_known) = (leg.local_ip(), leg.is_known());
         let Some(remote) = leg.connect(now, remote) else {
             if !was_known {
-                self.bfcp_is_known(now, slot);
+                // There is something to hold the certificate of one that waits against.
+                self.sealed_bfcp(now, slot, None);
             }
             return;
         };
@@ -76,11 +81,29 @@ impl<B: Backend> Worker<B> {
         match self.open_socket(&spec, Owner::BfcpConnection(slot)) {
             Ok((socket, _)) => {
                 if let Some((_, leg)) = self.bfcp_leg(slot) {
-                    let socket = Socket(socket.0);
-                    leg.line = Line::Connecting { socket };
+                    let (socket, peer) = (Socket(socket.0), remote);
+                    leg.line = Line::Connecting { socket, peer };
                 }
             }
             Err(_) => self.bfcp_lost(now, slot),
+        }
+    }
+
+    /// Who is connected isn't the far end that was named: what it asked for in the member's name ends
+    /// with it. The member has lost nothing by that, and its own connection is still to come.
+    fn turn_bfcp_away(&mut self, now: Instant, slot: SlotRef) {
+        self.stats.drop(DropReason::Source);
+        let Some((place, leg)) = self.bfcp_leg(slot) else {
+            return;
+        };
+        if let Some(socket) = leg.take_connection() {
+            self.close_socket(SocketId(socket.0));
+        }
+        if let Some((room, member)) = place {
+            if let Some(floors) = self.floors_mut(room) {
+                floors.lost(member, now);
+            }
+            self.look_after(now, room);
         }
     }
 
@@ -154,7 +177,7 @@ impl<B: Backend> Worker<B> {
         };
         let is_secured = leg.spec().transport == BfcpTransport::Tls;
         let made = Socket(socket.0);
-        leg.line = Line::Open { socket: made };
+        leg.line = Line::Open { socket: made, peer };
         let mark = Mark::new(Owner::BfcpConnection(slot));
         self.backend.adopt(socket, Token(mark.0));
         if is_secured {
@@ -165,11 +188,10 @@ impl<B: Backend> Worker<B> {
     /// The relay has connected to a member.
     pub(in super::super) fn bfcp_connected(&mut self, now: Instant, slot: SlotRef) {
         if let Some((_, leg)) = self.bfcp_leg(slot)
-            && let Line::Connecting { socket } = leg.line
+            && let Line::Connecting { socket, peer } = leg.line
         {
-            leg.line = Line::Open { socket };
-            let is_secured = leg.spec().transport == BfcpTransport::Tls;
-            if let Some(peer) = leg.far().filter(|_| is_secured) {
+            leg.line = Line::Open { socket, peer };
+            if leg.spec().transport == BfcpTransport::Tls {
                 self.secure_bfcp(now, slot, (socket, peer));
             }
         }
@@ -249,8 +271,8 @@ impl<B: Backend> Worker<B> {
     pub(in super::super) fn close_bfcp(&mut self, leg: &BfcpLeg) {
         self.close_socket(SocketId(leg.socket().0));
         match leg.line {
-            Line::Open { socket } => self.close_softly(SocketId(socket.0)),
-            Line::Connecting { socket } | Line::Securing { socket, .. } => {
+            Line::Open { socket, .. } => self.close_softly(SocketId(socket.0)),
+            Line::Connecting { socket, .. } | Line::Securing { socket, .. } => {
                 self.close_socket(SocketId(socket.0));
             }
             Line::Datagrams(_) | Line::Idle => {}
@@ -322,16 +344,10 @@ impl<B: Backend> Worker<B> {
                 self.tx.items.push(TxItem::Datagram { socket, to, frame });
             }
         } else if let Some(socket) = connection {
-            let (socket, is_secured) = (SocketId(socket.0), self.is_secured(slot));
+            let socket = SocketId(socket.0);
             for part in message.chunks(STREAM_FRAME_BYTES - TLS_OVERHEAD_BYTES) {
-                let frame = self.bfcp_frame(Class::Stream, part);
-                let frame = match frame {
-                    Some(frame) if is_secured => self.seal_bfcp(slot, frame),
-                    other => other,
-                };
                 // A message that isn't whole can't be followed, and one that isn't read is none.
-                let is_stuck = self.backend.queued(socket) > FLOOR_QUEUE_BYTES;
-                let Some(frame) = frame.filter(|_| !is_stuck) else {
+                let Some(frame) = self.bfcp_part((slot, socket), part) else {
                     self.stats.drop(DropReason::Stalled);
                     self.bfcp_overrun(now, slot);
                     return;
@@ -348,6 +364,20 @@ impl<B: Backend> Worker<B> {
             && let Some(seat) = room.seat_mut(seat)
         {
             seat.sent += 1;
+        }
+    }
+
+    /// A frame for a member's connection; `None`: it isn't read, or there is no frame.
+    fn bfcp_part(&mut self, (slot, socket): (SlotRef, SocketId), part: &[u8]) -> Option<Frame> {
+        // Not after that: a frame that isn't sent would have to be given back.
+        if self.backend.queued(socket) > FLOOR_QUEUE_BYTES {
+            return None;
+        }
+        let frame = self.bfcp_frame(Class::Stream, part)?;
+        if self.is_secured(slot) {
+            self.seal_bfcp(slot, frame)
+        } else {
+            Some(frame)
         }
     }
 

@@ -176,12 +176,12 @@ impl<B: Backend> Worker<B> {
         let Some((_, leg)) = self.bfcp_leg(slot) else {
             return false;
         };
-        let Line::Securing { socket, .. } = leg.line else {
+        let Line::Securing { socket, peer, .. } = leg.line else {
             return false;
         };
         let certificate = leg.tls.as_ref().and_then(|session| session.certificate());
         if leg.trusts(certificate) {
-            leg.line = Line::Open { socket };
+            leg.line = Line::Open { socket, peer };
             self.stats.handshakes += 1;
             return true;
         }
@@ -257,7 +257,7 @@ impl<B: Backend> Worker<B> {
     fn write_bfcp_wire(&mut self, slot: SlotRef) {
         let wire = std::mem::take(&mut self.msrp.conns.kit.out.wire);
         let socket = self.bfcp_leg(slot).and_then(|(_, leg)| match leg.line {
-            Line::Securing { socket, .. } | Line::Open { socket } => Some(socket),
+            Line::Securing { socket, .. } | Line::Open { socket, .. } => Some(socket),
             Line::Datagrams(_) | Line::Idle | Line::Connecting { .. } => None,
         });
         if let Some(socket) = socket {
@@ -286,23 +286,6 @@ impl<B: Backend> Worker<B> {
         let verdict = floors.map(|floors| floors.receive(member, octets, now));
         self.look_after(now, room);
         verdict.unwrap_or(Verdict::Keep)
-    }
-
-    /// The far end of a member's connection has become known.
-    pub(super) fn bfcp_is_known(&mut self, now: Instant, slot: SlotRef) {
-        let Some((_, leg)) = self.bfcp_leg(slot) else {
-            return;
-        };
-        let Line::Securing { peer, .. } = leg.line else {
-            return;
-        };
-        // One that the relay has made is there only because its far end is known.
-        if leg.expects(peer) {
-            self.sealed_bfcp(now, slot, None);
-        } else {
-            self.stats.drop(DropReason::Source);
-            self.bfcp_lost(now, slot);
-        }
     }
 
     /// Whether a leg's octets are TLS's.

@@ -12,6 +12,7 @@ use crate::net::SocketId;
 use crate::stats::DropReason;
 
 use super::fake::{LOCAL, World, config, rtp};
+use super::layers::is_there;
 use super::rooms::{client, connect, join, leave, local, only, room};
 
 const AUDIO: u8 = 0;
@@ -21,6 +22,7 @@ pub(super) const RELEASE: u8 = 2;
 pub(super) const STATUS: u8 = 4;
 pub(super) const STATUS_ACK: u8 = 14;
 pub(super) const ERROR: u8 = 13;
+const HELLO: u8 = 11;
 pub(super) const GRANTED: u8 = 3;
 const ACCEPTED: u8 = 2;
 const RELEASED: u8 = 6;
@@ -48,6 +50,12 @@ pub(super) const FLOOR: [u8; 4] = [4, 4, 0, 1];
 /// FLOOR-REQUEST-ID.
 pub(super) fn request(id: u8) -> [u8; 4] {
     [6, 4, 0, id]
+}
+
+/// A member says hello a thousand times.
+pub(super) fn hellos(member: u32) -> Vec<u8> {
+    let hello = |transaction| message(1, (HELLO, transaction, member), &[]);
+    (1..=1000).flat_map(hello).collect()
 }
 
 /// Primitive, transaction, and of a FloorRequestStatus the request and its status.
@@ -322,6 +330,26 @@ fn a_message_over_tcp_that_is_too_long_is_refused_and_the_connection_ends() {
     let refused = group.written(socket);
     assert_eq!((read(&refused).0, refused[14]), (ERROR, 13));
     assert!(group.world.net.borrow().sockets[&socket.0].ended);
+}
+
+#[test]
+fn a_client_that_reads_nothing_loses_its_connection_and_costs_no_frame() {
+    let mut group = group(1, BfcpTransport::Tcp, 0);
+    let free = group.world.worker.pool.free(Class::Stream);
+    for _ in 0..3 {
+        let socket = group.dials(0);
+        group.world.net.borrow_mut().open_window(socket, 0);
+        for round in 0.. {
+            if !is_there(&group.world, socket) {
+                break;
+            }
+            assert!(round < 100, "its queue grows without end");
+            group.feed(socket, &hellos(0));
+        }
+        assert_eq!(group.world.worker.pool.free(Class::Stream), free);
+    }
+    assert_eq!(group.world.dropped(DropReason::Stalled), 3);
+    group.end();
 }
 
 #[test]

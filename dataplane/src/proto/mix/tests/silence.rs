@@ -1,6 +1,6 @@
 //! What silence costs, and what is left of it.
 
-use super::rig::{SPEC, World, formats};
+use super::rig::{Got, SPEC, World, formats};
 use crate::api::{AudioCodec, RtpFormats};
 
 /// One who takes comfort noise.
@@ -107,6 +107,29 @@ fn the_first_word_after_silence_is_whole_and_marked() {
         let loud = |samples: &&[i16]| samples.iter().any(|sample| sample.abs() > 3000);
         let loud = samples.chunks_exact(packet).filter(loud).count();
         assert!(loud >= sent, "{codec:?}: {loud} of {sent}");
+    }
+}
+
+#[test]
+fn comfort_noise_is_not_marked_and_the_first_word_after_it_is() {
+    // One of these words begins when the noise before it would have ended.
+    for ticks in 0..20 {
+        let mut world = World::new(SPEC);
+        let talker = world.join(with_noise(AudioCodec::Pcma), -1.0);
+        let listener = world.join(with_noise(AudioCodec::Pcma), -1.0);
+        world.join(with_noise(AudioCodec::Pcma), -1.0);
+        world.run(3000 + 20 * ticks);
+        world.phones[talker].tone_hz = 500.0;
+        world.run(600);
+        let got = &world.phones[listener].got;
+        let is_noise = |got: &&Got| got.payload_type == 13;
+        assert!(got.iter().filter(is_noise).count() > 3);
+        assert!(!got.iter().filter(is_noise).any(|got| got.marker));
+        let last = got.iter().rposition(|got| is_noise(&got)).unwrap();
+        let words: Vec<bool> = got[last + 1..].iter().map(|got| got.marker).collect();
+        assert!(words.len() > 10, "{ticks}");
+        assert!(words[0], "{ticks}: {:?}", &got[last..last + 2]);
+        assert!(!words[1..].contains(&true), "{ticks}");
     }
 }
 

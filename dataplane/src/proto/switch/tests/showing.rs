@@ -20,6 +20,14 @@ fn all_send(room: &mut Room, encoders: &mut [Encoder], is_key: bool) {
     room.pass(33);
 }
 
+/// A picture that doesn't end.
+fn unmarked(room: &mut Room, encoder: &mut Encoder) {
+    for mut packet in encoder.frame(false) {
+        packet[1] &= 0x7f;
+        room.give(encoder.seat, &packet);
+    }
+}
+
 fn seats(got: &[Got]) -> Vec<usize> {
     let mut seats: Vec<usize> = got.iter().map(|got| got.seat).collect();
     seats.dedup();
@@ -358,13 +366,53 @@ fn a_picture_that_does_not_end_holds_nobody_for_long() {
     room.speak(all[1]);
     room.send(&mut encoders[1], false);
     room.pass(1000);
-    let picture = encoders[0].frame(false);
-    room.give(all[0], &picture[0]);
+    // Its packets come on and on, and none has the marker.
+    unmarked(&mut room, &mut encoders[0]);
     room.send(&mut encoders[1], true);
     room.got(all[2]);
-    room.pass(200);
+    let mut rounds = 0;
+    let got = loop {
+        room.pass(20);
+        unmarked(&mut room, &mut encoders[0]);
+        room.send(&mut encoders[1], false);
+        rounds += 1;
+        let got = room.got(all[2]);
+        if seats(&got) != [0] {
+            break got;
+        }
+        assert!(rounds < 20, "it stays for ever");
+    };
+    assert_eq!(rounds, 5, "a tenth of a second");
+    assert_eq!(seats(&got), [0, 1]);
+    let first = got.iter().find(|got| got.seat == 1).unwrap();
+    assert!(first.is_key && first.index == 0, "from the key frame on");
+}
+
+#[test]
+fn who_missed_a_key_frame_for_the_end_of_a_picture_takes_the_next_one_at_once() {
+    let mut room = Room::new(3);
+    let mut encoders = vp8(&room);
+    let all = room.seats.clone();
+    all_send(&mut room, &mut encoders[..1], true);
+    room.speak(all[1]);
     room.send(&mut encoders[1], false);
+    room.pass(1000);
+    unmarked(&mut room, &mut encoders[0]);
+    // So much follows at once that the key frame isn't kept.
+    room.send(&mut encoders[1], true);
+    for _ in 0..100 {
+        room.send(&mut encoders[1], false);
+    }
+    for _ in 0..10 {
+        room.pass(50);
+        unmarked(&mut room, &mut encoders[0]);
+        room.send(&mut encoders[1], false);
+    }
+    assert_eq!(seats(&room.got(all[2])), [0]);
+    unmarked(&mut room, &mut encoders[0]);
+    room.send(&mut encoders[1], true);
     let got = room.got(all[2]);
-    assert_eq!(seats(&got), [1]);
-    assert!(got[0].is_key && got[0].index == 0, "from the key frame on");
+    assert_eq!(seats(&got), [0, 1]);
+    let first = got.iter().find(|got| got.seat == 1).unwrap();
+    assert!(first.is_key && first.index == 0);
 }
