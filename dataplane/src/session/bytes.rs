@@ -101,7 +101,8 @@ impl BytesLeg {
             (MsrpSetup::Active, _) if made => {
                 self.remote.is_some_and(|(named, _)| named != address)
             }
-            (MsrpSetup::Active, _) => false,
+            // Nobody had been named who could have been to connect.
+            (MsrpSetup::Active, peer) => self.remote.is_none() && peer.is_some(),
             (MsrpSetup::Passive, peer) => peer.is_some_and(|peer| peer.ip() != address.ip()),
         };
         self.socket().filter(|_| wrong)

@@ -161,6 +161,22 @@ fn a_stranger_who_came_first_goes_when_the_far_end_is_named() {
 }
 
 #[test]
+fn the_relay_connects_to_who_is_named_whoever_connected_before() {
+    let (mut world, [listen_a, _]) = world();
+    let stranger = world
+        .net
+        .borrow_mut()
+        .accept(listen_a, address("203.0.113.9:1"));
+    world.cycle();
+    world.order(1, vec![connect(Side::A, A, MsrpSetup::Active)]);
+    assert!(!world.net.borrow().sockets.contains_key(&stranger.0));
+    let made = connecting(&world);
+    let remote = world.net.borrow().sockets[&made.0].remote;
+    assert_eq!(remote, Some(address(A)));
+    assert_eq!(lost(&mut world), []);
+}
+
+#[test]
 fn an_end_of_one_side_reaches_the_other_after_what_was_sent() {
     let (mut world, a, b) = joined();
     world.net.borrow_mut().sockets.get_mut(&b.0).unwrap().window = 0;
