@@ -13,7 +13,8 @@ use super::{Ground, Task};
 pub(super) struct Session {
     pub(super) home: usize,
     pub(super) state: State,
-    pub(super) outposts_ever: u8,
+    /// Their names are never used again; should they run out, all who come are at home.
+    pub(super) outposts_ever: u32,
     pub(super) task: Option<Box<Task>>,
     /// Orders that wait for the one that is being done.
     pub(super) waiting: VecDeque<Box<Order>>,
@@ -279,7 +280,7 @@ impl Session {
         });
         let least = candidates.min_by_key(|worker| site.loads.get(*worker).copied());
         // Without another worker all who come are at home, as if they weren't counted.
-        let Some(worker) = least.filter(|_| self.outposts_ever < u8::MAX) else {
+        let Some(worker) = least.filter(|_| self.outposts_ever < u32::MAX) else {
             return Place::Home;
         };
         let Some((here, there)) = site.ground.road(self.home, worker) else {

@@ -13,6 +13,7 @@ use crate::link::Links;
 
 const SESSION: SessionId = SessionId(7);
 const ROOM: StreamId = StreamId(0);
+const OTHER: StreamId = StreamId(1);
 
 fn order(mark: u64, acts: Vec<Act>) -> Box<Order> {
     Box::new(Order {
@@ -25,17 +26,25 @@ fn order(mark: u64, acts: Vec<Act>) -> Box<Order> {
 }
 
 fn open() -> Act {
+    open_in(ROOM)
+}
+
+fn open_in(stream: StreamId) -> Act {
     Act::OpenRoom(RoomPlan {
-        stream: ROOM,
+        stream,
         kind: RoomKind::Forward,
         floor: None,
     })
 }
 
 fn join(member: u32) -> Act {
+    join_in(ROOM, member)
+}
+
+fn join_in(stream: StreamId, member: u32) -> Act {
     Act::Join(MemberPlan {
         member: MemberId(member),
-        stream: ROOM,
+        stream,
         leg: LegSpec::Rtp {
             local_ip: "127.0.0.1".parse().unwrap(),
             rtcp_mux: true,
@@ -68,9 +77,13 @@ fn connect(member: u32, far: SocketAddr) -> Act {
 }
 
 fn leave(member: Option<u32>) -> Act {
+    leave_of(StreamSet::ALL, member)
+}
+
+fn leave_of(streams: StreamSet, member: Option<u32>) -> Act {
     Act::Leave {
         member: member.map(MemberId),
-        streams: StreamSet::ALL,
+        streams,
         drain_ms: 0,
         facts: Vec::new(),
     }
@@ -267,10 +280,7 @@ fn what_is_refused_leaves_nothing_anywhere() {
     assert!(matches!(&refused.acts[0], Act::Join(plan) if plan.member == MemberId(5)));
     assert_eq!(members(&links), [1, 1]);
     // Refused at home, when the outpost has done its part: there is no such room.
-    let mut elsewhere = join(6);
-    if let Act::Join(plan) = &mut elsewhere {
-        plan.stream = StreamId(3);
-    }
+    let elsewhere = join_in(StreamId(3), 6);
     let refused = obey(&mut links, vec![leave(Some(1)), join(6), elsewhere]);
     assert!(matches!(refused.outcome, Outcome::Refused(_)));
     assert_eq!(members(&links), [1, 1], "nor has anybody left");
@@ -343,6 +353,45 @@ fn two(spread: &mut Spread, ground: &Idle) {
         spread.next_done().map(|(home, order)| (home, order.mark)),
         Some((0, 1))
     );
+}
+
+/// Has an order done; whose turns it took.
+fn through(spread: &mut Spread, ground: &Idle, acts: Vec<Act>) -> Vec<usize> {
+    spread.order(0, order(1, acts), ground);
+    let mut workers = Vec::new();
+    while let Some((worker, order)) = spread.next_order() {
+        workers.push(worker);
+        spread.take(worker, answer(order), ground);
+    }
+    while spread.next_done().is_some() {}
+    workers
+}
+
+#[test]
+fn outposts_come_and_go_as_often_as_a_session_likes() {
+    let (mut spread, ground) = (Spread::default(), idle());
+    spread.set_members_max(1);
+    assert_eq!(through(&mut spread, &ground, vec![open_in(OTHER)]), [0]);
+    for round in 0..300 {
+        let begun = through(&mut spread, &ground, vec![open(), join(0), join(1)]);
+        assert_eq!(begun, [1, 0], "round {round}");
+        let acts = vec![leave_of(plan::only(ROOM), None)];
+        assert_eq!(through(&mut spread, &ground, acts), [0, 1]);
+    }
+}
+
+#[test]
+fn members_stay_at_home_where_no_outpost_can_be_named_any_more() {
+    let (mut spread, ground) = (Spread::default(), idle());
+    spread.set_members_max(1);
+    through(&mut spread, &ground, vec![open(), join(0)]);
+    let session = spread.sessions.get_mut(&SESSION).unwrap();
+    session.outposts_ever = u32::MAX;
+    assert_eq!(through(&mut spread, &ground, vec![join(1)]), [0]);
+    let session = &spread.sessions[&SESSION];
+    assert_eq!(session.count(Place::Home), 2);
+    assert_eq!(through(&mut spread, &ground, vec![leave(None)]), [0]);
+    assert!(spread.sessions.is_empty());
 }
 
 #[test]
