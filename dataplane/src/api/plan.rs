@@ -72,7 +72,7 @@ pub enum Act {
     /// may have streams of two legs as well.
     OpenRoom(RoomPlan),
     /// Begins a road between two workers of a group session; both get this act, each with an end of
-    /// it. It lasts until the session ends there.
+    /// it. It lasts until the session ends there, or at the other end and nobody is left at it.
     OpenRoad {
         /// Which of the session's outposts it leads to, or is.
         outpost: OutpostId,

@@ -254,7 +254,7 @@ impl<B: Backend> Worker<B> {
             let recording = empty.recording;
             self.sessions.remove(session);
             self.let_go_recording(recording);
-            self.roads.end(id);
+            self.roads.end_all(id);
         }
     }
 

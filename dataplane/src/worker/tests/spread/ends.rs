@@ -1,0 +1,111 @@
+//! Roads that end, by order or with a worker, and who is told.
+
+use std::time::Duration;
+
+use crate::api::{
+    Act, Event, LegSpec, MemberId, MemberPlan, Outcome, OutpostId, RoadEnd, RoadRoom, RoomKind,
+    RoomPlan, StreamId, StreamSet, road_with,
+};
+use crate::limits::HOUSEKEEPING_MS;
+
+use super::super::fake::World;
+use super::super::rooms::{TALKS, leave, only};
+use super::{AUDIO, Spread, join_away};
+
+const SMALL: RoadRoom = RoadRoom { out: 1, home: 1 };
+
+/// A road between the two workers of a group; home's end comes first.
+fn road(group: &Spread) -> (RoadEnd, RoadEnd) {
+    road_with(&group.home.control, &group.outpost.control, SMALL)
+}
+
+fn open_road(outpost: u32, end: RoadEnd) -> Act {
+    Act::OpenRoad {
+        outpost: OutpostId(outpost),
+        end: Some(Box::new(end)),
+    }
+}
+
+fn join_by(member: u32, outpost: u32) -> Act {
+    let mut act = join_away(member);
+    if let Act::Join(MemberPlan { leg, .. }) = &mut act {
+        *leg = LegSpec::Away(OutpostId(outpost));
+    }
+    act
+}
+
+fn obey(world: &mut World, acts: Vec<Act>) {
+    assert_eq!(world.order(1, acts).outcome, Outcome::Done);
+}
+
+fn lost(world: &mut World) -> Vec<MemberId> {
+    let news = std::mem::take(&mut world.news).into_iter();
+    let lost = news.filter_map(|event| match event {
+        Event::MemberLost { member, .. } => Some(member),
+        _ => None,
+    });
+    lost.collect()
+}
+
+#[test]
+fn a_road_whose_outpost_has_ended_goes_while_its_session_goes_on() {
+    let mut group = Spread::forward(SMALL);
+    group.join(0, TALKS);
+    for round in 0..300 {
+        let outpost = if round == 0 { 1 } else { round + 10 };
+        if round > 0 {
+            let (here, there) = road(&group);
+            let room = RoomPlan {
+                stream: StreamId(AUDIO),
+                kind: RoomKind::Outpost(OutpostId(outpost)),
+                floor: None,
+            };
+            let acts = vec![open_road(outpost, there), Act::OpenRoom(room)];
+            obey(&mut group.outpost, acts);
+            obey(&mut group.home, vec![open_road(outpost, here)]);
+        }
+        obey(&mut group.home, vec![join_by(100, outpost)]);
+        obey(&mut group.home, vec![leave(Some(100), only(AUDIO))]);
+        obey(&mut group.outpost, vec![leave(None, StreamSet::ALL)]);
+        assert!(group.outpost.worker.roads.is_empty());
+        group.outpost.pass(HOUSEKEEPING_MS);
+        group.home.pass(2 * HOUSEKEEPING_MS);
+        let roads = group.home.worker.roads.len();
+        assert_eq!(roads, 0, "after {round} rounds");
+    }
+    assert_eq!(lost(&mut group.home), [], "who has left isn't lost");
+    obey(&mut group.home, vec![leave(None, StreamSet::ALL)]);
+}
+
+#[test]
+fn a_lost_road_stays_for_as_long_as_somebody_has_joined_by_it() {
+    let mut group = Spread::forward(SMALL);
+    group.join(100, TALKS);
+    group.join(101, TALKS);
+    obey(&mut group.outpost, vec![leave(None, StreamSet::ALL)]);
+    group.outpost.pass(HOUSEKEEPING_MS);
+    group.home.pass(20 * HOUSEKEEPING_MS);
+    assert_eq!(lost(&mut group.home), [MemberId(100), MemberId(101)]);
+    for (member, roads) in [(100, 1), (101, 0)] {
+        obey(&mut group.home, vec![leave(Some(member), only(AUDIO))]);
+        group.home.pass(2 * HOUSEKEEPING_MS);
+        assert_eq!(group.home.worker.roads.len(), roads);
+    }
+    assert_eq!(lost(&mut group.home), []);
+}
+
+#[test]
+fn control_frees_the_ends_of_roads() {
+    let mut group = Spread::forward(SMALL);
+    let (here, there) = road(&group);
+    obey(&mut group.home, vec![open_road(2, here)]);
+    group.home.send(1, vec![leave(None, StreamSet::ALL)]);
+    for _ in 0..10 {
+        group.home.now += Duration::from_millis(HOUSEKEEPING_MS);
+        group.home.worker.cycle(group.home.now);
+    }
+    assert!(group.home.worker.roads.is_empty());
+    assert!(!there.is_abandoned(), "the worker has freed it");
+    group.home.cycle();
+    assert!(there.is_abandoned(), "control hasn't");
+}
