@@ -3,16 +3,20 @@
 use std::time::Duration;
 
 use crate::api::{
-    Act, Event, LegSpec, MemberId, MemberPlan, Outcome, OutpostId, RoadEnd, RoadRoom, RoomKind,
-    RoomPlan, StreamId, StreamSet, road_with,
+    Act, Event, LegSpec, MemberId, MemberPlan, Outcome, OutpostId, Refusal, RoadEnd, RoadRoom,
+    RoomKind, RoomPlan, StreamId, StreamSet, road_with,
 };
 use crate::limits::HOUSEKEEPING_MS;
 
-use super::super::fake::World;
-use super::super::rooms::{TALKS, leave, only};
+use super::super::fake::{LOCAL, World};
+use super::super::rooms::{TALKS, join, leave, only};
 use super::{AUDIO, Spread, join_away};
 
 const SMALL: RoadRoom = RoadRoom { out: 1, home: 1 };
+
+fn refused(why: Refusal) -> Outcome {
+    Outcome::Refused(why)
+}
 
 /// A road between the two workers of a group; home's end comes first.
 fn road(group: &Spread) -> (RoadEnd, RoadEnd) {
@@ -108,4 +112,18 @@ fn control_frees_the_ends_of_roads() {
     assert!(!there.is_abandoned(), "the worker has freed it");
     group.home.cycle();
     assert!(there.is_abandoned(), "control hasn't");
+}
+
+#[test]
+fn an_end_that_a_refused_order_never_came_to_goes_home_with_it() {
+    let mut group = Spread::forward(SMALL);
+    group.home.net.borrow_mut().bad_ip = Some(LOCAL.parse().unwrap());
+    let (here, there) = road(&group);
+    let acts = vec![join(0, AUDIO), open_road(2, here), join_by(100, 2)];
+    let order = group.home.order(1, acts);
+    assert_eq!(order.outcome, refused(Refusal::Socket));
+    assert!(!there.is_abandoned(), "the worker has freed it");
+    assert!(matches!(order.acts[1], Act::OpenRoad { end: Some(_), .. }));
+    assert_eq!(group.home.worker.roads.len(), 1, "the one there was");
+    group.end();
 }
