@@ -34,10 +34,10 @@ pub struct Roads {
 }
 
 impl Roads {
-    /// Whether one more would be too many.
+    /// How many more there may be.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.len() + self.ended.len() >= ROADS_PER_WORKER
+    pub fn room(&self) -> usize {
+        ROADS_PER_WORKER.saturating_sub(self.len() + self.ended.len())
     }
 
     /// Roads there are.

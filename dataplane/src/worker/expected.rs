@@ -148,6 +148,10 @@ impl Kind {
     }
 }
 
+fn is_road(act: &Act) -> bool {
+    matches!(act, Act::OpenRoad { .. })
+}
+
 /// The streams there will be after each act, to see beforehand whether all can be done.
 pub(super) struct Expected<'a> {
     pub(super) streams: [Option<(StreamId, Kind)>; STREAMS_PER_SESSION],
@@ -284,9 +288,10 @@ impl Expected<'_> {
 
     fn open_road(&self, before: &[Act], which: OutpostId, has_end: bool) -> Result<(), Refusal> {
         let (roads, _) = self.roads;
+        let opening = before.iter().filter(|act| is_road(act)).count();
         if !has_end || self.has_road(before, which) {
             Err(Refusal::Unknown)
-        } else if roads.is_full() {
+        } else if roads.room() <= opening {
             Err(Refusal::Full)
         } else {
             Ok(())

@@ -6,7 +6,7 @@ use crate::api::{
     Act, Event, LegSpec, MemberId, MemberPlan, Outcome, OutpostId, Refusal, RoadEnd, RoadRoom,
     RoomKind, RoomPlan, StreamId, StreamSet, road_with,
 };
-use crate::limits::HOUSEKEEPING_MS;
+use crate::limits::{HOUSEKEEPING_MS, ROADS_PER_WORKER};
 
 use super::super::fake::{LOCAL, World};
 use super::super::rooms::{TALKS, join, leave, only};
@@ -125,5 +125,25 @@ fn an_end_that_a_refused_order_never_came_to_goes_home_with_it() {
     assert!(!there.is_abandoned(), "the worker has freed it");
     assert!(matches!(order.acts[1], Act::OpenRoad { end: Some(_), .. }));
     assert_eq!(group.home.worker.roads.len(), 1, "the one there was");
+    group.end();
+}
+
+#[test]
+fn roads_of_one_order_count_before_they_are_opened() {
+    let mut group = Spread::forward(SMALL);
+    let mut far_ends = Vec::new();
+    for outpost in 2..=u32::try_from(ROADS_PER_WORKER).unwrap() - 1 {
+        let (here, there) = road(&group);
+        far_ends.push(there);
+        obey(&mut group.home, vec![open_road(outpost, here)]);
+    }
+    let (one, other) = (road(&group), road(&group));
+    let acts = vec![open_road(1000, one.0), open_road(1001, other.0)];
+    let order = group.home.order(1, acts);
+    assert_eq!(order.outcome, refused(Refusal::Full));
+    assert_eq!(group.home.worker.roads.len(), ROADS_PER_WORKER - 1);
+    let last = order.acts.into_iter().next().unwrap();
+    obey(&mut group.home, vec![last]);
+    assert_eq!(group.home.worker.roads.len(), ROADS_PER_WORKER);
     group.end();
 }
