@@ -114,6 +114,13 @@ impl Roads {
         self.places.get_mut(road.0 as usize)?.as_mut()
     }
 
+    /// Whether its members were told to be lost.
+    #[must_use]
+    pub fn is_lost(&self, road: RoadRef) -> bool {
+        let place = self.places.get(road.0 as usize);
+        place.is_none_or(|place| place.as_ref().is_none_or(|road| road.is_lost))
+    }
+
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = RoadRef> + use<> {
         (0..u32::try_from(self.places.len()).unwrap_or(u32::MAX)).map(RoadRef)

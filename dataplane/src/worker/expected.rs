@@ -262,7 +262,7 @@ impl Expected<'_> {
             return Err(Refusal::Unknown);
         }
         if let LegSpec::Away(outpost) = plan.leg
-            && !self.has_road(before, outpost)
+            && !self.leads_to(before, outpost)
         {
             return Err(Refusal::Unknown);
         }
@@ -279,7 +279,7 @@ impl Expected<'_> {
     fn open_room(&mut self, before: &[Act], plan: &RoomPlan) -> Result<(), Refusal> {
         let kind = Kind::of_room(&plan.kind).ok_or(Refusal::Unknown)?;
         if let RoomKind::Outpost(outpost) = plan.kind
-            && !self.has_road(before, outpost)
+            && !self.leads_to(before, outpost)
         {
             return Err(Refusal::Unknown);
         }
@@ -298,7 +298,14 @@ impl Expected<'_> {
         }
     }
 
-    /// Whether there is a road to an outpost after some acts.
+    /// Whether members can join by a road to an outpost after some acts: it isn't lost.
+    fn leads_to(&self, before: &[Act], which: OutpostId) -> bool {
+        let (roads, session) = self.roads;
+        let known = roads.find(session, which);
+        self.has_road(before, which) && !known.is_some_and(|road| roads.is_lost(road))
+    }
+
+    /// Whether there is a road to an outpost after some acts, or one that is lost.
     fn has_road(&self, before: &[Act], which: OutpostId) -> bool {
         let (roads, session) = self.roads;
         let is_it = |act: &Act| matches!(act, Act::OpenRoad { outpost, .. } if *outpost == which);

@@ -9,8 +9,8 @@ use crate::api::{
 use crate::limits::{HOUSEKEEPING_MS, ROADS_PER_WORKER};
 
 use super::super::fake::{LOCAL, World};
-use super::super::rooms::{TALKS, join, leave, only};
-use super::{AUDIO, Spread, join_away};
+use super::super::rooms::{TALKS, connect, join, leave, only};
+use super::{AUDIO, OUTPOST, Spread, join_away};
 
 const SMALL: RoadRoom = RoadRoom { out: 1, home: 1 };
 
@@ -146,4 +146,35 @@ fn roads_of_one_order_count_before_they_are_opened() {
     obey(&mut group.home, vec![last]);
     assert_eq!(group.home.worker.roads.len(), ROADS_PER_WORKER);
     group.end();
+}
+
+#[test]
+fn nobody_joins_by_a_lost_road() {
+    let mut group = Spread::forward(SMALL);
+    group.join(100, TALKS);
+    obey(&mut group.outpost, vec![leave(None, StreamSet::ALL)]);
+    group.outpost.pass(HOUSEKEEPING_MS);
+    group.home.pass(2 * HOUSEKEEPING_MS);
+    let order = group.home.order(1, vec![join_away(101)]);
+    assert_eq!(order.outcome, refused(Refusal::Unknown));
+    let (end, _far) = road(&group);
+    let mut again = open_road(1, end);
+    if let Act::OpenRoad { outpost, .. } = &mut again {
+        *outpost = OUTPOST;
+    }
+    let order = group.home.order(1, vec![again]);
+    assert_eq!(order.outcome, refused(Refusal::Unknown), "it is there yet");
+}
+
+#[test]
+fn who_is_connected_over_a_lost_road_is_told_to_be_lost_again() {
+    let mut group = Spread::forward(SMALL);
+    obey(&mut group.home, vec![join_away(100)]);
+    obey(&mut group.outpost, vec![leave(None, StreamSet::ALL)]);
+    group.outpost.pass(HOUSEKEEPING_MS);
+    group.home.pass(20 * HOUSEKEEPING_MS);
+    assert_eq!(lost(&mut group.home), [MemberId(100)], "before it has come");
+    obey(&mut group.home, vec![connect(100, AUDIO, TALKS)]);
+    group.home.pass(20 * HOUSEKEEPING_MS);
+    assert_eq!(lost(&mut group.home), [MemberId(100)]);
 }
