@@ -291,6 +291,60 @@ fn what_is_refused_leaves_nothing_anywhere() {
 }
 
 #[test]
+fn a_refused_order_takes_nothing_from_a_member_elsewhere() {
+    let mut links = links(2, 44_800, 1);
+    let phones = group(&mut links, 2);
+    assert_eq!(
+        obey(&mut links, vec![open_in(OTHER)]).outcome,
+        Outcome::Done
+    );
+    // Refused at home, where the last one is already.
+    let acts = vec![
+        join_in(OTHER, 1),
+        leave_of(plan::only(ROOM), Some(1)),
+        join(0),
+    ];
+    let refused = obey(&mut links, acts);
+    assert!(matches!(refused.outcome, Outcome::Refused(_)));
+    phones[1].say(5);
+    assert_eq!(phones[0].hear(), 5);
+    phones[0].say(6);
+    assert_eq!(phones[1].hear(), 6);
+    end(&mut links, 2);
+    links.end();
+}
+
+#[test]
+fn whose_leg_a_refused_order_has_taken_is_told_to_be_lost() {
+    let mut links = links(2, 45_000, 1);
+    let phones = group(&mut links, 2);
+    // Its name must be free at the outpost before it can join there again.
+    let refused = obey(&mut links, vec![leave(Some(1)), join(1), join(0)]);
+    assert!(matches!(refused.outcome, Outcome::Refused(_)));
+    assert_eq!(members(&links), [1, 0]);
+    links.order(0, order(2, vec![leave(Some(1))]));
+    let mut lost = Vec::new();
+    loop {
+        match links.news() {
+            Some((0, Event::MemberLost { member, stream, .. })) => lost.push((member, stream)),
+            Some((_, Event::Done(order))) => {
+                assert_eq!(order.outcome, Outcome::Done);
+                break;
+            }
+            Some(_) => {}
+            None => std::thread::yield_now(),
+        }
+    }
+    assert_eq!(lost, [(MemberId(1), ROOM)]);
+    let again = come(&mut links, 1);
+    assert_eq!(members(&links), [1, 1]);
+    phones[0].say(6);
+    assert_eq!(again.hear(), 6);
+    end(&mut links, 2);
+    links.end();
+}
+
+#[test]
 fn a_session_on_one_worker_is_nobody_else_s_business() {
     let mut links = links(2, 44_600, 0);
     let phones = group(&mut links, 3);
@@ -334,6 +388,14 @@ fn idle() -> Idle {
     }
 }
 
+/// The next order that is done, and its home.
+fn next_done(spread: &mut Spread) -> Option<(usize, Box<Order>)> {
+    match spread.next_news()? {
+        (home, Event::Done(order)) => Some((home, order)),
+        (_, other) => panic!("nothing else is told: {other:?}"),
+    }
+}
+
 fn answer(mut order: Box<Order>) -> Box<Order> {
     order.outcome = Outcome::Done;
     order
@@ -350,7 +412,7 @@ fn two(spread: &mut Spread, ground: &Idle) {
     }
     assert_eq!(workers, [1, 0], "where it joins first");
     assert_eq!(
-        spread.next_done().map(|(home, order)| (home, order.mark)),
+        next_done(spread).map(|(home, order)| (home, order.mark)),
         Some((0, 1))
     );
 }
@@ -363,7 +425,7 @@ fn through(spread: &mut Spread, ground: &Idle, acts: Vec<Act>) -> Vec<usize> {
         workers.push(worker);
         spread.take(worker, answer(order), ground);
     }
-    while spread.next_done().is_some() {}
+    while next_done(spread).is_some() {}
     workers
 }
 
@@ -395,6 +457,30 @@ fn members_stay_at_home_where_no_outpost_can_be_named_any_more() {
 }
 
 #[test]
+fn who_joins_as_its_outpost_is_lost_is_refused_and_nowhere() {
+    let (mut spread, mut ground) = (Spread::default(), idle());
+    two(&mut spread, &ground);
+    through(&mut spread, &ground, vec![leave(Some(1))]);
+    spread.order(0, order(2, vec![join(2)]), &ground);
+    let (worker, joining) = spread.next_order().unwrap();
+    assert_eq!(worker, 1);
+    spread.take(1, answer(joining), &ground);
+    let (worker, mut joining) = spread.next_order().unwrap();
+    assert_eq!(worker, 0);
+    // Home has seen it first.
+    joining.outcome = Outcome::Refused(Refusal::Unknown);
+    spread.take(0, joining, &ground);
+    ground.runs[1] = false;
+    let _unread = spread.next_order();
+    spread.lost(1, &ground);
+    let (_, done) = next_done(&mut spread).unwrap();
+    let refused = Outcome::Refused(Refusal::Unknown);
+    assert_eq!((done.mark, done.outcome), (2, refused));
+    let session = &spread.sessions[&SESSION];
+    assert_eq!((session.state.members.len(), session.is_at(1)), (1, false));
+}
+
+#[test]
 fn nobody_is_told_of_the_end_before_every_worker_has_let_go() {
     let (mut spread, ground) = (Spread::default(), idle());
     two(&mut spread, &ground);
@@ -402,11 +488,11 @@ fn nobody_is_told_of_the_end_before_every_worker_has_let_go() {
     let (worker, first) = spread.next_order().unwrap();
     assert_eq!(worker, 0);
     assert!(spread.take(0, answer(first), &ground).is_none());
-    assert!(spread.next_done().is_none(), "the outpost hasn't yet");
+    assert!(next_done(&mut spread).is_none(), "the outpost hasn't yet");
     let (worker, second) = spread.next_order().unwrap();
     assert_eq!(worker, 1);
     assert!(spread.take(1, answer(second), &ground).is_none());
-    let (home, done) = spread.next_done().unwrap();
+    let (home, done) = next_done(&mut spread).unwrap();
     assert_eq!((home, done.mark, done.outcome), (0, 2, Outcome::Done));
     assert!(spread.sessions.is_empty());
 }
@@ -426,7 +512,7 @@ fn an_outpost_that_is_lost_holds_nothing_up() {
     ground.runs[1] = false;
     let _unread = spread.next_order();
     spread.lost(1, &ground);
-    let (home, done) = spread.next_done().unwrap();
+    let (home, done) = next_done(&mut spread).unwrap();
     assert_eq!((home, done.mark, done.outcome), (0, 3, Outcome::Done));
     assert!(spread.sessions.is_empty());
 }
@@ -443,7 +529,7 @@ fn who_was_to_join_at_an_outpost_that_is_lost_is_refused() {
     assert_eq!(worker, 1);
     ground.runs[1] = false;
     spread.lost(1, &ground);
-    let (_, done) = spread.next_done().unwrap();
+    let (_, done) = next_done(&mut spread).unwrap();
     assert_eq!(
         (done.mark, done.outcome),
         (2, Outcome::Refused(Refusal::Unknown))
