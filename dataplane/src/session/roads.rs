@@ -30,6 +30,7 @@ pub struct Road {
 pub struct Roads {
     places: Vec<Option<Road>>,
     /// What has ended: its parcels are freed by control, not here.
+    #[expect(clippy::vec_box, reason = "they leave in the boxes that they came in")]
     ended: Vec<Box<RoadEnd>>,
 }
 
