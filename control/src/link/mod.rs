@@ -122,8 +122,8 @@ impl Links {
     /// The next piece of news, and whose it is.
     pub fn news(&mut self) -> Option<(usize, Event)> {
         loop {
-            if let Some((home, order)) = self.spread.next_done() {
-                return Some((home, Event::Done(order)));
+            if let Some(news) = self.spread.next_news() {
+                return Some(news);
             }
             let mut workers = self.workers.iter_mut().enumerate();
             let (number, event) =

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::record_ring::{RecordsIn, RecordsOut, record_ring};
-use super::{Event, Order, Record, RecordRoom};
+use super::{Event, Order, Record, RecordRoom, RoadEnd};
 use crate::limits::{NEWS_RING, ORDER_RING};
 use crate::net::EventFd;
 
@@ -101,11 +101,19 @@ impl AsRawFd for Doorbell {
 #[derive(Debug)]
 pub struct Full<T>(pub T);
 
+/// What comes from a worker.
+#[derive(Debug)]
+enum News {
+    Event(Event),
+    /// A road has ended; its parcels are freed where they were made.
+    Road(Box<RoadEnd>),
+}
+
 /// Control's end: orders go in, news and records come out.
 #[derive(Debug)]
 pub struct ControlEnd {
     orders: Producer<Box<Order>>,
-    news: Consumer<Event>,
+    news: Consumer<News>,
     records: RecordsOut,
     worker_bell: Doorbell,
     control_bell: Doorbell,
@@ -125,9 +133,14 @@ impl ControlEnd {
         Ok(())
     }
 
-    /// Takes the next piece of news.
+    /// Takes the next piece of news, and frees the ends of roads that came before it.
     pub fn news(&mut self) -> Option<Event> {
-        self.news.pop().ok()
+        loop {
+            match self.news.pop().ok()? {
+                News::Event(event) => return Some(event),
+                News::Road(end) => drop(end),
+            }
+        }
     }
 
     /// Takes the next record.
@@ -171,7 +184,7 @@ impl ControlEnd {
 #[derive(Debug)]
 pub struct WorkerEnd {
     orders: Consumer<Box<Order>>,
-    news: Producer<Event>,
+    news: Producer<News>,
     records: RecordsIn,
     worker_bell: Doorbell,
     control_bell: Doorbell,
@@ -207,9 +220,25 @@ impl WorkerEnd {
     ///
     /// [`Full`] with the event when control hasn't taken [`NEWS_RING`] events yet.
     pub fn tell(&mut self, event: Event) -> Result<(), Full<Event>> {
-        self.news
-            .push(event)
-            .map_err(|rtrb::PushError::Full(event)| Full(event))?;
+        if self.news.is_full() {
+            return Err(Full(event));
+        }
+        // There is room: nobody else pushes.
+        let _ = self.news.push(News::Event(event));
+        self.control_bell.ring();
+        Ok(())
+    }
+
+    /// Sends a road's end to control, which frees it.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] with the end when control hasn't taken [`NEWS_RING`] events yet.
+    pub fn give_back(&mut self, end: Box<RoadEnd>) -> Result<(), Full<Box<RoadEnd>>> {
+        if self.news.is_full() {
+            return Err(Full(end));
+        }
+        let _ = self.news.push(News::Road(end));
         self.control_bell.ring();
         Ok(())
     }

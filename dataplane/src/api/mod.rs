@@ -166,13 +166,14 @@ pub enum Event {
         /// Who is heard again.
         member: MemberId,
     },
-    /// A member's connection (MSRP, BFCP) could not be made, or was lost.
+    /// A member's connection (MSRP, BFCP) could not be made, or was lost; or its leg at an outpost is
+    /// gone.
     MemberLost {
         /// The session.
         session: SessionId,
         /// The room.
         stream: StreamId,
-        /// Whose connection it was.
+        /// Whose it was.
         member: MemberId,
     },
     /// Somebody else speaks in a mixed room.

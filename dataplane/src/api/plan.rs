@@ -28,6 +28,24 @@ pub struct Order {
     pub returned: Vec<StreamPlan>,
 }
 
+impl Order {
+    /// The rooms that it makes.
+    pub fn rooms(&self) -> impl Iterator<Item = &RoomPlan> {
+        self.acts.iter().filter_map(|act| match act {
+            Act::OpenRoom(plan) => Some(plan),
+            _ => None,
+        })
+    }
+
+    /// Who joins by it, and which room.
+    pub fn joins(&self) -> impl Iterator<Item = &MemberPlan> {
+        self.acts.iter().filter_map(|act| match act {
+            Act::Join(plan) => Some(plan),
+            _ => None,
+        })
+    }
+}
+
 /// How an order went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -72,7 +90,7 @@ pub enum Act {
     /// may have streams of two legs as well.
     OpenRoom(RoomPlan),
     /// Begins a road between two workers of a group session; both get this act, each with an end of
-    /// it. It lasts until the session ends there.
+    /// it. It lasts until the session ends there, or at the other end and nobody is left at it.
     OpenRoad {
         /// Which of the session's outposts it leads to, or is.
         outpost: OutpostId,

@@ -19,7 +19,7 @@ use crate::limits::{ROAD_PARCEL_BYTES, ROAD_PARCELS_HOME, ROAD_PARCELS_OUT};
 
 /// An outpost of a group session, as control names it: never used twice in a session's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct OutpostId(pub u8);
+pub struct OutpostId(pub u32);
 
 /// A packet to or from a member whose leg is at an outpost, in two pieces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

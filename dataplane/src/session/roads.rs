@@ -25,17 +25,20 @@ pub struct Road {
     pub is_lost: bool,
 }
 
-/// All roads of a worker, at most [`ROADS_PER_WORKER`].
+/// All roads of a worker, at most [`ROADS_PER_WORKER`] with the ends that control is to free.
 #[derive(Debug, Default)]
 pub struct Roads {
     places: Vec<Option<Road>>,
+    /// What has ended: its parcels are freed by control, not here.
+    #[expect(clippy::vec_box, reason = "they leave in the boxes that they came in")]
+    ended: Vec<Box<RoadEnd>>,
 }
 
 impl Roads {
-    /// Whether one more would be too many.
+    /// How many more there may be.
     #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.len() >= ROADS_PER_WORKER
+    pub fn room(&self) -> usize {
+        ROADS_PER_WORKER.saturating_sub(self.len() + self.ended.len())
     }
 
     /// Roads there are.
@@ -59,21 +62,41 @@ impl Roads {
     }
 
     /// Ends a session's roads, once what was posted is on its way.
-    pub fn end(&mut self, session: SessionId) {
+    pub fn end_all(&mut self, session: SessionId) {
         for place in &mut self.places {
             if let Some(mut road) = place.take_if(|road| road.session == session) {
                 road.end.flush();
+                self.ended.push(road.end);
             }
         }
-        while self.places.pop_if(|place| place.is_none()).is_some() {}
+        self.shorten();
+    }
+
+    /// Ends a road that no seat and no room names any more.
+    pub fn end(&mut self, road: RoadRef) {
+        let place = self.places.get_mut(road.0 as usize);
+        if let Some(mut road) = place.and_then(Option::take) {
+            road.end.flush();
+            self.ended.push(road.end);
+        }
+        self.shorten();
     }
 
     /// Takes a road's end back that nobody has used.
     pub fn take(&mut self, session: SessionId, outpost: OutpostId) -> Option<Box<RoadEnd>> {
         let road = self.find(session, outpost)?;
         let road = self.places.get_mut(road.0 as usize)?.take()?;
-        while self.places.pop_if(|place| place.is_none()).is_some() {}
+        self.shorten();
         Some(road.end)
+    }
+
+    /// The ends that control is to free.
+    pub fn ended_mut(&mut self) -> &mut Vec<Box<RoadEnd>> {
+        &mut self.ended
+    }
+
+    fn shorten(&mut self) {
+        while self.places.pop_if(|place| place.is_none()).is_some() {}
     }
 
     /// The road of a session to an outpost.
@@ -90,6 +113,13 @@ impl Roads {
     /// A road.
     pub fn road_mut(&mut self, road: RoadRef) -> Option<&mut Road> {
         self.places.get_mut(road.0 as usize)?.as_mut()
+    }
+
+    /// Whether its members were told to be lost.
+    #[must_use]
+    pub fn is_lost(&self, road: RoadRef) -> bool {
+        let place = self.places.get(road.0 as usize);
+        place.is_none_or(|place| place.as_ref().is_none_or(|road| road.is_lost))
     }
 
     /// All of them.

@@ -148,6 +148,10 @@ impl Kind {
     }
 }
 
+fn is_road(act: &Act) -> bool {
+    matches!(act, Act::OpenRoad { .. })
+}
+
 /// The streams there will be after each act, to see beforehand whether all can be done.
 pub(super) struct Expected<'a> {
     pub(super) streams: [Option<(StreamId, Kind)>; STREAMS_PER_SESSION],
@@ -258,7 +262,7 @@ impl Expected<'_> {
             return Err(Refusal::Unknown);
         }
         if let LegSpec::Away(outpost) = plan.leg
-            && !self.has_road(before, outpost)
+            && !self.leads_to(before, outpost)
         {
             return Err(Refusal::Unknown);
         }
@@ -275,7 +279,7 @@ impl Expected<'_> {
     fn open_room(&mut self, before: &[Act], plan: &RoomPlan) -> Result<(), Refusal> {
         let kind = Kind::of_room(&plan.kind).ok_or(Refusal::Unknown)?;
         if let RoomKind::Outpost(outpost) = plan.kind
-            && !self.has_road(before, outpost)
+            && !self.leads_to(before, outpost)
         {
             return Err(Refusal::Unknown);
         }
@@ -284,16 +288,24 @@ impl Expected<'_> {
 
     fn open_road(&self, before: &[Act], which: OutpostId, has_end: bool) -> Result<(), Refusal> {
         let (roads, _) = self.roads;
+        let opening = before.iter().filter(|act| is_road(act)).count();
         if !has_end || self.has_road(before, which) {
             Err(Refusal::Unknown)
-        } else if roads.is_full() {
+        } else if roads.room() <= opening {
             Err(Refusal::Full)
         } else {
             Ok(())
         }
     }
 
-    /// Whether there is a road to an outpost after some acts.
+    /// Whether members can join by a road to an outpost after some acts: it isn't lost.
+    fn leads_to(&self, before: &[Act], which: OutpostId) -> bool {
+        let (roads, session) = self.roads;
+        let known = roads.find(session, which);
+        self.has_road(before, which) && !known.is_some_and(|road| roads.is_lost(road))
+    }
+
+    /// Whether there is a road to an outpost after some acts, or one that is lost.
     fn has_road(&self, before: &[Act], which: OutpostId) -> bool {
         let (roads, session) = self.roads;
         let is_it = |act: &Act| matches!(act, Act::OpenRoad { outpost, .. } if *outpost == which);

@@ -135,8 +135,12 @@ impl<B: Backend> Worker<B> {
             match act {
                 Act::Open(plan) => plan.local = Default::default(),
                 Act::Join(plan) => plan.local = Default::default(),
-                Act::OpenRoad { outpost, end } => *end = self.roads.take(session, *outpost),
+                // Those after the act that failed still have theirs.
+                Act::OpenRoad { outpost, end } if end.is_none() => {
+                    *end = self.roads.take(session, *outpost);
+                }
                 Act::OpenRoom(_)
+                | Act::OpenRoad { .. }
                 | Act::Connect { .. }
                 | Act::ConnectMember { .. }
                 | Act::GiveFloor { .. }
@@ -254,7 +258,7 @@ impl<B: Backend> Worker<B> {
             let recording = empty.recording;
             self.sessions.remove(session);
             self.let_go_recording(recording);
-            self.roads.end(id);
+            self.roads.end_all(id);
         }
     }
 

@@ -16,7 +16,8 @@ mod plan;
 use std::collections::{HashMap, VecDeque};
 
 use dataplane::api::{
-    Act, MemberFacts, MemberId, Order, Outcome, Refusal, RoadEnd, SessionId, StreamSet,
+    Act, Event, MemberFacts, MemberId, Order, Outcome, Refusal, RoadEnd, SessionId, StreamId,
+    StreamSet,
 };
 
 use plan::{Origin, Outpost, Place, Planned, Session, Site, State, Step, close, put};
@@ -31,7 +32,7 @@ pub(super) trait Ground {
     fn road(&self, home: usize, outpost: usize) -> Option<(RoadEnd, RoadEnd)>;
 }
 
-/// An order for a worker, or one that is done and its session's home.
+/// An order and its worker.
 type Addressed = (usize, Box<Order>);
 
 /// All group sessions that may grow beyond one worker.
@@ -42,8 +43,8 @@ pub(super) struct Spread {
     sessions: HashMap<SessionId, Session>,
     /// What is to be sent.
     out: VecDeque<Addressed>,
-    /// What is done.
-    done: VecDeque<Addressed>,
+    /// What is done, and who is lost by it; whose home it is.
+    news: VecDeque<(usize, Event)>,
 }
 
 /// An order that is done in steps.
@@ -57,6 +58,10 @@ struct Task {
     joined: Vec<(usize, MemberId, StreamSet)>,
     /// What the session had before.
     before: State,
+    /// Whose legs at outposts have left by it so far.
+    left: Vec<(MemberId, StreamSet)>,
+    /// Of whom nothing but home's part is left, as it was refused.
+    lost: Vec<(MemberId, StreamSet)>,
     /// What the legs at outposts did.
     facts: Vec<MemberFacts>,
 }
@@ -72,9 +77,9 @@ impl Spread {
         self.out.pop_front()
     }
 
-    /// What is done, for the engine.
-    pub(super) fn next_done(&mut self) -> Option<Addressed> {
-        self.done.pop_front()
+    /// What is done, and who is lost by it, for the engine.
+    pub(super) fn next_news(&mut self) -> Option<(usize, Event)> {
+        self.news.pop_front()
     }
 
     /// Takes an order of the engine's for a session's home.
@@ -254,7 +259,17 @@ impl Spread {
             self.send_step(id);
             return;
         }
-        self.done.push_back((home, task.finish()));
+        let lost = std::mem::take(&mut task.lost);
+        self.news.push_back((home, Event::Done(task.finish())));
+        for (member, streams) in lost {
+            let rooms = (0..32).map(StreamId).filter(|room| streams.contains(*room));
+            let lost = rooms.map(|stream| Event::MemberLost {
+                session: id,
+                stream,
+                member,
+            });
+            self.news.extend(lost.map(|event| (home, event)));
+        }
         self.go_on(id, ground);
     }
 
@@ -280,11 +295,22 @@ impl Spread {
 impl Task {
     /// Takes what came of a step.
     fn put_back(&mut self, order: Order, home: usize) {
-        let is_away = self.current.worker != home;
+        let is_away = self.current.worker != home && order.outcome == Outcome::Done;
         let origins = std::mem::take(&mut self.current.origins);
         for (act, origin) in order.acts.into_iter().zip(origins) {
-            if let (Act::Leave { facts, .. }, Origin::Own, true) = (&act, origin, is_away) {
+            if let (
+                Act::Leave {
+                    member,
+                    streams,
+                    facts,
+                    ..
+                },
+                Origin::Own,
+                true,
+            ) = (&act, origin, is_away)
+            {
                 self.facts.extend(facts);
+                self.left.extend(member.map(|member| (member, *streams)));
             }
             put(&mut self.order, act, origin);
         }

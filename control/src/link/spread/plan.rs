@@ -13,7 +13,8 @@ use super::{Ground, Task};
 pub(super) struct Session {
     pub(super) home: usize,
     pub(super) state: State,
-    pub(super) outposts_ever: u8,
+    /// Their names are never used again; should they run out, all who come are at home.
+    pub(super) outposts_ever: u32,
     pub(super) task: Option<Box<Task>>,
     /// Orders that wait for the one that is being done.
     pub(super) waiting: VecDeque<Box<Order>>,
@@ -93,8 +94,8 @@ pub(super) struct Steps {
     pub(super) others: Vec<Step>,
     /// Who leaves outposts does so last, as it can't be undone.
     after: Vec<Step>,
-    /// But for who joins again by the same order.
-    again: Vec<MemberId>,
+    /// But for who joins a room again by the same order: its name must be free there.
+    again: Vec<(MemberId, StreamId)>,
     pub(super) joined: Vec<(usize, MemberId, StreamSet)>,
 }
 
@@ -132,7 +133,10 @@ impl Session {
             home: Step::of(self.home),
             others: Vec::new(),
             after: Vec::new(),
-            again: order.acts.iter().filter_map(comer).collect(),
+            again: order
+                .joins()
+                .map(|plan| (plan.member, plan.stream))
+                .collect(),
             joined: Vec::new(),
         };
         for (at, place) in order.acts.iter_mut().enumerate() {
@@ -165,6 +169,8 @@ impl Session {
             rest: steps,
             joined,
             before,
+            left: Vec::new(),
+            lost: Vec::new(),
             facts: Vec::new(),
         }))
     }
@@ -279,7 +285,7 @@ impl Session {
         });
         let least = candidates.min_by_key(|worker| site.loads.get(*worker).copied());
         // Without another worker all who come are at home, as if they weren't counted.
-        let Some(worker) = least.filter(|_| self.outposts_ever < u8::MAX) else {
+        let Some(worker) = least.filter(|_| self.outposts_ever < u32::MAX) else {
             return Place::Home;
         };
         let Some((here, there)) = site.ground.road(self.home, worker) else {
@@ -326,23 +332,28 @@ impl Session {
     /// A member leaves rooms, or all do and the rooms end.
     fn part(&mut self, member: Option<MemberId>, what: (StreamSet, u32), steps: &mut Steps) {
         let (streams, drain_ms) = what;
-        let leaves = |member| Act::Leave {
+        let leaves = |streams| Act::Leave {
             member,
             streams,
             drain_ms,
             facts: Vec::new(),
         };
         if let Some(id) = member {
-            let place = self.state.members.get(&id).map(|seat| seat.place);
-            let when = if steps.again.contains(&id) {
-                &mut steps.others
-            } else {
-                &mut steps.after
-            };
-            if let Some(Place::Away(outpost)) = place
-                && let Some(step) = self.step_at(outpost, when)
+            if let Some(seat) = self.state.members.get(&id)
+                && let Place::Away(outpost) = seat.place
             {
-                step.push(leaves(member), Origin::Own);
+                let again = steps.again.iter().filter(|(who, _)| *who == id);
+                let again = again.fold(StreamSet::default(), |set, (_, room)| set.with(*room));
+                let held = StreamSet(seat.streams.0 & streams.0);
+                let first = StreamSet(held.0 & again.0);
+                let last = without(held, first);
+                for (streams, when) in [(first, &mut steps.others), (last, &mut steps.after)] {
+                    if !streams.is_empty()
+                        && let Some(step) = self.step_at(outpost, when)
+                    {
+                        step.push(leaves(streams), Origin::Own);
+                    }
+                }
             }
             self.state.forget(id, streams);
             return;
@@ -350,15 +361,16 @@ impl Session {
         let ids: Vec<_> = self.state.outposts.iter().map(|one| one.id).collect();
         for id in ids {
             if let Some(step) = self.step_at(id, &mut steps.after) {
-                step.push(leaves(None), Origin::Own);
+                step.push(leaves(streams), Origin::Own);
             }
         }
         self.state.close(streams);
     }
 
     /// A step was refused: those who have joined leave, new outposts end, and the order's other
-    /// steps aren't done.
+    /// steps aren't done. Legs that have left to join again are lost, where home still has them.
     pub(super) fn undo(&mut self, task: &mut Task) {
+        let is_home_done = task.current.worker != self.home && !task.current.has_joins;
         for step in std::mem::take(&mut task.rest) {
             task.restore(step);
         }
@@ -400,6 +412,13 @@ impl Session {
         }
         task.rest.extend(steps);
         self.state = std::mem::take(&mut task.before);
+        let left = std::mem::take(&mut task.left).into_iter();
+        for (member, streams) in left.filter(|_| !is_home_done) {
+            let seat = self.state.members.get(&member);
+            let held = seat.map_or(0, |seat| seat.streams.0);
+            task.lost.push((member, StreamSet(streams.0 & held)));
+            self.state.forget(member, streams);
+        }
     }
 }
 
@@ -429,38 +448,12 @@ impl State {
 
     /// An order that home has refused has made nothing.
     pub(super) fn forget_refused(&mut self, order: &Order) {
-        for act in &order.acts {
-            match act {
-                Act::OpenRoom(plan) => self.rooms = without(self.rooms, only(plan.stream)),
-                Act::Join(plan) => self.forget(plan.member, only(plan.stream)),
-                Act::Open(_)
-                | Act::OpenRoad { .. }
-                | Act::Connect { .. }
-                | Act::ConnectMember { .. }
-                | Act::GiveFloor { .. }
-                | Act::Leave { .. }
-                | Act::Release { .. }
-                | Act::Report { .. }
-                | Act::Trace { .. } => {}
-            }
+        for room in order.rooms() {
+            self.rooms = without(self.rooms, only(room.stream));
         }
-    }
-}
-
-/// Who joins by an act.
-fn comer(act: &Act) -> Option<MemberId> {
-    match act {
-        Act::Join(plan) => Some(plan.member),
-        Act::Open(_)
-        | Act::OpenRoom(_)
-        | Act::OpenRoad { .. }
-        | Act::Connect { .. }
-        | Act::ConnectMember { .. }
-        | Act::GiveFloor { .. }
-        | Act::Leave { .. }
-        | Act::Release { .. }
-        | Act::Report { .. }
-        | Act::Trace { .. } => None,
+        for plan in order.joins() {
+            self.forget(plan.member, only(plan.stream));
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::link::Links;
 
 const SESSION: SessionId = SessionId(7);
 const ROOM: StreamId = StreamId(0);
+const OTHER: StreamId = StreamId(1);
 
 fn order(mark: u64, acts: Vec<Act>) -> Box<Order> {
     Box::new(Order {
@@ -25,17 +26,25 @@ fn order(mark: u64, acts: Vec<Act>) -> Box<Order> {
 }
 
 fn open() -> Act {
+    open_in(ROOM)
+}
+
+fn open_in(stream: StreamId) -> Act {
     Act::OpenRoom(RoomPlan {
-        stream: ROOM,
+        stream,
         kind: RoomKind::Forward,
         floor: None,
     })
 }
 
 fn join(member: u32) -> Act {
+    join_in(ROOM, member)
+}
+
+fn join_in(stream: StreamId, member: u32) -> Act {
     Act::Join(MemberPlan {
         member: MemberId(member),
-        stream: ROOM,
+        stream,
         leg: LegSpec::Rtp {
             local_ip: "127.0.0.1".parse().unwrap(),
             rtcp_mux: true,
@@ -68,9 +77,13 @@ fn connect(member: u32, far: SocketAddr) -> Act {
 }
 
 fn leave(member: Option<u32>) -> Act {
+    leave_of(StreamSet::ALL, member)
+}
+
+fn leave_of(streams: StreamSet, member: Option<u32>) -> Act {
     Act::Leave {
         member: member.map(MemberId),
-        streams: StreamSet::ALL,
+        streams,
         drain_ms: 0,
         facts: Vec::new(),
     }
@@ -267,16 +280,67 @@ fn what_is_refused_leaves_nothing_anywhere() {
     assert!(matches!(&refused.acts[0], Act::Join(plan) if plan.member == MemberId(5)));
     assert_eq!(members(&links), [1, 1]);
     // Refused at home, when the outpost has done its part: there is no such room.
-    let mut elsewhere = join(6);
-    if let Act::Join(plan) = &mut elsewhere {
-        plan.stream = StreamId(3);
-    }
+    let elsewhere = join_in(StreamId(3), 6);
     let refused = obey(&mut links, vec![leave(Some(1)), join(6), elsewhere]);
     assert!(matches!(refused.outcome, Outcome::Refused(_)));
     assert_eq!(members(&links), [1, 1], "nor has anybody left");
     let joined = obey(&mut links, vec![join(6)]);
     assert_eq!(joined.outcome, Outcome::Done, "its name is free there");
     end(&mut links, 3);
+    links.end();
+}
+
+#[test]
+fn a_refused_order_takes_nothing_from_a_member_elsewhere() {
+    let mut links = links(2, 44_800, 1);
+    let phones = group(&mut links, 2);
+    assert_eq!(
+        obey(&mut links, vec![open_in(OTHER)]).outcome,
+        Outcome::Done
+    );
+    // Refused at home, where the last one is already.
+    let acts = vec![
+        join_in(OTHER, 1),
+        leave_of(plan::only(ROOM), Some(1)),
+        join(0),
+    ];
+    let refused = obey(&mut links, acts);
+    assert!(matches!(refused.outcome, Outcome::Refused(_)));
+    phones[1].say(5);
+    assert_eq!(phones[0].hear(), 5);
+    phones[0].say(6);
+    assert_eq!(phones[1].hear(), 6);
+    end(&mut links, 2);
+    links.end();
+}
+
+#[test]
+fn whose_leg_a_refused_order_has_taken_is_told_to_be_lost() {
+    let mut links = links(2, 45_000, 1);
+    let phones = group(&mut links, 2);
+    // Its name must be free at the outpost before it can join there again.
+    let refused = obey(&mut links, vec![leave(Some(1)), join(1), join(0)]);
+    assert!(matches!(refused.outcome, Outcome::Refused(_)));
+    assert_eq!(members(&links), [1, 0]);
+    links.order(0, order(2, vec![leave(Some(1))]));
+    let mut lost = Vec::new();
+    loop {
+        match links.news() {
+            Some((0, Event::MemberLost { member, stream, .. })) => lost.push((member, stream)),
+            Some((_, Event::Done(order))) => {
+                assert_eq!(order.outcome, Outcome::Done);
+                break;
+            }
+            Some(_) => {}
+            None => std::thread::yield_now(),
+        }
+    }
+    assert_eq!(lost, [(MemberId(1), ROOM)]);
+    let again = come(&mut links, 1);
+    assert_eq!(members(&links), [1, 1]);
+    phones[0].say(6);
+    assert_eq!(again.hear(), 6);
+    end(&mut links, 2);
     links.end();
 }
 
@@ -324,6 +388,14 @@ fn idle() -> Idle {
     }
 }
 
+/// The next order that is done, and its home.
+fn next_done(spread: &mut Spread) -> Option<(usize, Box<Order>)> {
+    match spread.next_news()? {
+        (home, Event::Done(order)) => Some((home, order)),
+        (_, other) => panic!("nothing else is told: {other:?}"),
+    }
+}
+
 fn answer(mut order: Box<Order>) -> Box<Order> {
     order.outcome = Outcome::Done;
     order
@@ -340,9 +412,72 @@ fn two(spread: &mut Spread, ground: &Idle) {
     }
     assert_eq!(workers, [1, 0], "where it joins first");
     assert_eq!(
-        spread.next_done().map(|(home, order)| (home, order.mark)),
+        next_done(spread).map(|(home, order)| (home, order.mark)),
         Some((0, 1))
     );
+}
+
+/// Has an order done; whose turns it took.
+fn through(spread: &mut Spread, ground: &Idle, acts: Vec<Act>) -> Vec<usize> {
+    spread.order(0, order(1, acts), ground);
+    let mut workers = Vec::new();
+    while let Some((worker, order)) = spread.next_order() {
+        workers.push(worker);
+        spread.take(worker, answer(order), ground);
+    }
+    while next_done(spread).is_some() {}
+    workers
+}
+
+#[test]
+fn outposts_come_and_go_as_often_as_a_session_likes() {
+    let (mut spread, ground) = (Spread::default(), idle());
+    spread.set_members_max(1);
+    assert_eq!(through(&mut spread, &ground, vec![open_in(OTHER)]), [0]);
+    for round in 0..300 {
+        let begun = through(&mut spread, &ground, vec![open(), join(0), join(1)]);
+        assert_eq!(begun, [1, 0], "round {round}");
+        let acts = vec![leave_of(plan::only(ROOM), None)];
+        assert_eq!(through(&mut spread, &ground, acts), [0, 1]);
+    }
+}
+
+#[test]
+fn members_stay_at_home_where_no_outpost_can_be_named_any_more() {
+    let (mut spread, ground) = (Spread::default(), idle());
+    spread.set_members_max(1);
+    through(&mut spread, &ground, vec![open(), join(0)]);
+    let session = spread.sessions.get_mut(&SESSION).unwrap();
+    session.outposts_ever = u32::MAX;
+    assert_eq!(through(&mut spread, &ground, vec![join(1)]), [0]);
+    let session = &spread.sessions[&SESSION];
+    assert_eq!(session.count(Place::Home), 2);
+    assert_eq!(through(&mut spread, &ground, vec![leave(None)]), [0]);
+    assert!(spread.sessions.is_empty());
+}
+
+#[test]
+fn who_joins_as_its_outpost_is_lost_is_refused_and_nowhere() {
+    let (mut spread, mut ground) = (Spread::default(), idle());
+    two(&mut spread, &ground);
+    through(&mut spread, &ground, vec![leave(Some(1))]);
+    spread.order(0, order(2, vec![join(2)]), &ground);
+    let (worker, joining) = spread.next_order().unwrap();
+    assert_eq!(worker, 1);
+    spread.take(1, answer(joining), &ground);
+    let (worker, mut joining) = spread.next_order().unwrap();
+    assert_eq!(worker, 0);
+    // Home has seen it first.
+    joining.outcome = Outcome::Refused(Refusal::Unknown);
+    spread.take(0, joining, &ground);
+    ground.runs[1] = false;
+    let _unread = spread.next_order();
+    spread.lost(1, &ground);
+    let (_, done) = next_done(&mut spread).unwrap();
+    let refused = Outcome::Refused(Refusal::Unknown);
+    assert_eq!((done.mark, done.outcome), (2, refused));
+    let session = &spread.sessions[&SESSION];
+    assert_eq!((session.state.members.len(), session.is_at(1)), (1, false));
 }
 
 #[test]
@@ -353,11 +488,11 @@ fn nobody_is_told_of_the_end_before_every_worker_has_let_go() {
     let (worker, first) = spread.next_order().unwrap();
     assert_eq!(worker, 0);
     assert!(spread.take(0, answer(first), &ground).is_none());
-    assert!(spread.next_done().is_none(), "the outpost hasn't yet");
+    assert!(next_done(&mut spread).is_none(), "the outpost hasn't yet");
     let (worker, second) = spread.next_order().unwrap();
     assert_eq!(worker, 1);
     assert!(spread.take(1, answer(second), &ground).is_none());
-    let (home, done) = spread.next_done().unwrap();
+    let (home, done) = next_done(&mut spread).unwrap();
     assert_eq!((home, done.mark, done.outcome), (0, 2, Outcome::Done));
     assert!(spread.sessions.is_empty());
 }
@@ -377,7 +512,7 @@ fn an_outpost_that_is_lost_holds_nothing_up() {
     ground.runs[1] = false;
     let _unread = spread.next_order();
     spread.lost(1, &ground);
-    let (home, done) = spread.next_done().unwrap();
+    let (home, done) = next_done(&mut spread).unwrap();
     assert_eq!((home, done.mark, done.outcome), (0, 3, Outcome::Done));
     assert!(spread.sessions.is_empty());
 }
@@ -394,7 +529,7 @@ fn who_was_to_join_at_an_outpost_that_is_lost_is_refused() {
     assert_eq!(worker, 1);
     ground.runs[1] = false;
     spread.lost(1, &ground);
-    let (_, done) = spread.next_done().unwrap();
+    let (_, done) = next_done(&mut spread).unwrap();
     assert_eq!(
         (done.mark, done.outcome),
         (2, Outcome::Refused(Refusal::Unknown))

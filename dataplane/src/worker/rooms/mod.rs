@@ -255,7 +255,11 @@ impl<B: Backend> Worker<B> {
                 leg.connect(now, remote, direction);
                 (Out::Here(leg.ways()), tied)
             }
-            (Some(MemberLeg::Away(leg)), Remote::Rtp(_)) => (Out::Away(leg.road), [None; 2]),
+            (Some(MemberLeg::Away(leg)), Remote::Rtp(_)) => {
+                // Control may have passed it over when it was told before, as nobody was there yet.
+                leg.lost_untold |= self.roads.is_lost(leg.road);
+                (Out::Away(leg.road), [None; 2])
+            }
             _ => return,
         };
         let has_floor = room.has_floor(index);

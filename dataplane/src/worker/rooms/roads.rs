@@ -9,7 +9,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::api::{Letter, OutpostId, Parcel, RoadEnd, SessionId};
+use crate::api::{Full, Letter, OutpostId, Parcel, RoadEnd, SessionId};
 use crate::frame::Class;
 use crate::limits::PARCELS_PER_CYCLE;
 use crate::net::Backend;
@@ -150,20 +150,53 @@ impl<B: Backend> Worker<B> {
         }
     }
 
-    /// Looks for roads whose other end is gone, and has control told of the members there.
+    /// Looks for roads whose other end is gone: has control told of the members there, and ends
+    /// those that nobody is left at. Sends control the ends that it is to free.
     pub(in super::super) fn look_at_roads(&mut self) {
         for road in self.roads.all() {
             let Some(place) = self.roads.road_mut(road) else {
                 continue;
             };
             // What was posted before the end is taken first.
-            if place.is_lost || !place.end.is_abandoned() || !place.end.is_empty() {
+            if !place.end.is_abandoned() || !place.end.is_empty() {
                 continue;
             }
-            place.is_lost = true;
+            let was_lost = std::mem::replace(&mut place.is_lost, true);
             let session = place.session;
-            self.lose_members(session, road);
+            if !self.is_named(session, road) {
+                self.roads.end(road);
+            } else if !was_lost {
+                self.lose_members(session, road);
+            }
         }
+        while let Some(end) = self.roads.ended_mut().pop() {
+            if let Err(Full(end)) = self.link.give_back(end) {
+                self.roads.ended_mut().push(end);
+                break;
+            }
+        }
+    }
+
+    /// Whether a room of a session, or the leg of anybody in one, is at a road. Who has left needs
+    /// it no more.
+    fn is_named(&self, session: SessionId, road: RoadRef) -> bool {
+        let Some(session) = self.sessions.find(session) else {
+            return false;
+        };
+        let is_away = |slot| {
+            let stream = self.streams.find(slot);
+            let member = stream.and_then(|stream| stream.member());
+            let leg = member.and_then(|member| member.away());
+            leg.is_some_and(|leg| leg.road == road)
+        };
+        self.slots_of(session).any(|(stream, _)| {
+            let room = self.room_of(session, stream);
+            room.and_then(|room| self.rooms.find(room))
+                .is_some_and(|room| {
+                    matches!(room.machine, Machine::Outpost(at) if at == road)
+                        || room.slots().any(is_away)
+                })
+        })
     }
 
     fn lose_members(&mut self, session: SessionId, road: RoadRef) {

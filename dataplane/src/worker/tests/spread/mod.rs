@@ -1,5 +1,6 @@
 //! Group sessions over two workers that are stepped by hand: a home and an outpost.
 
+mod ends;
 mod live;
 
 use std::net::SocketAddr;
