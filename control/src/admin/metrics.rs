@@ -395,6 +395,12 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             metrics.groups_refused,
         ),
         single(
+            "full_subscriptions",
+            "Subscriptions to group sessions, and REFERs whose outcome is to be told, without room",
+            Counter,
+            metrics.full_subscriptions,
+        ),
+        single(
             "notices_made",
             "Disposition notifications that the relay has made",
             Counter,

@@ -511,6 +511,7 @@ impl Relay {
             ),
             groups_refused: counters.groups_refused,
             group_losses: self.engine.group_losses(),
+            full_subscriptions: counters.full_subscriptions,
             notices: (
                 counters.notices_made,
                 counters.notices_kept_back,
