@@ -12,7 +12,10 @@
 #![expect(clippy::print_stderr, reason = "a skipped scene says so")]
 #![expect(clippy::disallowed_types, reason = "the far ends write text")]
 
+use dataplane::api::{Fingerprint, TlsIdentity};
+
 mod hops;
+mod identity;
 mod rig;
 mod tls;
 mod websocket;

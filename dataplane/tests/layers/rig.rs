@@ -8,135 +8,24 @@ use std::time::Duration;
 use dataplane::api::{
     Act, BackendKind, Config, Direction, Doorbell, Event, Fingerprint, LegLocal, LegSpec,
     MsrpRemote, MsrpSetup, MsrpSpec, MsrpTransport, Order, OriginPolicy, Outcome, PortChoice,
-    RelayRole, Remote, SessionId, Side, StreamId, StreamPlan, StreamSet, TlsIdentity,
+    RelayRole, Remote, SessionId, Side, StreamId, StreamPlan, StreamSet,
 };
 use dataplane::frame::PoolSize;
 use dataplane::stats::{DropReason, Stats};
 use dataplane::worker::{Handle, start};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::pki_types::ServerName;
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, DistinguishedName, Error, ServerConfig,
-    ServerConnection, SignatureScheme, StreamOwned, SupportedProtocolVersion,
+    ClientConfig, ClientConnection, ServerConfig, ServerConnection, StreamOwned,
+    SupportedProtocolVersion,
 };
+
+use super::identity::{Anyone, Identity};
 
 pub const BACKENDS: [BackendKind; 2] = [BackendKind::Epoll, BackendKind::Uring];
 pub const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// What a far end calls itself that doesn't listen.
 pub const A_PATH: &str = "msrps://127.0.0.1:7000/aaaa;tcp";
-
-/// A certificate and its key.
-pub struct Identity {
-    pub certificate: Vec<u8>,
-    key: Vec<u8>,
-}
-
-impl Identity {
-    pub fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(vec!["far.example".to_owned()]).unwrap();
-        Self {
-            certificate: made.cert.der().to_vec(),
-            key: made.signing_key.serialize_der(),
-        }
-    }
-
-    pub fn tls(&self) -> TlsIdentity {
-        TlsIdentity::new(vec![self.certificate.clone()], self.key.clone())
-    }
-
-    pub fn fingerprint(&self) -> Fingerprint {
-        self.tls().fingerprint()
-    }
-
-    fn chain(&self) -> Vec<CertificateDer<'static>> {
-        vec![self.certificate.clone().into()]
-    }
-
-    fn key(&self) -> PrivateKeyDer<'static> {
-        PrivateKeyDer::try_from(self.key.clone()).unwrap()
-    }
-}
-
-/// Takes any certificate, and keeps none: a far end that looks at the fingerprint by itself.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let provider = aws_lc_rs::default_provider();
-        provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
-impl ClientCertVerifier for Anyone {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ServerCertVerifier::supported_verify_schemes(self)
-    }
-}
 
 pub type TlsClient = StreamOwned<ClientConnection, TcpStream>;
 pub type TlsServer = StreamOwned<ServerConnection, TcpStream>;

@@ -8,8 +8,9 @@ use dataplane::api::{MsrpTransport, OriginPolicy, Side};
 use dataplane::stats::DropReason;
 use rustls::version::{TLS12, TLS13};
 
+use super::identity::Identity;
 use super::rig::{
-    BACKENDS, BOTH_VERSIONS, Identity, Rig, TlsClient, bind, body_of, noise, read_frame, send, tcp,
+    BACKENDS, BOTH_VERSIONS, Rig, TlsClient, bind, body_of, noise, read_frame, send, tcp,
     tls_client, tls_server,
 };
 

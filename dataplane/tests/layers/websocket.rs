@@ -12,8 +12,9 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::frame::{CloseFrame, Frame, Utf8Bytes};
 use tungstenite::{Bytes, HandshakeError, Message, WebSocket};
 
+use super::identity::Identity;
 use super::rig::{
-    A_PATH, BACKENDS, BOTH_VERSIONS, Identity, Rig, body_of, is_whole, noise, send, tcp, tls_client,
+    A_PATH, BACKENDS, BOTH_VERSIONS, Rig, body_of, is_whole, noise, send, tcp, tls_client,
 };
 
 const WS: MsrpTransport = MsrpTransport::Ws;

@@ -1,5 +1,6 @@
 //! baresip as a real client: it plays a WAV file into the call and records what it hears.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -28,8 +29,6 @@ pub struct Part<'a> {
     pub proxy: Option<SocketAddr>,
     /// Whom it calls; `None`: it answers.
     pub calls: Option<&'a str>,
-    /// When it ends, which ends its call, in seconds.
-    pub seconds: u32,
 }
 
 impl Baresip {
@@ -43,10 +42,7 @@ impl Baresip {
         let folder = Folder::new("baresip");
         write(folder.path(), part, audio);
         let mut command = Command::new(find("baresip").expect("baresip is installed"));
-        command
-            .arg("-f")
-            .arg(folder.path())
-            .args(["-t", &part.seconds.to_string()]);
+        command.arg("-f").arg(folder.path());
         if let Some(callee) = part.calls {
             command.args(["-e", &format!("/dial {callee}")]);
         }
@@ -62,25 +58,43 @@ impl Baresip {
         })
     }
 
-    /// Waits for its end, and hands over what it sent and what it heard, as samples.
+    /// What it sent so far, as samples.
+    #[must_use]
+    pub fn sent(&self) -> Vec<i16> {
+        self.recorded("-enc.wav")
+    }
+
+    /// What it heard so far, as samples.
+    #[must_use]
+    pub fn heard(&self) -> Vec<i16> {
+        self.recorded("-dec.wav")
+    }
+
+    /// One side of its call as far as it is in the file; nothing before there is a call.
+    fn recorded(&self, side: &str) -> Vec<i16> {
+        let list = std::fs::read_dir(self.folder.path()).expect("the folder is there");
+        let found = list
+            .filter_map(Result::ok)
+            .map(|entry| entry.path())
+            .find(|path| path.to_string_lossy().ends_with(side));
+        let file = found.and_then(|path| std::fs::read(path).ok());
+        wav::samples(&file.unwrap_or_default())
+    }
+
+    /// What it said, for a message.
+    #[must_use]
+    pub fn output(&self) -> String {
+        self.process.output()
+    }
+
+    /// Ends it, which ends its call.
     ///
     /// # Panics
     ///
-    /// It had no call.
-    #[must_use]
-    pub fn finish(mut self, at_most: Duration) -> (Vec<i16>, Vec<i16>) {
-        let _status = self.process.wait(at_most);
-        let _status = self.process.terminate(Duration::from_secs(5));
-        let read = |part: &str| {
-            let list = std::fs::read_dir(self.folder.path()).expect("the folder is there");
-            let found = list
-                .filter_map(Result::ok)
-                .map(|entry| entry.path())
-                .find(|path| path.to_string_lossy().ends_with(part));
-            let file = found.unwrap_or_else(|| panic!("no {part}:\n{}", self.process.output()));
-            wav::samples(&std::fs::read(file).expect("the file can be read"))
-        };
-        (read("-enc.wav"), read("-dec.wav"))
+    /// It doesn't end within `at_most`.
+    pub fn finish(mut self, at_most: Duration) {
+        let status = self.process.terminate(at_most);
+        assert!(status.is_some(), "baresip: {}", self.process.output());
     }
 }
 
@@ -114,28 +128,37 @@ fn write(folder: &Path, part: &Part<'_>, audio: &[i16]) {
     put("config", config.as_bytes());
 }
 
-/// The share of `heard` that is what `sent` is, sample for sample after G.711, at the best match of
-/// the part in the middle of `heard`; 0 when that part isn't in `sent`.
+/// The longest part of `heard` that is a part of `sent`, sample for sample after G.711.
 #[must_use]
-pub fn likeness(sent: &[i16], heard: &[i16]) -> f64 {
-    const PROBE: usize = 400;
-    let law = |samples: &[i16]| samples.iter().map(|s| wav::encode(*s)).collect::<Vec<u8>>();
+pub fn longest_alike(sent: &[i16], heard: &[i16]) -> usize {
+    /// Samples by which a place is found.
+    const PROBE: usize = 200;
+    // Both zeros of µ-law sound alike.
+    let law = |samples: &[i16]| {
+        let codes = samples.iter().map(|sample| wav::encode(*sample));
+        codes
+            .map(|code| if code == 0x7F { 0xFF } else { code })
+            .collect::<Vec<u8>>()
+    };
     let (sent, heard) = (law(sent), law(heard));
-    let middle = heard.len() / 2;
-    let Some(probe) = heard.get(middle..middle + PROBE) else {
-        return 0.0;
-    };
-    let Some(at) = sent.windows(PROBE).position(|window| window == probe) else {
-        return 0.0;
-    };
-    let skip = at.saturating_sub(middle);
-    let early = middle.saturating_sub(at);
-    let pairs = heard[early..].iter().zip(&sent[skip..]);
-    let (mut same, mut all) = (0_u32, 0_u32);
-    for (got, due) in pairs {
-        all += 1;
-        // Both zeros of µ-law sound alike.
-        same += u32::from(got == due || (got | 0x80 == 0xFF && due | 0x80 == 0xFF));
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
+    for at in (0..sent.len().saturating_sub(PROBE)).step_by(PROBE / 2) {
+        let probe = &sent[at..at + PROBE];
+        let is_silent = probe.iter().all(|code| *code == probe[0]);
+        if !is_silent {
+            places.entry(probe).or_insert(at);
+        }
     }
-    f64::from(same) / f64::from(all.max(1))
+    let (mut at, mut longest) = (0, 0);
+    while let Some(probe) = heard.get(at..at + PROBE) {
+        let Some(place) = places.get(probe) else {
+            at += 1;
+            continue;
+        };
+        let pairs = heard[at..].iter().zip(&sent[*place..]);
+        let alike = pairs.take_while(|(got, due)| got == due).count();
+        longest = longest.max(alike);
+        at += alike;
+    }
+    longest
 }

@@ -31,7 +31,7 @@ impl Dovecot {
     ///
     /// # Panics
     ///
-    /// It isn't there within 10 s.
+    /// It isn't there within a minute.
     #[must_use]
     pub fn start(ports: &mut Ports, users: &[&str], quota: Option<u32>) -> Self {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
@@ -50,14 +50,14 @@ impl Dovecot {
     ///
     /// # Panics
     ///
-    /// It isn't there within 10 s.
+    /// It isn't there within a minute.
     pub fn go_on(&mut self) {
         let program = find("dovecot").expect("dovecot is installed");
         let mut command = Command::new(program);
         command.arg("-F").arg("-c").arg(self.path("dovecot.conf"));
         let process = Process::start("dovecot", self.folder.path(), &mut command);
         let (imap, imaps) = (self.imap, self.imaps);
-        let up = eventually(Duration::from_secs(10), || {
+        let up = eventually(Duration::from_secs(60), || {
             TcpStream::connect(imap).is_ok() && TcpStream::connect(imaps).is_ok()
         });
         assert!(up, "dovecot isn't there:\n{}", process.output());

@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::live::process::{Folder, Process};
+use crate::live::scene::LONG;
 use crate::live::{eventually, find};
 
 /// Which protocol is spoken at which port.
@@ -27,55 +31,89 @@ pub struct Ports {
 pub struct Capture {
     process: Process,
     file: PathBuf,
+    /// What is sent to itself is captured too, and so shows how far dumpcap is.
+    marker: UdpSocket,
     _folder: Folder,
 }
 
 impl Capture {
     /// Captures what `filter` (pcap syntax) lets through; `None` when dumpcap is missing or this user
     /// may not capture.
+    ///
+    /// Whatever else goes over the interface should be left out: what dumpcap can't keep up with is
+    /// lost.
+    ///
+    /// # Panics
+    ///
+    /// There is no port.
     #[must_use]
     pub fn start(filter: &str) -> Option<Self> {
         let folder = Folder::new("capture");
         let file = folder.path().join("wire.pcapng");
+        let marker = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a port");
+        let own = marker.local_addr().expect("it is bound").port();
+        let filter = format!("({filter}) or (udp port {own})");
         let mut command = Command::new(find("dumpcap")?);
         command
-            .args(["-q", "-i", "lo", "-B", "64", "-f", filter, "-w"])
+            .args(["-q", "-i", "lo", "-B", "64", "-f", &filter, "-w"])
             .arg(&file);
-        let mut process = Process::start("dumpcap", folder.path(), &mut command);
-        // It says "File: ..." when it captures.
-        let mut ended = false;
-        let up = eventually(Duration::from_secs(10), || {
-            ended = process.wait(Duration::ZERO).is_some();
-            ended || process.output().contains("File:")
-        });
-        // The socket is open a moment before the kernel hands over packets.
-        std::thread::sleep(Duration::from_millis(300));
-        (up && !ended).then_some(Self {
+        let process = Process::start("dumpcap", folder.path(), &mut command);
+        let mut capture = Self {
             process,
             file,
+            marker,
             _folder: folder,
-        })
+        };
+        capture.has_come_to("the capture begins").then_some(capture)
+    }
+
+    /// Waits until all that was sent before is in the file; `false` where dumpcap has ended.
+    fn has_come_to(&mut self, mark: &str) -> bool {
+        let mut has_ended = false;
+        let has_come = eventually(LONG, || {
+            has_ended = self.process.wait(Duration::ZERO).is_some();
+            let to = self.marker.local_addr();
+            let _full = to.and_then(|to| self.marker.send_to(mark.as_bytes(), to));
+            let end = tail(&self.file).unwrap_or_default();
+            has_ended || end.windows(mark.len()).any(|part| part == mark.as_bytes())
+        });
+        has_come && !has_ended
     }
 
     /// Ends the capture.
     ///
     /// # Panics
     ///
-    /// dumpcap doesn't end.
+    /// dumpcap doesn't end, or has ended.
     #[must_use]
     pub fn stop(mut self) -> Wire {
-        // dumpcap writes its buffer once in a while: give the last packets time to get there.
-        std::thread::sleep(Duration::from_millis(700));
+        let is_whole = self.has_come_to("the capture ends");
+        assert!(is_whole, "dumpcap: {}", self.process.output());
         self.process.signal("INT");
-        assert!(
-            self.process.wait(Duration::from_secs(10)).is_some(),
-            "dumpcap doesn't end"
-        );
+        assert!(self.process.wait(LONG).is_some(), "dumpcap doesn't end");
         Wire {
             file: self.file.clone(),
             _folder: self._folder,
         }
     }
+}
+
+/// The last octets of a file.
+fn tail(file: &Path) -> io::Result<Vec<u8>> {
+    const OCTETS: u64 = 64 * 1024;
+    let mut file = File::open(file)?;
+    let begin = file.metadata()?.len().saturating_sub(OCTETS);
+    file.seek(SeekFrom::Start(begin))?;
+    let mut end = Vec::new();
+    file.read_to_end(&mut end)?;
+    Ok(end)
+}
+
+/// The filter of TCP from and to ports.
+#[must_use]
+pub fn tcp(ports: &[u16]) -> String {
+    let all = ports.iter().map(|port| format!("tcp port {port}"));
+    all.collect::<Vec<String>>().join(" or ")
 }
 
 /// What was captured.

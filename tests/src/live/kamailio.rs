@@ -24,7 +24,7 @@ impl Core {
     ///
     /// # Panics
     ///
-    /// It doesn't answer OPTIONS within 10 s.
+    /// It doesn't answer OPTIONS within a minute.
     #[must_use]
     pub fn start(ports: &mut Ports, relay: Option<SocketAddr>, users: &[(&str, &str)]) -> Self {
         Self::start_with(ports, relay, users, 2)
@@ -34,7 +34,7 @@ impl Core {
     ///
     /// # Panics
     ///
-    /// It doesn't answer OPTIONS within 10 s.
+    /// It doesn't answer OPTIONS within a minute.
     #[must_use]
     pub fn start_with(
         ports: &mut Ports,
@@ -42,26 +42,14 @@ impl Core {
         users: &[(&str, &str)],
         children: u32,
     ) -> Self {
-        let folder = Folder::new("core");
         let sip = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
-        let text = std::fs::read_to_string(workspace().join("tests/kamailio/core.cfg"))
-            .expect("core.cfg is there")
-            .replace(
-                "@RELAY@",
-                &relay.map_or_else(String::new, |relay| relay.to_string()),
-            )
-            .replace("@CORE@", &sip.to_string())
-            .replace("@CHILDREN@", &children.to_string())
-            .replace("@USERS@", &devices(users));
-        let process = run(&folder, &text);
-        let core = Self {
-            process,
-            sip,
-            _folder: folder,
-        };
-        let up = eventually(Duration::from_secs(10), || core.answers());
-        assert!(up, "kamailio doesn't answer:\n{}", core.process.output());
-        core
+        let relay = relay.map_or_else(String::new, |relay| relay.to_string());
+        let values = [
+            ("RELAY", relay),
+            ("CHILDREN", children.to_string()),
+            ("USERS", devices(users)),
+        ];
+        Self::launch(sip, "core", &values)
     }
 
     /// Starts a core with a registrar that tells `relay` of each registration, leads each first
@@ -69,24 +57,11 @@ impl Core {
     ///
     /// # Panics
     ///
-    /// It doesn't answer OPTIONS within 10 s.
+    /// It doesn't answer OPTIONS within a minute.
     #[must_use]
     pub fn registrar(ports: &mut Ports, relay: SocketAddr) -> Self {
-        let folder = Folder::new("registrar");
         let sip = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
-        let text = std::fs::read_to_string(workspace().join("tests/kamailio/registrar.cfg"))
-            .expect("registrar.cfg is there")
-            .replace("@RELAY@", &relay.to_string())
-            .replace("@CORE@", &sip.to_string());
-        let process = run(&folder, &text);
-        let core = Self {
-            process,
-            sip,
-            _folder: folder,
-        };
-        let up = eventually(Duration::from_secs(10), || core.answers());
-        assert!(up, "kamailio doesn't answer:\n{}", core.process.output());
-        core
+        Self::launch(sip, "registrar", &[("RELAY", relay.to_string())])
     }
 
     /// Starts a core that leads what is for `groups.example` to `relay`, which is the Controlling
@@ -94,22 +69,28 @@ impl Core {
     ///
     /// # Panics
     ///
-    /// It doesn't answer OPTIONS within 10 s.
+    /// It doesn't answer OPTIONS within a minute.
     #[must_use]
     pub fn of_groups(sip: SocketAddr, relay: SocketAddr, users: &[(&str, &str)]) -> Self {
-        let folder = Folder::new("core");
-        let text = std::fs::read_to_string(workspace().join("tests/kamailio/groups.cfg"))
-            .expect("groups.cfg is there")
-            .replace("@RELAY@", &relay.to_string())
-            .replace("@CORE@", &sip.to_string())
-            .replace("@USERS@", &devices(users));
+        let values = [("RELAY", relay.to_string()), ("USERS", devices(users))];
+        Self::launch(sip, "groups", &values)
+    }
+
+    /// Starts a core with one of the configurations in `tests/kamailio`, where `@NAME@` becomes a
+    /// value, and waits until it is there.
+    fn launch(sip: SocketAddr, configuration: &str, values: &[(&str, String)]) -> Self {
+        let folder = Folder::new(configuration);
+        let mut text = read(configuration).replace("@CORE@", &sip.to_string());
+        for (name, value) in values {
+            text = text.replace(&format!("@{name}@"), value);
+        }
         let process = run(&folder, &text);
         let core = Self {
             process,
             sip,
             _folder: folder,
         };
-        let up = eventually(Duration::from_secs(10), || core.answers());
+        let up = eventually(START_MAX, || core.answers());
         assert!(up, "kamailio doesn't answer:\n{}", core.process.output());
         core
     }
@@ -153,23 +134,19 @@ impl MsrpRelay {
     ///
     /// # Panics
     ///
-    /// It isn't there within 10 s.
+    /// It isn't there within a minute.
     #[must_use]
     pub fn start(ports: &mut Ports) -> Self {
         let folder = Folder::new("msrp-relay");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.one()));
-        let text = std::fs::read_to_string(workspace().join("tests/kamailio/msrp.cfg"))
-            .expect("msrp.cfg is there")
-            .replace("@RELAY@", &address.to_string());
+        let text = read("msrp").replace("@RELAY@", &address.to_string());
         let process = run(&folder, &text);
         let relay = Self {
             process,
             address,
             _folder: folder,
         };
-        let up = eventually(Duration::from_secs(10), || {
-            TcpStream::connect(address).is_ok()
-        });
+        let up = eventually(START_MAX, || TcpStream::connect(address).is_ok());
         assert!(up, "kamailio isn't there:\n{}", relay.output());
         relay
     }
@@ -179,6 +156,12 @@ impl MsrpRelay {
     pub fn output(&self) -> String {
         self.process.output()
     }
+}
+
+/// A configuration in `tests/kamailio`.
+fn read(configuration: &str) -> String {
+    let file = workspace().join(format!("tests/kamailio/{configuration}.cfg"));
+    std::fs::read_to_string(file).expect("the configuration is there")
 }
 
 /// Starts Kamailio with a configuration.
@@ -203,3 +186,6 @@ fn devices(users: &[(&str, &str)]) -> String {
     let line = |(user, uri): &(&str, &str)| format!("\tif ($rU == \"{user}\") $ru = \"{uri}\";\n");
     users.iter().map(line).collect()
 }
+
+/// For a program to start on a busy host.
+const START_MAX: Duration = Duration::from_secs(60);

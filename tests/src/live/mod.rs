@@ -83,10 +83,12 @@ pub fn workspace() -> PathBuf {
 pub fn eventually(at_most: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let end = Instant::now() + at_most;
     loop {
+        // What has come when this thread comes late is in time.
+        let is_last = Instant::now() >= end;
         if holds() {
             return true;
         }
-        if Instant::now() >= end {
+        if is_last {
             return false;
         }
         std::thread::sleep(Duration::from_millis(10));

@@ -1,5 +1,6 @@
 //! One child process: its output in files, its end guaranteed.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -80,6 +81,24 @@ impl Process {
         format!("{}{}", read("out"), read("err"))
     }
 
+    /// The ports where the process listens for TCP, by /proc.
+    #[must_use]
+    pub fn tcp_ports(&self) -> Vec<u16> {
+        /// The state of a socket that listens.
+        const LISTENS: &str = "0A";
+        let all = sockets(self.id(), "tcp").into_iter();
+        let own = all.filter(|(_, state)| state == LISTENS);
+        own.map(|(port, _)| port).collect()
+    }
+
+    /// The ports of the process's UDP sockets, by /proc: this needs no word of the process itself,
+    /// and no other one is taken for it.
+    #[must_use]
+    pub fn udp_ports(&self) -> Vec<u16> {
+        let all = sockets(self.id(), "udp").into_iter();
+        all.map(|(port, _)| port).collect()
+    }
+
     /// Memory resident now, in KiB (`VmRSS`); 0 when the process is gone.
     #[must_use]
     pub fn resident_kib(&self) -> u64 {
@@ -141,6 +160,31 @@ fn cpu_seconds(id: u32) -> f64 {
         .filter_map(|field| field.parse::<u32>().ok())
         .sum();
     f64::from(ticks) / 100.0
+}
+
+/// Port and state of a process's sockets of one protocol, both IP versions.
+fn sockets(id: u32, protocol: &str) -> Vec<(u16, String)> {
+    let descriptors = std::fs::read_dir(format!("/proc/{id}/fd"));
+    let links = descriptors.into_iter().flatten().filter_map(Result::ok);
+    let inode = |entry: std::fs::DirEntry| {
+        let link = std::fs::read_link(entry.path()).ok()?;
+        let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+        Some(inode.to_owned())
+    };
+    let own: BTreeSet<String> = links.filter_map(inode).collect();
+    let mut found = Vec::new();
+    for version in ["", "6"] {
+        let table = std::fs::read_to_string(format!("/proc/net/{protocol}{version}"));
+        for line in table.unwrap_or_default().lines().skip(1) {
+            let field = |at| line.split_whitespace().nth(at).unwrap_or("");
+            let port = field(1).rsplit(':').next();
+            let port = port.and_then(|hex| u16::from_str_radix(hex, 16).ok());
+            if let Some(port) = port.filter(|_| own.contains(field(9))) {
+                found.push((port, field(3).to_owned()));
+            }
+        }
+    }
+    found
 }
 
 /// The processes whose parent is `id`.

@@ -71,6 +71,9 @@ impl Settings {
     }
 }
 
+/// For what comes at once unless the machine is busy.
+const PATIENCE: Duration = Duration::from_secs(15);
+
 /// The settings' file, in the relay's own folder.
 const SETTINGS: &str = "midpath.toml";
 
@@ -111,7 +114,7 @@ impl Relay {
     ///
     /// # Panics
     ///
-    /// It doesn't answer within 15 s.
+    /// It doesn't answer within 30 s.
     pub fn start_on(ip: IpAddr, change: impl FnOnce(&mut Settings)) -> Self {
         let mut ports = Ports::take();
         let folder = Folder::new("relay");
@@ -148,7 +151,7 @@ impl Relay {
             folder,
             _ports: ports,
         };
-        let up = eventually(Duration::from_secs(15), || {
+        let up = eventually(2 * PATIENCE, || {
             relay.process.wait(Duration::ZERO).is_some() || relay.health().is_some()
         });
         assert!(
@@ -225,17 +228,15 @@ impl Relay {
             .sum()
     }
 
-    /// Says that nothing is left within 5 s: no session, no media port that belongs to one.
+    /// Says that nothing is left in the end: no session, no media port that belongs to one.
     ///
     /// # Panics
     ///
     /// Something is left.
     pub fn assert_empty(&self) {
-        let empty = eventually(Duration::from_secs(5), || self.sessions().is_empty());
+        let empty = eventually(PATIENCE, || self.sessions().is_empty());
         assert!(empty, "sessions are left: {:#?}", self.sessions());
-        let released = eventually(Duration::from_secs(5), || {
-            self.open_media_ports().is_empty()
-        });
+        let released = eventually(PATIENCE, || self.open_media_ports().is_empty());
         assert!(
             released,
             "media ports are left open: {:?}",
@@ -243,28 +244,20 @@ impl Relay {
         );
     }
 
+    /// The ports where it listens for MSRP, by /proc.
+    #[must_use]
+    pub fn msrp_ports(&self) -> Vec<u16> {
+        let mut ports = self.process.tcp_ports();
+        ports.retain(|port| ![self.sip.port(), self.admin.port()].contains(port));
+        ports
+    }
+
     /// UDP ports of the media range that the relay's process has open, by /proc: this needs no word
     /// of the relay itself, and no other process is taken for it.
     #[must_use]
     pub fn open_media_ports(&self) -> Vec<u16> {
-        let own = sockets_of(self.process.id());
-        let mut open = Vec::new();
-        for table in ["/proc/net/udp", "/proc/net/udp6"] {
-            let text = std::fs::read_to_string(table).unwrap_or_default();
-            for line in text.lines().skip(1) {
-                let field = |at| line.split_whitespace().nth(at).unwrap_or("");
-                let port = field(1)
-                    .rsplit(':')
-                    .next()
-                    .map(|hex| u16::from_str_radix(hex, 16));
-                if let Some(Ok(port)) = port
-                    && (self.media.0..=self.media.1).contains(&port)
-                    && own.contains(field(9))
-                {
-                    open.push(port);
-                }
-            }
-        }
+        let mut open = self.process.udp_ports();
+        open.retain(|port| (self.media.0..=self.media.1).contains(port));
         open
     }
 
@@ -346,17 +339,4 @@ fn locate() -> PathBuf {
         binary.display()
     );
     binary
-}
-
-/// The inodes of a process's sockets.
-fn sockets_of(pid: u32) -> std::collections::BTreeSet<String> {
-    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"));
-    let links = descriptors.into_iter().flatten().filter_map(Result::ok);
-    links
-        .filter_map(|entry| {
-            let link = std::fs::read_link(entry.path()).ok()?;
-            let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
-            Some(inode.to_owned())
-        })
-        .collect()
 }

@@ -1,13 +1,13 @@
 //! SIPp as either client, with the scenarios in `tests/sipp`.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::live::process::{Folder, Process};
-use crate::live::{find, wav, workspace};
+use crate::live::{eventually, find, wav, workspace};
 
 /// How SIPp talks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +96,13 @@ impl Plan {
         self
     }
 
+    /// Keeps what is said, for [`Sipp::told`].
+    #[must_use]
+    pub fn traced(self) -> Self {
+        let arguments = ["-trace_msg", "-message_file", MESSAGES];
+        arguments.into_iter().fold(self, Self::argument)
+    }
+
     /// Adds an argument.
     #[must_use]
     pub fn argument(mut self, argument: impl ToString) -> Self {
@@ -103,11 +110,11 @@ impl Plan {
         self
     }
 
-    /// Starts it.
+    /// Starts it; a server is there for calls then.
     ///
     /// # Panics
     ///
-    /// The scenario or SIPp isn't there.
+    /// The scenario or SIPp isn't there, or a server has no port in the end.
     #[must_use]
     pub fn start(self) -> Sipp {
         let folder = Folder::new("sipp");
@@ -135,7 +142,21 @@ impl Plan {
         command.args(["-trace_stat", "-stf", "stat.csv", "-fd", "1"]);
         command.args(&self.arguments);
         let process = Process::start("sipp", folder.path(), &mut command);
-        Sipp { process, folder }
+        let at = SocketAddr::new(ip, self.port);
+        let calls = self.calls;
+        let sipp = Sipp {
+            process,
+            folder,
+            at,
+            calls,
+        };
+        let is_there = || {
+            let of_udp = sipp.process.udp_ports();
+            of_udp.contains(&self.port) || sipp.process.tcp_ports().contains(&self.port)
+        };
+        let is_there = self.hop.is_some() || eventually(START_MAX, is_there);
+        assert!(is_there, "sipp isn't there: {}", sipp.errors());
+        sipp
     }
 
     fn write(&self, folder: &Path) -> PathBuf {
@@ -159,6 +180,12 @@ impl Plan {
     }
 }
 
+/// The log of messages, and what begins each entry there.
+const MESSAGES: &str = "messages.log";
+const BETWEEN: &str = "\n----------";
+/// For a program to start on a busy host.
+const START_MAX: Duration = Duration::from_secs(60);
+
 /// What SIPp counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -175,6 +202,8 @@ pub struct Counts {
 pub struct Sipp {
     process: Process,
     folder: Folder,
+    at: SocketAddr,
+    calls: u32,
 }
 
 impl Sipp {
@@ -194,6 +223,44 @@ impl Sipp {
     /// Waits for its end; `false` when it still runs after `at_most`.
     pub fn ends(&mut self, at_most: Duration) -> bool {
         self.process.wait(at_most).is_some()
+    }
+
+    /// Lets a client's calls go on that wait for it by `<recv request="INFO"/>`; `step` is another one
+    /// each time.
+    ///
+    /// # Panics
+    ///
+    /// Nothing can be sent.
+    pub fn go_on(&self, step: u32) {
+        let socket = UdpSocket::bind((self.at.ip(), 0)).expect("there is a port");
+        for call in 1..=self.calls {
+            // SIPp's own form, unless it is told of another one.
+            let id = format!("{call}-{}@{}", self.process.id(), self.at.ip());
+            let text = format!(
+                "INFO sip:{at} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK-{step}-{call}\r\n\
+                 From: <sip:harness@{own}>;tag=go\r\nTo: <sip:sipp@{at}>;tag=on\r\n\
+                 Call-ID: {id}\r\nCSeq: {step} INFO\r\nContent-Length: 0\r\n\r\n",
+                at = self.at,
+                own = socket.local_addr().expect("it is bound"),
+            );
+            let sent = socket.send_to(text.as_bytes(), self.at);
+            sent.expect("a datagram can be sent");
+        }
+    }
+
+    /// How many of its calls have got such a message; it must have been [`Plan::traced`].
+    #[must_use]
+    pub fn told(&self, is_such: impl Fn(&str) -> bool) -> usize {
+        let log = std::fs::read(self.folder.path().join(MESSAGES)).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        // Each entry: when, what happened to what, an empty line, the message.
+        let came = log.split(BETWEEN).filter_map(|entry| {
+            let what = entry.lines().nth(1)?;
+            let is_such = what.contains(" received ") && is_such(entry);
+            let id = entry.lines().find(|line| line.starts_with("Call-ID:"))?;
+            is_such.then(|| id.trim().to_owned())
+        });
+        came.collect::<BTreeSet<String>>().len()
     }
 
     /// What it counted so far, by its statistics file.

@@ -12,6 +12,8 @@ use crate::peers::content;
 const PAYLOAD: usize = 160;
 /// Time between two packets.
 const PACE: Duration = Duration::from_millis(20);
+/// What doesn't come for so long doesn't come.
+const LOST_AFTER: Duration = Duration::from_secs(5);
 
 /// A packet that arrived well.
 #[derive(Debug, Clone, Copy)]
@@ -85,6 +87,8 @@ pub fn gap_added(from: &Record, to: &Record) -> Duration {
 #[derive(Debug)]
 struct Shared {
     stop: AtomicBool,
+    /// Nothing is sent any more.
+    is_mute: AtomicBool,
     /// Where to send; `None`: be silent.
     to: Mutex<Option<SocketAddr>>,
     /// Where packets must come from; `None`: from anywhere.
@@ -106,6 +110,7 @@ pub struct Peer {
     ssrc: u32,
     shared: Arc<Shared>,
     threads: Vec<JoinHandle<()>>,
+    speaker: Option<JoinHandle<()>>,
 }
 
 impl Peer {
@@ -123,6 +128,7 @@ impl Peer {
         rtcp.set_read_timeout(wake).expect("a timeout can be set");
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),
+            is_mute: AtomicBool::new(false),
             to: Mutex::new(None),
             from: Mutex::new(None),
             other,
@@ -134,6 +140,7 @@ impl Peer {
             ssrc,
             shared,
             threads: Vec::new(),
+            speaker: None,
         };
         peer.listen();
         peer
@@ -172,7 +179,7 @@ impl Peer {
         let socket = self.socket.try_clone().expect("a socket can be cloned");
         let rtcp = self.rtcp.try_clone().expect("a socket can be cloned");
         let (shared, ssrc) = (Arc::clone(&self.shared), self.ssrc);
-        self.threads.push(std::thread::spawn(move || {
+        self.speaker = Some(std::thread::spawn(move || {
             talk(&socket, &rtcp, ssrc, &shared);
         }));
     }
@@ -199,11 +206,14 @@ impl Peer {
         crate::live::eventually(at_most, || lock(&self.shared.record).heard.len() >= count)
     }
 
-    /// Ends two peers that talk to each other: both are silent before either stops listening.
+    /// Ends two peers that talk to each other: both are silent before either stops listening, and
+    /// what the other one has sent is waited for, unless it is lost.
     #[must_use]
     pub fn finish_both(mut a: Self, mut b: Self) -> (Record, Record) {
-        a.be_silent();
-        b.be_silent();
+        a.fall_silent();
+        b.fall_silent();
+        let (from_a, from_b) = (a.record().sent.len(), b.record().sent.len());
+        let _is_whole = a.hears(from_b, LOST_AFTER) && b.hears(from_a, LOST_AFTER);
         std::thread::sleep(Duration::from_millis(200));
         a.end();
         b.end();
@@ -212,10 +222,18 @@ impl Peer {
 
     /// Stops the sender, listens for another 200 ms and hands over the record.
     pub fn finish(mut self) -> Record {
-        self.be_silent();
+        self.fall_silent();
         std::thread::sleep(Duration::from_millis(200));
         self.end();
         self.record()
+    }
+
+    /// Nothing more is sent.
+    fn fall_silent(&mut self) {
+        self.shared.is_mute.store(true, Ordering::Relaxed);
+        if let Some(speaker) = self.speaker.take() {
+            let _ended = speaker.join();
+        }
     }
 
     fn listen(&mut self) {
@@ -236,6 +254,7 @@ impl Peer {
     }
 
     fn end(&mut self) {
+        self.fall_silent();
         self.shared.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             let _ended = thread.join();
@@ -275,7 +294,7 @@ fn receiver_report(ssrc: u32) -> Vec<u8> {
 fn talk(socket: &UdpSocket, rtcp: &UdpSocket, ssrc: u32, shared: &Shared) {
     let mut next = Instant::now();
     let mut seq: u16 = 0;
-    while !shared.stop.load(Ordering::Relaxed) {
+    while !shared.is_mute.load(Ordering::Relaxed) {
         let target = *lock(&shared.to);
         if let Some(to) = target {
             let bytes = packet(ssrc, seq);

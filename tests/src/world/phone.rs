@@ -9,8 +9,8 @@ use rand::{RngExt, SeedableRng};
 
 use super::net::Parcel;
 use super::script::{Fate, Script, Who};
-use super::text::{cap, contact, finish, head, header, media_address, param};
-use super::waits::{Pending, Repeated, T1};
+use super::text::{contact, finish, head, header, media_address, param};
+use super::waits::Waits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -33,9 +33,8 @@ pub struct Phone {
     is_caller: bool,
     rng: StdRng,
     todo: Vec<(Instant, Act)>,
-    pending: Vec<Pending>,
+    waits: Waits,
     replies: HashMap<String, Vec<u8>>,
-    repeated: Option<Repeated>,
     sent: VecDeque<Parcel>,
     call_id: String,
     local: String,
@@ -97,9 +96,8 @@ impl Phone {
             is_caller: false,
             rng: StdRng::seed_from_u64(seed),
             todo: Vec::new(),
-            pending: Vec::new(),
+            waits: Waits::default(),
             replies: HashMap::new(),
-            repeated: None,
             sent: VecDeque::new(),
             call_id: String::new(),
             local: String::new(),
@@ -136,7 +134,7 @@ impl Phone {
     /// Whether a request of its own still waits, or a 2xx for its ACK.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.pending.is_empty() || self.repeated.is_some() || self.talks
+        !self.waits.is_empty() || self.talks
     }
 
     pub(super) fn sent(&mut self) -> Option<Parcel> {
@@ -145,15 +143,7 @@ impl Phone {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let todo = self.todo.iter().map(|(at, _)| *at);
-        let pending = self
-            .pending
-            .iter()
-            .map(|pending| pending.next.min(pending.until));
-        let repeated = self
-            .repeated
-            .iter()
-            .map(|repeated| repeated.next.min(repeated.until));
-        todo.chain(pending).chain(repeated).min()
+        todo.chain(self.waits.poll_timeout()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -162,33 +152,11 @@ impl Phone {
         for (_, act) in due {
             self.act(now, act);
         }
-        let mut again = Vec::new();
-        let mut gave_up = false;
-        self.pending.retain_mut(|pending| {
-            if pending.until <= now {
-                gave_up = true;
-                return false;
-            }
-            if pending.next <= now {
-                again.push(pending.bytes.clone());
-                pending.interval = (pending.interval * 2).min(cap(pending.method));
-                pending.next = now + pending.interval;
-            }
-            true
-        });
-        if let Some(repeated) = &mut self.repeated {
-            if repeated.until <= now {
-                self.repeated = None;
-            } else if repeated.next <= now {
-                again.push(repeated.bytes.clone());
-                repeated.interval = (repeated.interval * 2).min(Duration::from_secs(4));
-                repeated.next = now + repeated.interval;
-            }
-        }
-        for bytes in again {
+        let due = self.waits.due(now);
+        for bytes in due.again {
             self.post(bytes);
         }
-        if gave_up {
+        if !due.unanswered.is_empty() {
             self.end(Fate::Unanswered);
         }
     }
@@ -323,24 +291,19 @@ impl Phone {
             .unwrap_or(0);
         let branch = param(header(text, "Via"), "branch").to_owned();
         let cseq = header(text, "CSeq").to_owned();
-        let at = self
-            .pending
-            .iter()
-            .position(|pending| pending.branch == branch && cseq.ends_with(pending.method));
+        let at = self.waits.asked(&branch, &cseq);
         if cseq.ends_with("INVITE") && code >= 200 {
             self.acknowledge(text, code, &branch);
         }
         let Some(at) = at else { return };
         if code < 200 {
-            if self.pending[at].method == "INVITE" {
-                // Proceeding: nothing is sent again, and it may ring for long.
-                self.pending[at].next = now + Duration::from_secs(300);
-                self.pending[at].until = now + Duration::from_secs(300);
-                self.pending[at].is_proceeding = true;
+            let asked = &mut self.waits.pending[at];
+            if asked.method == "INVITE" {
+                asked.proceed(now + Duration::from_secs(300));
             }
             return;
         }
-        let method = self.pending.swap_remove(at).method;
+        let method = self.waits.pending.swap_remove(at).method;
         match method {
             "INVITE" if code < 300 => {
                 self.learn_media(text);
@@ -380,7 +343,7 @@ impl Phone {
         let method = text.split(' ').next().unwrap_or("").to_owned();
         let key = format!("{method} {}", header(text, "CSeq"));
         if method == "ACK" {
-            self.repeated = None;
+            self.waits.all_acknowledged();
             return;
         }
         if let Some(reply) = self.replies.get(&key) {
@@ -407,7 +370,7 @@ impl Phone {
             }
             "BYE" => {
                 self.reply(text, "200 OK", "");
-                self.repeated = None;
+                self.waits.all_acknowledged();
                 self.todo.clear();
                 self.end(Fate::Ended);
             }
@@ -464,12 +427,8 @@ impl Phone {
     }
 
     fn repeat(&mut self, now: Instant, bytes: Vec<u8>) {
-        self.repeated = Some(Repeated {
-            bytes,
-            next: now + T1,
-            interval: T1,
-            until: now + T1 * 64,
-        });
+        self.waits.all_acknowledged();
+        self.waits.repeat(now, String::new(), bytes);
     }
 
     fn reply(&mut self, request: &str, status: &str, sdp: &str) -> Vec<u8> {
@@ -505,42 +464,18 @@ impl Phone {
             self.invite = String::from_utf8(bytes.clone()).ok();
         }
         self.post(bytes.clone());
-        let until = now + T1 * 64;
-        self.pending.push(Pending {
-            method,
-            branch,
-            bytes,
-            next: now + T1,
-            interval: T1,
-            until,
-            is_proceeding: false,
-        });
+        self.waits.ask(now, method, branch, bytes);
     }
 
     fn cancel(&mut self, now: Instant) {
-        let Some(invite) = self
-            .pending
-            .iter_mut()
-            .find(|pending| pending.method == "INVITE")
-        else {
+        let Some(invite) = self.waits.first("INVITE") else {
             return;
         };
+        invite.cancelled(now);
         let branch = invite.branch.clone();
-        // RFC 3261 §9.1: the INVITE's final response is waited for no longer than that.
-        invite.until = now + T1 * 64;
         let bytes = self.build("CANCEL", &branch, "");
         self.post(bytes.clone());
-        let until = now + T1 * 64;
-        let next = now + T1;
-        self.pending.push(Pending {
-            method: "CANCEL",
-            branch,
-            bytes,
-            next,
-            interval: T1,
-            until,
-            is_proceeding: false,
-        });
+        self.waits.ask(now, "CANCEL", branch, bytes);
     }
 
     fn build(&self, method: &str, branch: &str, sdp: &str) -> Vec<u8> {

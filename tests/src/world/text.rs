@@ -1,12 +1,6 @@
 //! SIP as text, the way a telephone reads it.
 
 use std::net::SocketAddr;
-use std::time::Duration;
-
-pub(super) fn cap(method: &str) -> Duration {
-    // RFC 3261 §17.1.1.2: Timer A has no cap but Timer B; Timer E stops at T2.
-    Duration::from_secs(if method == "INVITE" { 32 } else { 4 })
-}
 
 pub(super) fn finish(text: &mut String, sdp: &str) {
     if !sdp.is_empty() {

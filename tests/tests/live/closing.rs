@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use tests::live::relay::Relay;
+use tests::live::scene::LONG;
 use tests::peers::sdp::Writer;
 use tests::peers::sip::Agent;
 
@@ -60,10 +61,13 @@ fn close(modes: (Mode, Mode), reversed: bool) {
     call.send_bye(near);
     let bye = far.request("BYE");
     // The far side keeps its answer back: who has an answer now got it from a relay.
-    let at_once = near.within(Duration::from_millis(300), |message| {
-        message.method() == "BYE"
-    });
     let early = modes.0 == Mode::Early || modes.1 == Mode::Early;
+    let patience = if early {
+        LONG
+    } else {
+        Duration::from_millis(300)
+    };
+    let at_once = near.within(patience, |message| message.method() == "BYE");
     assert_eq!(at_once.is_some(), early, "{modes:?}, reversed: {reversed}");
     far.answer(&bye, 200, &[], "");
     let answer = at_once.unwrap_or_else(|| near.response("BYE"));

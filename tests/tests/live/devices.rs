@@ -6,6 +6,7 @@ use std::time::Duration;
 use tests::live::kamailio::Core;
 use tests::live::ports::Ports;
 use tests::live::relay::Relay;
+use tests::live::scene::LONG;
 use tests::live::{eventually, needs};
 use tests::peers::sdp::Writer;
 use tests::peers::sip::{Agent, Call, Message};
@@ -46,9 +47,7 @@ fn scene(fork: &str) -> Scene {
         assert_eq!(answer.code(), Some(200), "{}", answer.text());
         devices.push(device);
     }
-    let told = eventually(Duration::from_secs(10), || {
-        relay.metric(&["midpath_registers_total"]) >= 3.0
-    });
+    let told = eventually(LONG, || relay.metric(&["midpath_registers_total"]) >= 3.0);
     assert!(told, "{:?}", relay.metrics());
     Scene {
         alice: Agent::udp("alice", core.sip),
@@ -75,7 +74,7 @@ impl Scene {
             calls.push(call);
         }
         let ringing = |message: &Message| message.code() == Some(180);
-        let first = self.alice.within(Duration::from_secs(10), ringing);
+        let first = self.alice.within(LONG, ringing);
         assert!(first.is_some());
         let second = self.alice.within(Duration::from_millis(400), ringing);
         assert!(second.is_none(), "{second:#?}");
@@ -153,9 +152,7 @@ fn reg_05_who_deregisters_at_a_real_core_is_no_longer_invited() {
         assert_eq!(device.register(&target, &contact, 0).code(), Some(200));
     }
     let relay = &scene.relay;
-    let told = eventually(Duration::from_secs(10), || {
-        relay.metric(&["midpath_registered_users"]) < 1.0
-    });
+    let told = eventually(LONG, || relay.metric(&["midpath_registered_users"]) < 1.0);
     assert!(told, "{:?}", relay.metrics());
     let offer = scene.sdp(9000);
     let call = scene.alice.invite(&target, &offer);

@@ -16,7 +16,6 @@ use tests::peers::tls::{self, Identity};
 use super::floors_wire::judged;
 
 const TEAM: &str = "sip:team@groups.example";
-const BRIEFLY: Duration = Duration::from_millis(150);
 
 /// What carries floor control.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -329,12 +328,23 @@ fn assert_judged(parties: &[Party], carrier: Carrier) {
     }
 }
 
+/// Waits until so many pictures came of those who didn't hold the floor.
+fn has_dropped(relay: &Relay, count: u32) {
+    let dropped = || relay.metric(&["_dropped", "reason=\"floor\""]);
+    let has_dropped = eventually(LONG, || dropped() >= f64::from(count));
+    assert!(
+        has_dropped && dropped() == f64::from(count),
+        "{}",
+        dropped()
+    );
+}
+
 /// Each floor goes from hand to hand, and nobody sees a packet of who doesn't hold it.
 fn goes_round(carrier: Carrier) {
     let (relay, mut parties) = meeting(carrier, &[]);
     let [alice, bob, carol] = &mut parties;
     alice.shows();
-    std::thread::sleep(BRIEFLY);
+    has_dropped(&relay, 1);
     let (first, granted) = alice.asks();
     assert_eq!(granted, status::GRANTED);
     alice.shows();
@@ -345,7 +355,7 @@ fn goes_round(carrier: Carrier) {
     let (second, waits) = bob.asks();
     assert_eq!(waits, status::ACCEPTED);
     bob.shows();
-    std::thread::sleep(BRIEFLY);
+    has_dropped(&relay, 2);
     assert_eq!(alice.gives_back(first), (first, status::RELEASED));
     alice.shows();
     bob.is(status::GRANTED);
@@ -364,7 +374,7 @@ fn goes_round(carrier: Carrier) {
     let views = relay.sessions();
     assert_eq!(views[0]["streams"][0]["holders"][0], 3, "{views:#?}");
 
-    std::thread::sleep(BRIEFLY);
+    has_dropped(&relay, 4);
     let seen = [alice, bob, carol].map(|party| {
         party.hear();
         party.heard.join(" ")
@@ -406,7 +416,7 @@ fn upl_05_who_began_the_session_decides_where_the_policy_says_so() {
         infos.any(|info| info.request == request && info.overall.0 == status::PENDING)
     });
     bob.shows();
-    std::thread::sleep(BRIEFLY);
+    has_dropped(&relay, 1);
     let grant = (2, status::GRANTED, 0);
     let (_, octets) = alice.client.decide(request, grant, Instant::now());
     alice.send(octets);
@@ -423,7 +433,7 @@ fn upl_05_who_began_the_session_decides_where_the_policy_says_so() {
     alice.send(octets);
     bob.is(status::REVOKED);
     bob.shows();
-    std::thread::sleep(BRIEFLY);
+    has_dropped(&relay, 2);
     carol.hear();
     assert_eq!(carol.heard, ["b2"]);
     assert_judged(&parties, carrier);

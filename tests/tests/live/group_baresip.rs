@@ -4,10 +4,10 @@ use std::f64::consts::TAU;
 use std::net::SocketAddr;
 
 use tests::live::baresip::{Baresip, Part};
-use tests::live::needs;
 use tests::live::ports::Ports;
 use tests::live::relay::Relay;
 use tests::live::scene::LONG;
+use tests::live::{eventually, needs};
 
 const TEAM: &str = "sip:team@groups.example";
 /// Samples in a second.
@@ -24,9 +24,8 @@ const LOUDNESS: f64 = 6000.0;
 )]
 fn tone(hertz: u32, seconds: u32) -> Vec<i16> {
     let wave = |at: u32| LOUDNESS * (TAU * f64::from(hertz * at) / f64::from(RATE)).sin();
-    (0..RATE * seconds)
-        .map(|at| wave(at % RATE) as i16)
-        .collect()
+    let second: Vec<i16> = (0..RATE).map(|at| wave(at) as i16).collect();
+    second.repeat(usize::try_from(seconds).unwrap())
 }
 
 /// How loud a tone is in samples, among others.
@@ -56,10 +55,8 @@ fn start(number: usize, (sip, media): (SocketAddr, u16), calls: Option<SocketAdd
         media,
         proxy: calls,
         calls: calls.map(|_| TEAM),
-        // Those who are invited stay until who began it has gone.
-        seconds: if calls.is_some() { 9 } else { 14 },
     };
-    Baresip::start(&part, &tone(TONES[number], 20))
+    Baresip::start(&part, &tone(TONES[number], 180))
 }
 
 #[test]
@@ -85,12 +82,24 @@ fn upl_02_three_baresips_hear_both_others_and_not_themselves() {
     }
     let alice = start(0, places[0], Some(relay.sip));
     let [bob, carol] = others;
-    let recorded = [alice, bob, carol].map(|one| one.finish(LONG).1);
+    let clients = [alice, bob, carol];
+    let are_in = eventually(LONG, || {
+        let sessions = relay.sessions();
+        sessions.iter().any(|one| one["participants"] == 3)
+    });
+    assert!(are_in, "{:#?}", relay.sessions());
+    // When everybody is in and has begun to be mixed, and before anybody leaves.
     let second = usize::try_from(RATE).unwrap();
-    for (number, samples) in recorded.iter().enumerate() {
-        assert!(samples.len() > 6 * second, "{} samples", samples.len());
-        // When everybody is in, and before anybody leaves.
-        let middle = &samples[3 * second..6 * second];
+    let begins = clients.each_ref().map(|one| one.heard().len() + second);
+    let middle = 3 * second;
+    for (client, begin) in clients.iter().zip(begins) {
+        let is_there = eventually(LONG, || client.heard().len() >= begin + middle);
+        let heard = client.heard().len();
+        assert!(is_there, "{heard} samples: {}", client.output());
+    }
+    let recorded = clients.each_ref().map(Baresip::heard);
+    for (number, (samples, begin)) in recorded.iter().zip(begins).enumerate() {
+        let middle = &samples[begin..begin + middle];
         for (other, hertz) in TONES.iter().enumerate() {
             let heard = heard(*hertz, middle);
             let (who, whom) = (NAMES[number], NAMES[other]);
@@ -100,6 +109,9 @@ fn upl_02_three_baresips_hear_both_others_and_not_themselves() {
                 assert!(heard > LOUDNESS / 2.0, "{who} hears {whom} at {heard:.0}");
             }
         }
+    }
+    for client in clients {
+        client.finish(LONG);
     }
     relay.assert_empty();
 }

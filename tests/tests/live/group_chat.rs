@@ -192,7 +192,7 @@ fn upl_04_in_a_defined_group_messages_reach_all_others_under_their_senders_own_n
         return;
     }
     let (relay, agents) = relay_and_agents(|_| {});
-    let Some(capture) = Capture::start("tcp") else {
+    let Some(capture) = Capture::start(&judge::tcp(&relay.msrp_ports())) else {
         skip("live::group_chat", "this user may not capture on lo");
         return;
     };

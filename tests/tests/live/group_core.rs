@@ -2,17 +2,17 @@
 
 use std::net::SocketAddr;
 
+use serde_json::Value;
 use tests::live::kamailio::Core;
-use tests::live::needs;
 use tests::live::ports::Ports;
 use tests::live::relay::Relay;
 use tests::live::scene::LONG;
 use tests::live::sipp::{Plan, Sipp};
+use tests::live::{eventually, needs};
 
 /// Sessions, each of a group of its own.
 const CALLS: u32 = 10;
-/// Between two steps of who begins a session, in milliseconds.
-const HOLD_MS: &str = "900";
+const SESSIONS: usize = CALLS as usize;
 
 struct Scene {
     relay: Relay,
@@ -51,50 +51,86 @@ fn scene() -> Scene {
 }
 
 impl Scene {
-    /// Alice, who begins the sessions, adds Carol, removes Bob and leaves.
-    fn alice(&mut self) -> Sipp {
-        let own = (self.ports.one(), self.ports.row(4));
-        let plan = Plan::client("uac_group", own, CALLS, (self.core.sip, ""));
-        plan.with("HOLD_MS", HOLD_MS).with("ADDED", "carol").start()
+    /// Alice has begun all sessions, and Bob is in; `None`: it can't be done here.
+    fn begun() -> Option<(Self, [Sipp; 3])> {
+        if !needs("live::group_core", &["kamailio", "sipp"]) {
+            return None;
+        }
+        let mut scene = scene();
+        let bob = Plan::server("uas_call", scene.bob, CALLS).start();
+        let carol = Plan::server("uas_call", scene.carol, CALLS).start();
+        let own = (scene.ports.one(), scene.ports.row(4));
+        let plan = Plan::client("uac_group", own, CALLS, (scene.core.sip, ""));
+        let alice = plan.with("ADDED", "carol").traced().start();
+        scene.stands(&alice, "1 INVITE", 2);
+        Some((scene, [alice, bob, carol]))
     }
+
+    /// Waits until all of Alice's requests were taken, and so many are in each session.
+    fn stands(&self, alice: &Sipp, number: &str, participants: u64) {
+        let is_taken =
+            |text: &str| text.contains("SIP/2.0 200 ") && text.contains(&format!("CSeq: {number}"));
+        let stand = eventually(LONG, || {
+            let sessions = self.relay.sessions();
+            let is_so = |one: &Value| one["participants"] == participants;
+            let count = sessions.iter().filter(|one| is_so(one)).count();
+            count == SESSIONS && alice.told(is_taken) == SESSIONS
+        });
+        let sessions = self.relay.sessions();
+        assert!(stand, "{number}: {}{sessions:#?}", alice.errors());
+    }
+
+    /// Every one's calls went as its scenario says, and nothing is left.
+    fn ends(&self, all: impl IntoIterator<Item = Sipp>) {
+        for one in all {
+            let counts = one.succeeds(LONG);
+            assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0));
+        }
+        self.relay.assert_empty();
+    }
+}
+
+/// Waits until the watchers of all sessions were told of a user's state.
+fn are_told(watcher: &Sipp, user: &str, status: &str) {
+    let entity = format!("entity=\"sip:{user}@");
+    let status = format!("<status>{status}</status>");
+    let is_said = |text: &str| {
+        let mut users = text.split("<user ").skip(1);
+        users.any(|one| one.contains(&entity) && one.contains(&status))
+    };
+    let told = eventually(LONG, || watcher.told(is_said) == SESSIONS);
+    assert!(told, "{user} {status}: {}", watcher.errors());
 }
 
 #[test]
 fn sgn_09_and_add_04_sipp_begins_adds_removes_and_leaves_through_kamailio() {
-    if !needs("live::group_core", &["kamailio", "sipp"]) {
+    let Some((scene, [alice, bob, carol])) = Scene::begun() else {
         return;
-    }
-    let mut scene = scene();
-    let bob = Plan::server("uas_call", scene.bob, CALLS).start();
-    let carol = Plan::server("uas_call", scene.carol, CALLS).start();
-    let alice = scene.alice();
-    for one in [alice, bob, carol] {
-        let counts = one.succeeds(LONG);
-        assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0));
-    }
-    scene.relay.assert_empty();
+    };
+    alice.go_on(1);
+    scene.stands(&alice, "2 REFER", 3);
+    alice.go_on(2);
+    scene.stands(&alice, "3 REFER", 2);
+    alice.go_on(3);
+    scene.ends([alice, bob, carol]);
 }
 
 #[test]
 fn pin_06_sipp_is_told_of_all_changes_through_kamailio_until_the_session_ends() {
-    if !needs("live::group_core", &["kamailio", "sipp"]) {
+    let Some((mut scene, [alice, bob, carol])) = Scene::begun() else {
         return;
-    }
-    let mut scene = scene();
-    let bob = Plan::server("uas_call", scene.bob, CALLS).start();
-    let carol = Plan::server("uas_call", scene.carol, CALLS).start();
-    let alice = scene.alice();
-    let begun = tests::live::eventually(LONG, || {
-        u32::try_from(scene.relay.sessions().len()).is_ok_and(|count| count >= CALLS)
-    });
-    assert!(begun, "{:#?}", scene.relay.sessions());
+    };
     let own = (scene.ports.one(), scene.ports.row(4));
     let mut watch = Plan::client("uac_watch", own, CALLS, (scene.core.sip, ""));
     watch.rate = 50;
-    let watcher = watch.start();
-    for one in [alice, bob, carol, watcher] {
-        let counts = one.succeeds(LONG);
-        assert_eq!((counts.successful, counts.failed), (u64::from(CALLS), 0));
-    }
-    scene.relay.assert_empty();
+    let watcher = watch.traced().start();
+    are_told(&watcher, "bob", "connected");
+    alice.go_on(1);
+    scene.stands(&alice, "2 REFER", 3);
+    are_told(&watcher, "carol", "connected");
+    alice.go_on(2);
+    scene.stands(&alice, "3 REFER", 2);
+    are_told(&watcher, "bob", "disconnected");
+    alice.go_on(3);
+    scene.ends([alice, bob, carol, watcher]);
 }

@@ -33,6 +33,8 @@ impl Scene {
                 .set("sip", "role", r#""terminating""#)
                 .set("policy", "allow_offline_storage", true)
                 .set("history", "store", r#""embedded""#)
+                // A disk may take its time.
+                .set("history", "deadline_ms", 10_000)
                 .set("history", "path", &path);
         });
         let file = format!("[history]\nstore = \"embedded\"\npath = {path}\n");
@@ -67,10 +69,15 @@ impl Scene {
 
     /// The objects of a user's only session, in the order of their UIDs.
     fn objects_of(&self, user: &str) -> Vec<String> {
-        let (status, text) = run(&["history", "-c", &self.file(), "list"]);
-        assert!(status.success(), "{text}");
-        let own: Vec<&str> = text.lines().filter(|line| line.contains(user)).collect();
-        assert_eq!(own.len(), 1, "{user} in {text}");
+        let mut own = Vec::new();
+        let is_there = tests::live::eventually(LONG, || {
+            let (status, text) = run(&["history", "-c", &self.file(), "list"]);
+            assert!(status.success(), "{text}");
+            let lines = text.lines().filter(|line| line.contains(user));
+            own = lines.map(str::to_owned).collect();
+            !own.is_empty()
+        });
+        assert!(is_there && own.len() == 1, "{user} in {own:?}");
         let mut words = own[0].split(' ');
         let (folder, uids) = (words.next().unwrap(), words.next().unwrap());
         let (first, last) = uids.split_once('-').unwrap_or((uids, uids));

@@ -155,8 +155,8 @@ fn a_group_on_three_workers_is_one_group_to_its_members() {
     });
     for worker in ["0", "1", "2"] {
         let label = format!("worker=\"{worker}\"");
-        let sent = relay.metric(&["datagrams_out", &label]);
-        assert!(sent > 0.0, "{:?}", relay.metrics());
+        let has_sent = || relay.metric(&["datagrams_out", &label]) > 0.0;
+        assert!(eventually(LONG, has_sent), "{:?}", relay.metrics());
     }
     assert_eq!(relay.metric(&["dropped", "road_full"]), 0.0);
 }

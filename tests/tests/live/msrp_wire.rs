@@ -128,7 +128,7 @@ fn judged(
         return None;
     }
     let mut scene = Scene::direct(change);
-    let Some(capture) = Capture::start("tcp") else {
+    let Some(capture) = Capture::start(&judge::tcp(&scene.relay.msrp_ports())) else {
         skip("live::msrp_wire", "this user may not capture on lo");
         return None;
     };

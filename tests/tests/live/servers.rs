@@ -93,6 +93,5 @@ fn two_baresips_hear_each_other_through_the_core_without_the_relay() {
     let mut ports = Ports::take();
     let bob = std::net::SocketAddr::from(([127, 0, 0, 1], ports.pair()));
     let core = Core::start(&mut ports, None, &[("bob", &format!("sip:bob@{bob}"))]);
-    let (there, back) = crate::standard::baresip_call(&core, &mut ports, bob);
-    assert!(there > 0.95 && back > 0.95, "there {there}, back {back}");
+    crate::standard::baresip_call(&core, &mut ports, bob);
 }

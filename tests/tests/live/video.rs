@@ -16,6 +16,7 @@ use dataplane::wire::rtp::{Seq, Ssrc};
 use tests::live::judge::{self, Capture};
 use tests::live::ports::Ports;
 use tests::live::process::{Folder, Process};
+use tests::live::scene::LONG;
 use tests::live::{eventually, find, needs, skip};
 
 const SUITE: &str = "switched video with ffmpeg";
@@ -123,7 +124,7 @@ impl Codec {
         ]);
         let receiver = Process::start("receiver", folder, &mut command);
         assert!(
-            eventually(Duration::from_secs(10), || is_bound(at)),
+            eventually(LONG, || is_bound(at)),
             "ffmpeg doesn't listen: {}",
             receiver.output()
         );
@@ -256,7 +257,7 @@ fn play(codec: &Codec) {
     ];
     let begin = Instant::now();
     let mut ended = None;
-    while ended.is_none() && begin.elapsed() < Duration::from_secs(30) {
+    while ended.is_none() && begin.elapsed() < LONG {
         let second = usize::try_from(begin.elapsed().as_secs()).unwrap();
         let speaker = room.senders[second % 2].0;
         let now = Instant::now();

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tests::world::Weather;
-use tests::world::gathering::{Gathering, Plan};
+use tests::world::gathering::{Agreed, Gathering, Plan};
 
 #[test]
 fn in_fair_weather_everybody_knows_who_takes_part_with_what() {
+    let mut agreed = Agreed::default();
     for seed in 1..=40 {
         eprintln!("seed {seed}");
         let plan = Plan {
@@ -17,13 +18,18 @@ fn in_fair_weather_everybody_knows_who_takes_part_with_what() {
             weather: Weather::FAIR,
         };
         let mut gathering = Gathering::play(plan, seed);
-        gathering.assert_agreed();
+        agreed.add(gathering.assert_agreed());
         gathering.end();
     }
+    assert!(
+        agreed.participants >= 80 && agreed.watchers >= 50,
+        "{agreed:?}"
+    );
 }
 
 #[test]
 fn after_a_storm_everybody_knows_who_takes_part_with_what() {
+    let mut agreed = Agreed::default();
     for seed in 1..=40 {
         eprintln!("seed {seed}");
         let plan = Plan {
@@ -34,7 +40,11 @@ fn after_a_storm_everybody_knows_who_takes_part_with_what() {
             weather: Weather::STORM,
         };
         let mut gathering = Gathering::play(plan, seed);
-        gathering.assert_agreed();
+        agreed.add(gathering.assert_agreed());
         gathering.end();
     }
+    assert!(
+        agreed.participants >= 65 && agreed.watchers >= 40,
+        "{agreed:?}"
+    );
 }

@@ -4,14 +4,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ServerConfig, ServerConnection,
-    SignatureScheme,
-};
-use sha2::{Digest, Sha256};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::api::{
     Act, Config, Direction, Event, Fingerprint, LegLocal, LegSpec, MsrpRemote, MsrpSetup, MsrpSpec,
@@ -23,6 +18,11 @@ use crate::net::SocketId;
 use crate::stats::DropReason;
 
 use super::fake::{LOCAL, World, address, config, release};
+use identity::Anyone;
+pub(super) use identity::Identity;
+
+#[path = "../../../tests/layers/identity.rs"]
+mod identity;
 
 const A: &str = "192.0.2.1:7000";
 const A_PATH: &str = "msrps://192.0.2.1:7000/aaaa;tcp";
@@ -30,84 +30,13 @@ const B: &str = "192.0.2.2:8000";
 const B_PATH: &str = "msrps://192.0.2.2:8000/bbbb;tcp";
 const TLS: MsrpTransport = MsrpTransport::Tls;
 
-pub(super) struct Identity {
-    certificate: Vec<u8>,
-    key: Vec<u8>,
-}
-
-impl Identity {
-    pub(super) fn new() -> Self {
-        let made = rcgen::generate_simple_self_signed(vec!["far.example".to_owned()]).unwrap();
-        Self {
-            certificate: made.cert.der().to_vec(),
-            key: made.signing_key.serialize_der(),
-        }
-    }
-
-    pub(super) fn fingerprint(&self) -> Fingerprint {
-        Sha256::digest(&self.certificate).into()
-    }
-
-    fn tls(&self) -> TlsIdentity {
-        TlsIdentity::new(vec![self.certificate.clone()], self.key.clone())
-    }
-
-    fn pair(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
-        let key = PrivateKeyDer::try_from(self.key.clone()).unwrap();
-        (vec![self.certificate.clone().into()], key)
-    }
-}
-
-/// Looks at no certificate.
-#[derive(Debug)]
-struct Anyone;
-
-impl ServerCertVerifier for Anyone {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let provider = aws_lc_rs::default_provider();
-        provider
-            .signature_verification_algorithms
-            .supported_schemes()
-    }
-}
-
 pub(super) fn client(identity: &Identity) -> rustls::Connection {
-    let (chain, key) = identity.pair();
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Anyone))
-        .with_client_auth_cert(chain, key)
+        .with_client_auth_cert(identity.chain(), identity.key())
         .unwrap();
     let name = ServerName::try_from("relay.example").unwrap();
     ClientConnection::new(Arc::new(config), name)
@@ -116,12 +45,11 @@ pub(super) fn client(identity: &Identity) -> rustls::Connection {
 }
 
 pub(super) fn server(identity: &Identity) -> rustls::Connection {
-    let (chain, key) = identity.pair();
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(chain, key)
+        .with_single_cert(identity.chain(), identity.key())
         .unwrap();
     ServerConnection::new(Arc::new(config)).unwrap().into()
 }

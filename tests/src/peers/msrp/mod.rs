@@ -282,10 +282,10 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// The connection failed or no 200 came within 5 s.
+    /// The connection failed or no 200 came within 20 s.
     pub fn bind(&self) -> io::Result<()> {
         writer::bodiless(&self.shared)?;
-        if self.is_answered(Duration::from_secs(5)) && self.refused().is_empty() {
+        if self.is_answered(Duration::from_secs(20)) && self.refused().is_empty() {
             return Ok(());
         }
         let seen = format!("the bind was not answered with 200: {:?}", self.refused());

@@ -88,7 +88,7 @@ impl Transport {
             }
             Self::Tcp { listener, streams } => {
                 let end = Instant::now() + at_most;
-                while Instant::now() < end {
+                loop {
                     if let Ok((stream, far)) = listener.accept() {
                         streams.push(Stream::new(stream, far));
                     }
@@ -97,9 +97,11 @@ impl Transport {
                             return Some((text, Some(stream.far)));
                         }
                     }
+                    if Instant::now() >= end {
+                        return None;
+                    }
                     std::thread::sleep(Duration::from_millis(2));
                 }
-                None
             }
         }
     }

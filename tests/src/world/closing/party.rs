@@ -11,8 +11,8 @@ use rand::{RngExt, SeedableRng};
 use super::lines;
 use super::plan::{Answer, Part};
 use crate::world::net::Parcel;
-use crate::world::text::{cap, contact, header, media_address, param};
-use crate::world::waits::{Pending, Repeated, T1};
+use crate::world::text::{contact, header, media_address, param};
+use crate::world::waits::Waits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Act {
@@ -48,9 +48,8 @@ pub struct Party {
     part: Part,
     rng: StdRng,
     todo: Vec<(Instant, Act)>,
-    pending: Vec<Pending>,
+    waits: Waits,
     replies: HashMap<String, Vec<u8>>,
-    repeated: Option<(Repeated, String)>,
     acks: HashMap<String, (Vec<u8>, SocketAddr)>,
     sent: VecDeque<Parcel>,
     stage: Stage,
@@ -89,9 +88,8 @@ impl Party {
             part,
             rng: StdRng::seed_from_u64(seed),
             todo: Vec::new(),
-            pending: Vec::new(),
+            waits: Waits::default(),
             replies: HashMap::new(),
-            repeated: None,
             acks: HashMap::new(),
             sent: VecDeque::new(),
             stage: Stage::Idle,
@@ -125,7 +123,7 @@ impl Party {
     /// Whether something of its own still waits.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        !self.is_silent && (!self.pending.is_empty() || self.repeated.is_some())
+        !self.is_silent && !self.waits.is_empty()
     }
 
     pub(super) fn sent(&mut self) -> Option<Parcel> {
@@ -137,12 +135,7 @@ impl Party {
             return None;
         }
         let todo = self.todo.iter().map(|(at, _)| *at);
-        let pending = self.pending.iter().map(|wait| wait.next.min(wait.until));
-        let repeated = self
-            .repeated
-            .iter()
-            .map(|(wait, _)| wait.next.min(wait.until));
-        todo.chain(pending).chain(repeated).min()
+        todo.chain(self.waits.poll_timeout()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -160,38 +153,15 @@ impl Party {
     }
 
     fn send_again(&mut self, now: Instant) {
-        let (mut again, mut failed) = (Vec::new(), Vec::new());
-        self.pending.retain_mut(|wait| {
-            if wait.until <= now {
-                failed.push(wait.method);
-                return false;
-            }
-            if wait.next <= now {
-                again.push(wait.bytes.clone());
-                wait.interval = (wait.interval * 2).min(cap(wait.method));
-                wait.next = now + wait.interval;
-            }
-            true
-        });
-        let mut unacknowledged = false;
-        if let Some((wait, _)) = &mut self.repeated {
-            if wait.until <= now {
-                unacknowledged = true;
-            } else if wait.next <= now {
-                again.push(wait.bytes.clone());
-                wait.interval = (wait.interval * 2).min(Duration::from_secs(4));
-                wait.next = now + wait.interval;
-            }
-        }
-        for bytes in again {
+        let due = self.waits.due(now);
+        for bytes in due.again {
             self.post(bytes);
         }
-        if unacknowledged {
-            self.repeated = None;
+        if due.is_unacknowledged {
             // RFC 3261 §13.3.1.4: a session whose 2xx is never acknowledged is ended.
             self.hang_up(now);
         }
-        for method in failed {
+        for method in due.unanswered {
             match method {
                 "BYE" => self.stage = Stage::Over,
                 "INVITE" if self.stage == Stage::Inviting => self.stage = Stage::Over,
@@ -220,9 +190,9 @@ impl Party {
             Act::Answer if self.stage == Stage::Inviting => self.answer(now),
             Act::Speak => self.speak(now),
             Act::Change if self.stage == Stage::Talking => {
-                let is_busy = self.pending.iter().any(|wait| wait.method == "INVITE");
+                let is_busy = self.waits.has("INVITE");
                 // RFC 3261 §14.1: no new INVITE while another one is in progress.
-                if is_busy || self.repeated.is_some() {
+                if is_busy || self.waits.is_unacknowledged() {
                     return;
                 }
                 let sdp = self.sdp();
@@ -325,23 +295,20 @@ impl Party {
         if cseq.ends_with("INVITE") && code >= 200 {
             self.acknowledge(text, code, &branch);
         }
-        let at = self
-            .pending
-            .iter()
-            .position(|wait| wait.branch == branch && cseq.ends_with(wait.method));
-        let Some(at) = at else { return };
+        let Some(at) = self.waits.asked(&branch, &cseq) else {
+            return;
+        };
         if code < 200 {
-            if self.pending[at].method == "INVITE" {
-                self.pending[at].next = now + Duration::from_secs(300);
-                self.pending[at].until = now + Duration::from_secs(300);
-                self.pending[at].is_proceeding = true;
+            let asked = &mut self.waits.pending[at];
+            if asked.method == "INVITE" {
+                asked.proceed(now + Duration::from_secs(300));
                 if self.wants_cancel {
                     self.cancel(now);
                 }
             }
             return;
         }
-        let method = self.pending.swap_remove(at).method;
+        let method = self.waits.pending.swap_remove(at).method;
         match (method, self.stage) {
             ("INVITE", Stage::Inviting) if code < 300 => {
                 self.dialog.answered(text);
@@ -390,11 +357,7 @@ impl Party {
     fn on_request(&mut self, now: Instant, text: &str) {
         let method = text.split(' ').next().unwrap_or("").to_owned();
         if method == "ACK" {
-            let seq = |text: &str| header(text, "CSeq").split(' ').next().map(str::to_owned);
-            let is_for = |of: &String| seq(of) == seq(text);
-            if self.repeated.as_ref().is_some_and(|(_, of)| is_for(of)) {
-                self.repeated = None;
-            }
+            self.waits.acknowledged(number(text));
             return;
         }
         let key = lines::transaction(text);
@@ -411,7 +374,7 @@ impl Party {
             "CANCEL" => self.on_cancel(now, text),
             "BYE" if self.dialog.is_of(text) => {
                 self.reply(text, "200 OK", "");
-                self.repeated = None;
+                self.waits.all_acknowledged();
                 if self.stage != Stage::Leaving {
                     self.stage = Stage::Over;
                 }
@@ -456,7 +419,7 @@ impl Party {
             self.repeat(now, bytes, text);
             return;
         }
-        let is_glare = self.pending.iter().any(|wait| wait.method == "INVITE");
+        let is_glare = self.waits.has("INVITE");
         if is_glare {
             let bytes = self.reply(text, "491 Request Pending", "");
             self.repeat(now, bytes, text);
@@ -472,13 +435,8 @@ impl Party {
     }
 
     fn repeat(&mut self, now: Instant, bytes: Vec<u8>, of: &str) {
-        let wait = Repeated {
-            bytes,
-            next: now + T1,
-            interval: T1,
-            until: now + T1 * 64,
-        };
-        self.repeated = Some((wait, of.to_owned()));
+        self.waits.all_acknowledged();
+        self.waits.repeat(now, number(of).to_owned(), bytes);
     }
 
     fn reply(&mut self, request: &str, status: &str, sdp: &str) -> Vec<u8> {
@@ -500,29 +458,21 @@ impl Party {
 
     fn wait_for(&mut self, now: Instant, method: &'static str, branch: String, bytes: Vec<u8>) {
         self.post(bytes.clone());
-        self.pending.push(Pending {
-            method,
-            branch,
-            bytes,
-            next: now + T1,
-            interval: T1,
-            until: now + T1 * 64,
-            is_proceeding: false,
-        });
+        self.waits.ask(now, method, branch, bytes);
     }
 
     /// RFC 3261 §9.1: not before a provisional response.
     fn cancel(&mut self, now: Instant) {
-        let Some(invite) = self.pending.iter_mut().find(|wait| wait.method == "INVITE") else {
+        let Some(invite) = self.waits.first("INVITE") else {
             return;
         };
         let branch = invite.branch.clone();
         let is_early = !invite.is_proceeding;
-        if is_early || self.pending.iter().any(|wait| wait.method == "CANCEL") {
+        if is_early || self.waits.has("CANCEL") {
             return;
         }
-        if let Some(invite) = self.pending.iter_mut().find(|wait| wait.method == "INVITE") {
-            invite.until = now + T1 * 64;
+        if let Some(invite) = self.waits.first("INVITE") {
+            invite.cancelled(now);
         }
         let bytes = lines::cancel(&self.invite);
         self.wait_for(now, "CANCEL", branch, bytes);
@@ -558,6 +508,12 @@ impl Party {
             bytes,
         });
     }
+}
+
+/// The number of a CSeq.
+fn number(request: &str) -> &str {
+    let mut words = header(request, "CSeq").split(' ');
+    words.next().unwrap_or_default()
 }
 
 const RINGS_MAX: Duration = Duration::from_secs(240);

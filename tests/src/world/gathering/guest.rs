@@ -12,8 +12,8 @@ use super::GROUP;
 use super::lines::{Lines, read};
 use super::view::View;
 use crate::world::net::Parcel;
-use crate::world::text::{cap, contact, finish, head, header, param};
-use crate::world::waits::{Pending, T1};
+use crate::world::text::{contact, finish, head, header, param};
+use crate::world::waits::Waits;
 
 /// One thing that a guest does of its own accord.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,24 +54,13 @@ struct Talk {
     offered: Option<Lines>,
 }
 
-/// A response to an INVITE without its ACK.
-struct Unacknowledged {
-    call_id: String,
-    number: String,
-    bytes: Vec<u8>,
-    next: Instant,
-    interval: Duration,
-    until: Instant,
-}
-
 /// A guest.
 pub struct Guest {
     address: SocketAddr,
     relay: SocketAddr,
     rng: StdRng,
     todo: Vec<(Instant, Act)>,
-    pending: Vec<Pending>,
-    unacknowledged: Vec<Unacknowledged>,
+    waits: Waits,
     /// What was answered to a request, by its branch and method.
     replies: HashMap<String, Vec<u8>>,
     /// ACKs, by the INVITE's branch.
@@ -91,8 +80,7 @@ impl Guest {
             relay,
             rng: StdRng::seed_from_u64(seed),
             todo: Vec::new(),
-            pending: Vec::new(),
-            unacknowledged: Vec::new(),
+            waits: Waits::default(),
             replies: HashMap::new(),
             acks: HashMap::new(),
             sent: VecDeque::new(),
@@ -135,7 +123,7 @@ impl Guest {
     /// Nothing of its own waits for anything.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
-        self.pending.is_empty() && self.unacknowledged.is_empty()
+        self.waits.is_empty()
     }
 
     pub(super) fn sent(&mut self) -> Option<Parcel> {
@@ -144,12 +132,7 @@ impl Guest {
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         let todo = self.todo.iter().map(|(at, _)| *at);
-        let pending = self.pending.iter().map(|one| one.next.min(one.until));
-        let again = self
-            .unacknowledged
-            .iter()
-            .map(|one| one.next.min(one.until));
-        todo.chain(pending).chain(again).min()
+        todo.chain(self.waits.poll_timeout()).min()
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -158,24 +141,7 @@ impl Guest {
         for (_, act) in due {
             self.act(now, act);
         }
-        let mut again = Vec::new();
-        self.pending.retain_mut(|one| {
-            if one.next <= now && one.until > now {
-                again.push(one.bytes.clone());
-                one.interval = (one.interval * 2).min(cap(one.method));
-                one.next = now + one.interval;
-            }
-            one.until > now
-        });
-        self.unacknowledged.retain_mut(|one| {
-            if one.next <= now && one.until > now {
-                again.push(one.bytes.clone());
-                one.interval = (one.interval * 2).min(Duration::from_secs(4));
-                one.next = now + one.interval;
-            }
-            one.until > now
-        });
-        for bytes in again {
+        for bytes in self.waits.due(now).again {
             self.post(bytes);
         }
     }
@@ -302,22 +268,23 @@ impl Guest {
     fn on_response(&mut self, now: Instant, text: &str) {
         let code: u16 = text[8..11].parse().expect("a status line has a code");
         let branch = param(header(text, "Via"), "branch").to_owned();
-        let is_invite = header(text, "CSeq").ends_with("INVITE");
+        let number = header(text, "CSeq");
+        let is_invite = number.ends_with("INVITE");
         if is_invite && let Some(ack) = self.acks.get(&branch).filter(|_| code >= 200) {
             let ack = ack.clone();
             self.post(ack);
             return;
         }
-        let at = self.pending.iter().position(|one| one.branch == branch);
-        let Some(at) = at else { return };
+        let Some(at) = self.waits.asked(&branch, number) else {
+            return;
+        };
         if code < 200 {
-            let one = &mut self.pending[at];
-            if one.method == "INVITE" {
-                (one.next, one.until) = (now + HOUR, now + HOUR);
+            if is_invite {
+                self.waits.pending[at].proceed(now + HOUR);
             }
             return;
         }
-        let request = String::from_utf8_lossy(&self.pending.remove(at).bytes).into_owned();
+        let request = String::from_utf8_lossy(&self.waits.pending.remove(at).bytes).into_owned();
         if is_invite {
             self.on_answer(code, (&request, text), &branch);
         } else if header(text, "CSeq").ends_with("SUBSCRIBE") && code >= 300 {
@@ -364,9 +331,7 @@ impl Guest {
         let method = text.split(' ').next().unwrap_or_default();
         let call_id = header(text, "Call-ID").to_owned();
         if method == "ACK" {
-            let number = header(text, "CSeq").split(' ').next().unwrap_or_default();
-            let is_of = |one: &Unacknowledged| one.call_id == call_id && one.number == number;
-            self.unacknowledged.retain(|one| !is_of(one));
+            self.waits.acknowledged(&invite_of(text));
             return;
         }
         if let Some(reply) = self.replies.get(&mark(text)) {
@@ -383,7 +348,7 @@ impl Guest {
             "INVITE" if is_talk => self.on_offer(now, text),
             "BYE" if is_talk => {
                 self.talk = None;
-                self.pending.retain(|one| one.method != "INVITE");
+                self.waits.pending.retain(|one| one.method != "INVITE");
                 self.reply(now, text, "200 OK", "");
             }
             "CANCEL" => self.on_cancel(now, text),
@@ -473,18 +438,7 @@ impl Guest {
         let bytes = self.response(request, status, sdp);
         self.replies.insert(mark(request), bytes.clone());
         if request.starts_with("INVITE") {
-            let number = header(request, "CSeq")
-                .split(' ')
-                .next()
-                .unwrap_or_default();
-            self.unacknowledged.push(Unacknowledged {
-                call_id: header(request, "Call-ID").to_owned(),
-                number: number.to_owned(),
-                bytes: bytes.clone(),
-                next: now + T1,
-                interval: T1,
-                until: now + T1 * 64,
-            });
+            self.waits.repeat(now, invite_of(request), bytes.clone());
         }
         self.post(bytes);
     }
@@ -531,15 +485,7 @@ impl Guest {
         );
         finish(&mut text, sdp);
         let bytes = text.into_bytes();
-        self.pending.push(Pending {
-            method,
-            branch,
-            bytes: bytes.clone(),
-            next: now + T1,
-            interval: T1,
-            until: now + T1 * 64,
-            is_proceeding: false,
-        });
+        self.waits.ask(now, method, branch, bytes.clone());
         self.post(bytes);
     }
 
@@ -555,6 +501,16 @@ impl Guest {
             bytes,
         });
     }
+}
+
+/// What an INVITE and its ACK share.
+fn invite_of(request: &str) -> String {
+    let number = header(request, "CSeq").split(' ').next();
+    format!(
+        "{} {}",
+        header(request, "Call-ID"),
+        number.unwrap_or_default()
+    )
 }
 
 /// What tells a request from its copies' like.

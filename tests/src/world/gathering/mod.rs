@@ -54,6 +54,23 @@ pub struct Gathering {
     rng: StdRng,
 }
 
+/// How many agree: a session without anybody is one that all agree on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Agreed {
+    /// Those who take part.
+    pub participants: usize,
+    /// Those who were told who takes part, and would be of changes.
+    pub watchers: usize,
+}
+
+impl Agreed {
+    /// Adds another gathering's.
+    pub fn add(&mut self, other: Self) {
+        self.participants += other.participants;
+        self.watchers += other.watchers;
+    }
+}
+
 fn place(guest: usize) -> SocketAddr {
     let [high, low] = u16::try_from(guest).expect("guests are few").to_be_bytes();
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 3, high, low)), 5060)
@@ -103,12 +120,12 @@ impl Gathering {
         }
     }
 
-    /// Everybody's view is the same.
+    /// Everybody's view is the same; says how many take part, and how many of all guests watch.
     ///
     /// # Panics
     ///
     /// When it isn't.
-    pub fn assert_agreed(&self) {
+    pub fn assert_agreed(&self) -> Agreed {
         let present = self.guests.iter().filter_map(|guest| {
             let media = guest.media()?;
             Some((guest.uri(), media))
@@ -120,10 +137,16 @@ impl Gathering {
             "those who take part: {present:?}\n{}",
             self.relay.leftovers()
         );
+        let mut watchers = 0;
         for guest in &self.guests {
             let Some(view) = guest.view() else { continue };
             assert_eq!(view.connected(), present, "as {} knows it", guest.uri());
             assert!(view.others().is_empty(), "{:?}", view.others());
+            watchers += 1;
+        }
+        Agreed {
+            participants: present.len(),
+            watchers,
         }
     }
 
