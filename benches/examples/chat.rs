@@ -9,23 +9,21 @@
 
 #![expect(clippy::disallowed_methods, reason = "this is a measurement")]
 
-use std::error::Error;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
+use benches::{Failure, config, done};
 use dataplane::api::{
-    Act, BackendKind, Config, Direction, Doorbell, Event, FanSpec, LegLocal, LegSpec, MemberId,
-    MemberPlan, MsrpRemote, MsrpSetup, MsrpSpec, Order, OriginPolicy, Outcome, PortChoice, Remote,
-    RoomKind, RoomPlan, RtpFormats, SessionId, StreamId,
+    Act, BackendKind, Config, Direction, Doorbell, FanSpec, LegLocal, LegSpec, MemberId,
+    MemberPlan, MsrpRemote, MsrpSetup, MsrpSpec, Remote, RoomKind, RoomPlan, RtpFormats, SessionId,
+    StreamId,
 };
-use dataplane::frame::PoolSize;
 use dataplane::net::sys;
 use dataplane::worker::{Handle, start};
 
-type Failure = Box<dyn Error>;
-
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const SESSION: SessionId = SessionId(1);
 const CHAT: StreamId = StreamId(0);
 const BODY_BYTES: usize = 1024;
 /// What fills the buffers on the way to those who are stuck: 2.5 MiB for each.
@@ -56,7 +54,7 @@ fn main() -> Result<(), Failure> {
         kind: RoomKind::FanOut(FanSpec::default()),
         floor: None,
     });
-    order(&mut handle, vec![room])?;
+    done(&mut handle, SESSION, vec![room])?;
     let mut members = Vec::new();
     for number in 0..count {
         members.push(join(&mut handle, number)?);
@@ -96,42 +94,14 @@ fn main() -> Result<(), Failure> {
 fn started(backend: BackendKind) -> Result<Handle, Failure> {
     let is_pinned = sys::pin_to_core(1).is_ok() && sys::pin_to_core(0).is_ok();
     let config = Config {
-        workers: 1,
-        first_core: is_pinned.then_some(1),
-        backend,
         port_first: 20_000,
         port_last: 29_999,
-        port_quiet_ms: 0,
         msrp_listen: vec![LOCAL],
-        msrp_ports: PortChoice::only_tcp(0),
-        msrp_tls: None,
-        msrp_origins: OriginPolicy::Any,
-        msrp_relay: None,
-        pool: PoolSize::default(),
         seed: Some(1),
+        ..config(backend, is_pinned.then_some(1))
     };
     let mut handles = start(&config, &Doorbell::new()?)?;
     Ok(handles.pop().ok_or("no worker")?)
-}
-
-fn order(handle: &mut Handle, acts: Vec<Act>) -> Result<Box<Order>, Failure> {
-    let order = Box::new(Order {
-        session: SessionId(1),
-        mark: 0,
-        acts,
-        outcome: Outcome::Pending,
-        returned: Vec::new(),
-    });
-    handle.link.order(order).map_err(|_| "the ring is full")?;
-    loop {
-        if let Some(Event::Done(order)) = handle.link.news() {
-            return match order.outcome {
-                Outcome::Done => Ok(order),
-                Outcome::Pending | Outcome::Refused(_) => Err("refused".into()),
-            };
-        }
-        std::hint::spin_loop();
-    }
 }
 
 fn far(number: u32) -> String {
@@ -161,7 +131,7 @@ fn join(handle: &mut Handle, number: u32) -> Result<Member, Failure> {
         direction: Direction::BOTH,
         formats: RtpFormats::default(),
     };
-    let joined = order(handle, vec![join, connect])?;
+    let joined = done(handle, SESSION, vec![join, connect])?;
     let Some(Act::Join(MemberPlan {
         local: LegLocal::Msrp(local),
         ..

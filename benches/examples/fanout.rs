@@ -10,17 +10,15 @@
     reason = "there is nothing to do but to take news"
 )]
 
-use std::error::Error;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use benches::{Failure, Joiner, config, done, join_rtp};
 use dataplane::api::{
-    Act, BackendKind, Config, Direction, Doorbell, Event, Learn, LegLocal, LegSpec, MemberId,
-    MemberPlan, Order, OriginPolicy, Outcome, PayloadFormat, PortChoice, Remote, RoomKind,
-    RoomPlan, RtpFormats, RtpRemote, SessionId, StreamId, VideoCodec, VideoFeedback, VideoFormat,
+    Act, BackendKind, Direction, Doorbell, MemberId, PayloadFormat, RoomKind, RoomPlan, RtpFormats,
+    SessionId, StreamId, VideoCodec, VideoFeedback, VideoFormat,
 };
-use dataplane::frame::PoolSize;
 use dataplane::worker::{Handle, start};
 
 /// The only stream of the session.
@@ -28,7 +26,7 @@ const STREAM: StreamId = StreamId(0);
 const SESSION: SessionId = SessionId(1);
 const USAGE: &str = "fanout BACKEND ROOM RECEIVERS FAR CORE";
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Failure> {
     let mut words = std::env::args().skip(1);
     let mut word = || words.next().ok_or(USAGE);
     let backend = match word()?.as_str() {
@@ -45,14 +43,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (receivers, far): (u16, u16) = (word()?.parse()?, word()?.parse()?);
     let core = word()?.parse()?;
     let bell = Doorbell::new()?;
-    let handle = start(&config(backend, core), &bell)?.pop();
+    let handle = start(&config(backend, Some(core)), &bell)?.pop();
     let mut handle = handle.ok_or("a worker was asked for")?;
     let plan = RoomPlan {
         stream: STREAM,
         kind,
         floor: None,
     };
-    done(&mut handle, Act::OpenRoom(plan))?;
+    done(&mut handle, SESSION, vec![Act::OpenRoom(plan)])?;
     let talker = join(&mut handle, (0, far, Direction::BOTH), &formats)?;
     for number in 0..receivers {
         let direction = Direction {
@@ -67,24 +65,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     loop {
         while handle.link.news().is_some() {}
         std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
-fn config(backend: BackendKind, core: usize) -> Config {
-    Config {
-        workers: 1,
-        first_core: Some(core),
-        backend,
-        port_first: 2_048,
-        port_last: 32_767,
-        port_quiet_ms: 0,
-        msrp_listen: Vec::new(),
-        msrp_ports: PortChoice::only_tcp(0),
-        msrp_tls: None,
-        msrp_origins: OriginPolicy::Any,
-        msrp_relay: None,
-        pool: PoolSize::default(),
-        seed: None,
     }
 }
 
@@ -125,38 +105,17 @@ fn join(
     handle: &mut Handle,
     (number, far, direction): (u16, u16, Direction),
     formats: &RtpFormats,
-) -> Result<u16, Box<dyn Error>> {
-    let member = MemberId(number.into());
-    let plan = MemberPlan {
-        member,
+) -> Result<u16, Failure> {
+    let joiner = Joiner {
+        session: SESSION,
         stream: STREAM,
-        leg: LegSpec::Rtp {
-            local_ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            rtcp_mux: true,
-            learn: Learn::Never,
-        },
-        local: LegLocal::Unbound,
-        silence_ms: 0,
-        identity: None,
-    };
-    let joined = done(handle, Act::Join(plan))?;
-    let Some(Act::Join(plan)) = joined.acts.first() else {
-        return Err("the act comes back".into());
-    };
-    let LegLocal::Rtp { rtp, .. } = &plan.local else {
-        return Err("the leg is bound".into());
-    };
-    let port = rtp.port();
-    let to = SocketAddr::new(place(number), far);
-    let connect = Act::ConnectMember {
-        member,
-        stream: STREAM,
-        remote: Remote::Rtp(RtpRemote { rtp: to, rtcp: to }),
+        member: MemberId(number.into()),
+        local: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        far: SocketAddr::new(place(number), far),
         direction,
-        formats: formats.clone(),
+        formats,
     };
-    done(handle, connect)?;
-    Ok(port)
+    join_rtp(handle, &joiner)
 }
 
 /// Where a member is: the talker on the loopback address that everybody knows.
@@ -167,26 +126,4 @@ fn place(number: u16) -> IpAddr {
     let [_, third] = (receiver / 250).to_be_bytes();
     let [_, fourth] = (receiver % 250 + 1).to_be_bytes();
     IpAddr::V4(Ipv4Addr::new(127, 1, third, fourth))
-}
-
-/// Orders and waits for the answer.
-fn done(handle: &mut Handle, act: Act) -> Result<Box<Order>, Box<dyn Error>> {
-    let order = Order {
-        session: SESSION,
-        mark: 0,
-        acts: vec![act],
-        outcome: Outcome::Pending,
-        returned: Vec::new(),
-    };
-    let full = |_| "the ring is full";
-    handle.link.order(Box::new(order)).map_err(full)?;
-    loop {
-        if let Some(Event::Done(order)) = handle.link.news() {
-            return match order.outcome {
-                Outcome::Done => Ok(order),
-                outcome => Err(format!("{:?}: {outcome:?}", order.acts).into()),
-            };
-        }
-        std::thread::yield_now();
-    }
 }

@@ -14,7 +14,6 @@
 #![expect(clippy::disallowed_methods, reason = "time begins somewhere")]
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -28,9 +27,10 @@ use control::engine::{ByeAck, Engine, LateOffer, Output, Settings};
 use control::media;
 use control::sip::{Flow, Protocol, Timers};
 use dataplane::api::{Act, Event, Learn, LegLocal, MsrpLocal, Outcome};
+use dataplane::net::sys::thread_cpu_time;
 
 const GROUP: &str = "sip:team@groups.example";
-const PAIRS: usize = 5_000;
+const PAIRS: usize = 25_000;
 
 struct Room {
     engine: Engine,
@@ -59,30 +59,18 @@ fn main() {
             for at in 0..participants {
                 room.join(at);
             }
-            let (begun, handled) = (cpu(), room.handled);
+            let (begun, handled) = (thread_cpu_time(), room.handled);
             let mut notifies = 0;
             for pair in 0..PAIRS {
                 room.leave();
                 room.join(participants + pair % 50_000);
                 notifies += room.pass(Duration::from_millis(10));
             }
-            let rate = (room.handled - handled) as f64 / (cpu() - begun);
+            let spent = thread_cpu_time() - begun;
+            let rate = (room.handled - handled) as f64 / spent.as_secs_f64();
             println!("{participants:>12} {watchers:>12} {rate:>24.0} {notifies:>14}");
         }
     }
-}
-
-/// Seconds of processor time that this process has had.
-fn cpu() -> f64 {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks / 100.0
 }
 
 fn relay() -> SocketAddr {

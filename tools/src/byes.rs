@@ -81,6 +81,12 @@ fn measure(mut alice: Agent, mut bob: Agent, stop: &AtomicBool) -> Histogram<u64
 }
 
 impl Byes {
+    /// Calls that were made.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.0.len()
+    }
+
     /// The figures as JSON.
     #[must_use]
     pub fn json(&self) -> Value {

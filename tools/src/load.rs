@@ -13,7 +13,7 @@ use tests::live::process::{Folder, Process};
 use tests::live::relay::{Relay, Settings};
 use tests::live::sipp::Plan;
 
-use crate::byes::Probe;
+use crate::byes::{Byes, Probe};
 use crate::users;
 
 /// How many calls, how fast, how long.
@@ -94,9 +94,12 @@ impl Figures {
     }
 }
 
-/// A count as a number to divide by (exact up to 2^32, far above any count of calls here).
+/// A count as a number to divide by (exact up to 2^53).
+#[must_use]
 pub fn count(value: u64) -> f64 {
-    f64::from(u32::try_from(value).unwrap_or(u32::MAX))
+    let high = u32::try_from(value >> 32).unwrap_or(u32::MAX);
+    let low = u32::try_from(value & 0xFFFF_FFFF).unwrap_or(u32::MAX);
+    f64::from(high) * 4_294_967_296.0 + f64::from(low)
 }
 
 /// The relay that a load runs through.
@@ -144,11 +147,16 @@ pub fn run(options: &Options) -> ExitCode {
     // Ports rest a while before they are free again.
     let empty = tests::live::eventually(Duration::from_secs(35), || relay.sessions().is_empty());
     let (left, ports) = (relay.sessions().len(), relay.open_media_ports().len());
-    let stored = relay.metric(&["midpath_history_stored_total"]);
+    let stored = || relay.metric(&["midpath_history_stored_total"]);
+    // Each session has its history, the probe's, too.
+    let calls = figures.calls + byes.as_ref().map_or(0, Byes::calls);
+    let due = if options.history { count(calls) } else { 0.0 };
+    let is_stored = tests::live::eventually(Duration::from_secs(10), || stored() >= due);
+    let stored = stored();
     let resident = relay.process().resident_kib();
     let status = relay.stop();
     let drained = status.is_some_and(|status| status.success());
-    let fine = figures.failed == 0 && empty && ports == 0 && drained;
+    let fine = figures.failed == 0 && empty && ports == 0 && drained && is_stored;
     if options.json {
         let mut value = figures.json();
         value["sessions_left"] = left.into();
@@ -172,7 +180,7 @@ pub fn run(options: &Options) -> ExitCode {
             figures.calls_per_cpu_second(),
         );
         if options.history {
-            println!("{stored} histories stored");
+            println!("{stored} of {due} histories stored");
         }
         if let Some(byes) = byes {
             println!("{byes}");

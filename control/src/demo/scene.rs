@@ -22,6 +22,8 @@ const CHUNK_BYTES: usize = 8 * 1024;
 const CHUNKS_OPEN: usize = 16;
 /// Time between two chat messages of a client.
 const CHAT: Duration = Duration::from_millis(100);
+/// How long the ACK may take.
+const PATIENCE: Duration = Duration::from_secs(8);
 /// Time between two looks at the figures.
 const LOOK: Duration = Duration::from_millis(200);
 /// What is under way when the clients stop sending has this long to arrive.
@@ -84,8 +86,8 @@ impl Call {
         let answer = caller.invite(&alice.offer(FILE_BYTES)?)?;
         let setup = now() - begin;
         let seen_by_bob = called
-            .try_recv()
-            .map_err(|_| DemoError::late("the INVITE at the callee"))?;
+            .recv_timeout(PATIENCE)
+            .map_err(|_| DemoError::late("the ACK at the callee"))?;
         Ok(Self {
             far: [Far::read(&answer)?, seen_by_bob],
             alice,
@@ -271,13 +273,11 @@ fn be_called(
         file: bob.file.copy()?,
     };
     let serve = move || {
-        sip::be_called(&socket, bob.name, &stop, |offer| {
+        let answer = |offer: &str| {
             let far = Far::read(offer)?;
-            let answer = bob.answer(&far)?;
-            // Whoever made the call may have given up.
-            let _ = tell.send(far);
-            Ok(answer)
-        })
+            Ok((bob.answer(&far)?, far))
+        };
+        sip::be_called(&socket, bob.name, &stop, answer, &tell)
     };
     let thread = thread::Builder::new()
         .name("demo-callee".to_owned())

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use super::error::DemoError;
@@ -260,16 +261,19 @@ fn receive(socket: &UdpSocket) -> Result<Option<(Message, SocketAddr)>, DemoErro
     Ok(message.map(|message| (message, from)))
 }
 
-/// Answers one call until it is told to stop: an INVITE with what `answer` makes of its offer.
-pub(super) fn be_called(
+/// Answers one call until its BYE, or until it is told to stop: an INVITE with what `answer` makes of
+/// its offer. What else `answer` makes of it is told once the ACK has come, as only then whoever calls
+/// knows the answer.
+pub(super) fn be_called<T>(
     socket: &UdpSocket,
     name: &str,
     stop: &AtomicBool,
-    mut answer: impl FnMut(&str) -> Result<String, DemoError>,
+    mut answer: impl FnMut(&str) -> Result<(String, T), DemoError>,
+    tell: &Sender<T>,
 ) -> Result<(), DemoError> {
     let local = socket.local_addr().map_err(DemoError::doing("SIP"))?;
     let tag = format!("{:016x}", random());
-    let mut answered: Option<Answered> = None;
+    let mut answered: Option<Answered<T>> = None;
     while !stop.load(Ordering::Relaxed) {
         let came = receive(socket)?;
         if let Some(answered) = &mut answered {
@@ -287,14 +291,18 @@ pub(super) fn be_called(
                 let contact = format!("Contact: <sip:{name}@{local}>\r\n");
                 say("180 Ringing", &contact, "")?;
                 let extra = format!("{contact}Content-Type: application/sdp\r\n");
-                let response = say("200 OK", &extra, &answer(&request.body)?)?;
-                answered = Some(Answered::new(response, from));
+                let (body, news) = answer(&request.body)?;
+                let response = say("200 OK", &extra, &body)?;
+                answered = Some(Answered::new(response, from, news));
             }
             "INVITE" => {}
-            "ACK" => answered
-                .iter_mut()
-                .for_each(|answered| answered.acknowledged = true),
-            "BYE" => drop(say("200 OK", "", "")?),
+            "ACK" => {
+                if let Some(news) = answered.as_mut().and_then(|answered| answered.news.take()) {
+                    // Whoever made the call may have given up.
+                    let _ = tell.send(news);
+                }
+            }
+            "BYE" => return say("200 OK", "", "").map(drop),
             _ if request.code().is_some() => {}
             _ => drop(say("501 Not Implemented", "", "")?),
         }
@@ -303,27 +311,28 @@ pub(super) fn be_called(
 }
 
 /// A 200 that is sent until its ACK comes (RFC 3261 §13.3.1.4).
-struct Answered {
+struct Answered<T> {
     response: String,
     to: SocketAddr,
     wait: Duration,
     again: std::time::Instant,
-    acknowledged: bool,
+    /// What is told at the ACK; `None`: it has come.
+    news: Option<T>,
 }
 
-impl Answered {
-    fn new(response: String, to: SocketAddr) -> Self {
+impl<T> Answered<T> {
+    fn new(response: String, to: SocketAddr, news: T) -> Self {
         Self {
             response,
             to,
             wait: T1,
             again: now() + T1,
-            acknowledged: false,
+            news: Some(news),
         }
     }
 
     fn remind(&mut self, socket: &UdpSocket) -> Result<(), DemoError> {
-        if self.acknowledged || now() < self.again {
+        if self.news.is_none() || now() < self.again {
             return Ok(());
         }
         self.wait *= 2;

@@ -58,7 +58,7 @@ fn assert_shows_its_figures(report: &Report) {
 
 #[test]
 fn five_participants_hear_see_and_read_all_others_and_never_themselves() {
-    let report = play_group(6, Show::Nothing).unwrap();
+    let report = play_group(10, Show::Nothing).unwrap();
     assert_eq!(report.failure(), None, "{report}");
     assert_eq!(report.everybody.len(), 5);
     let shown = report.to_string();

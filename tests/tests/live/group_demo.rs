@@ -11,7 +11,7 @@ fn figures(of: &Value) -> Vec<u64> {
 
 #[test]
 fn upl_11_five_in_a_group_hear_see_and_read_each_other_and_the_demo_ends_well() {
-    let (status, text) = relay::run(&["demo", "group", "--seconds", "8", "--json"]);
+    let (status, text) = relay::run(&["demo", "group", "--seconds", "10", "--json"]);
     assert!(status.success(), "{status}: {text}");
     let report: Value = serde_json::from_str(text.trim()).unwrap();
     let everybody = report["everybody"].as_array().unwrap();
@@ -27,7 +27,7 @@ fn upl_11_five_in_a_group_hear_see_and_read_each_other_and_the_demo_ends_well() 
             figures(&one["read"]),
         );
         let packets = one["packets"].as_u64().unwrap();
-        assert!(packets > 300, "50 a second for 8 s: {one:#}");
+        assert!(packets > 300, "50 a second for 10 s: {one:#}");
         for other in 0..5 {
             let is_own = other == number;
             assert_eq!(

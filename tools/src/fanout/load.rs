@@ -19,7 +19,10 @@ const QUEUE_BYTES: usize = 32 << 20;
 /// Datagrams of one call.
 const BATCH: usize = 128;
 /// Octets of a datagram that are looked at; the kernel drops the rest.
-const LOOKED_AT: usize = 16;
+const LOOKED_AT: usize = 28;
+/// Where a packet has its number, as its sequence number becomes another one's: behind the RTP head
+/// and the first octets of video.
+const NUMBER: std::ops::Range<usize> = 24..28;
 /// How long packets may still be on their way after the last was sent.
 const SETTLE: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_micros(50);
@@ -82,49 +85,85 @@ pub fn run(ears: &UdpSocket, (port, id): (u16, u32), talk: &Talk) -> Result<Tall
         socket: ears,
         headers: MultiHeaders::preallocate(BATCH, None),
         buffers: [[0; LOOKED_AT]; BATCH],
-        received: 0,
+        book: Book::default(),
     };
     let mut last = Histogram::new(3).map_err(|error| error.to_string())?;
     let begin = Instant::now();
     let rate = u64::from(talk.rate.max(1));
     let (first, end) = (talk.warmup_s * rate, (talk.warmup_s + talk.seconds) * rate);
-    let (mut sent, mut before) = (0, None);
+    let mut before = None;
     for number in 0..end {
         if number == first {
-            ears.settle(sent * u64::from(talk.receivers));
+            ears.settle(number * u64::from(talk.receivers));
             last.clear();
-            before = Some((Instant::now(), host::cpu_ns(id), ears.received));
+            ears.book = Book::from(number);
+            before = Some((Instant::now(), host::cpu_ns(id)));
         }
         let due = begin + Duration::from_nanos(1_000_000_000 / rate * number);
         ears.listen_until(due);
         let at = Instant::now();
-        match mouth.send_to(&packet(talk.scene, number), (Ipv4Addr::LOCALHOST, port)) {
-            Ok(_) => sent += 1,
-            Err(error) => return Err(format!("sending: {error}")),
-        }
-        let wanted = sent * u64::from(talk.receivers);
+        mouth
+            .send_to(&packet(talk.scene, number), (Ipv4Addr::LOCALHOST, port))
+            .map_err(|error| format!("sending: {error}"))?;
+        ears.book.expect(number);
         let next = due + Duration::from_nanos(1_000_000_000 / rate);
-        if ears.hear_all(wanted, next) {
+        if ears.hear_copies(u64::from(talk.receivers), next) {
             let passed = u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX);
             last.saturating_record(passed);
         }
     }
-    ears.settle(sent * u64::from(talk.receivers));
-    let (since, cpu_ns, received) = before.ok_or("nothing is measured of nothing")?;
+    let wanted = (end - first) * u64::from(talk.receivers);
+    ears.settle(wanted);
+    let (since, cpu_ns) = before.ok_or("nothing is measured of nothing")?;
     Ok(Tally {
-        wanted: (end - first) * u64::from(talk.receivers),
-        received: ears.received - received,
+        wanted,
+        received: ears.book.received,
         cpu_ns: host::cpu_ns(id).saturating_sub(cpu_ns),
         elapsed: since.elapsed(),
         last,
     })
 }
 
+/// Which copies came.
+#[derive(Debug, Default)]
+struct Book {
+    /// The first packet that counts.
+    first: u64,
+    /// Copies of it and of those after it.
+    received: u64,
+    /// The packet that was sent last.
+    latest: u64,
+    /// Copies of that one.
+    copies: u64,
+}
+
+impl Book {
+    /// Begins anew with a packet.
+    fn from(first: u64) -> Self {
+        Self {
+            first,
+            latest: first,
+            ..Self::default()
+        }
+    }
+
+    /// A packet was sent.
+    fn expect(&mut self, number: u64) {
+        (self.latest, self.copies) = (number, 0);
+    }
+
+    /// A copy came; of packets before the first nothing is counted any more.
+    fn take(&mut self, number: u64) {
+        self.received += u64::from(number >= self.first);
+        self.copies += u64::from(number == self.latest);
+    }
+}
+
 struct Ears<'a> {
     socket: &'a UdpSocket,
     headers: MultiHeaders<SockaddrIn>,
     buffers: [[u8; LOOKED_AT]; BATCH],
-    received: u64,
+    book: Book,
 }
 
 impl Ears<'_> {
@@ -144,22 +183,18 @@ impl Ears<'_> {
             Err(Errno::EINTR) => return true,
             Err(_) => return false,
         };
-        let mut rtp = 0;
         for message in messages {
             let bytes = message.iovs().next().unwrap_or_default();
-            // RTCP's second octet is 200 to 204; RTP's payload types here have none of them.
-            let is_rtp = bytes
-                .get(1)
-                .is_some_and(|second| !(200..=206).contains(second));
-            rtp += u64::from(is_rtp);
+            if let Some(number) = number_of(bytes) {
+                self.book.take(number);
+            }
         }
-        self.received += rtp;
         true
     }
 
-    /// Takes what comes until all is there or it is another packet's turn.
-    fn hear_all(&mut self, wanted: u64, until: Instant) -> bool {
-        while self.received < wanted {
+    /// Takes what comes until all copies of the latest packet are there or it is another one's turn.
+    fn hear_copies(&mut self, wanted: u64, until: Instant) -> bool {
+        while self.book.copies < wanted {
             if !self.take() && Instant::now() >= until {
                 return false;
             }
@@ -178,8 +213,16 @@ impl Ears<'_> {
 
     fn settle(&mut self, wanted: u64) {
         let until = Instant::now() + SETTLE;
-        let _late = self.hear_all(wanted, until);
+        while self.book.received < wanted && (self.take() || Instant::now() < until) {}
     }
+}
+
+/// A copy's number, if it is RTP.
+fn number_of(bytes: &[u8]) -> Option<u64> {
+    // RTCP's second octet is 200 to 206; RTP's payload types here have none of them.
+    let is_rtp = !(200..=206).contains(bytes.get(1)?);
+    let number = bytes.get(NUMBER)?.try_into().ok()?;
+    is_rtp.then(|| u32::from_be_bytes(number).into())
 }
 
 fn packet(scene: Scene, number: u64) -> Vec<u8> {
@@ -196,5 +239,38 @@ fn packet(scene: Scene, number: u64) -> Vec<u8> {
         packet.extend([0x10, 0x10, 0x02, 0x00, 0x9d, 0x01, 0x2a]);
     }
     packet.resize(12 + octets, 0x55);
+    let [.., n0, n1, n2, n3] = number.to_be_bytes();
+    packet[NUMBER].copy_from_slice(&[n0, n1, n2, n3]);
     packet
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Book, number_of, packet};
+    use crate::fanout::Scene;
+
+    #[test]
+    fn a_packet_says_which_it_is() {
+        for scene in [Scene::Voice, Scene::Video] {
+            assert_eq!(number_of(&packet(scene, 70_000)), Some(70_000));
+        }
+        assert_eq!(number_of(&[0x80, 200]), None);
+        assert_eq!(number_of(&[0x80; 16]), None);
+    }
+
+    #[test]
+    fn copies_are_counted_for_each_packet_and_a_loss_hurts_no_later_one() {
+        let mut book = Book::from(10);
+        for (number, copies) in [(10, 3), (11, 2), (12, 3)] {
+            book.expect(number);
+            for _ in 0..copies {
+                book.take(number);
+            }
+            assert_eq!(book.copies, copies);
+        }
+        book.take(9);
+        assert_eq!(book.received, 8, "nothing of those before");
+        book.take(11);
+        assert_eq!((book.received, book.copies), (9, 3));
+    }
 }

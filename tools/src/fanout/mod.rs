@@ -75,13 +75,17 @@ struct Run {
 }
 
 impl Run {
-    /// CPU time for a packet that was sent, in microseconds.
+    /// CPU time for a packet that came, in microseconds.
     fn cpu_us(&self) -> f64 {
-        count(self.tally.cpu_ns) / 1000.0 / count(self.tally.wanted.max(1))
+        count(self.tally.cpu_ns) / 1000.0 / count(self.tally.received.max(1))
+    }
+
+    fn lost(&self) -> u64 {
+        self.tally.wanted.saturating_sub(self.tally.received)
     }
 
     fn loss(&self) -> f64 {
-        (1.0 - count(self.tally.received) / count(self.tally.wanted.max(1))).max(0.0)
+        count(self.lost()) / count(self.tally.wanted.max(1))
     }
 
     fn share(&self) -> f64 {
@@ -121,12 +125,15 @@ fn compare(options: &Options) -> Result<bool, String> {
             for contender in Contender::ALL {
                 let run = measure(options, contender, (scene, rate))?;
                 println!(
-                    "round {round} of {}: {}, {rate}/s, {}: {:.3} us a packet, {:.0} % of the core",
+                    "round {round} of {}: {}, {rate}/s, {}: {:.3} us a packet, {:.0} % of the core, \
+                     {} of {} lost",
                     options.rounds,
                     scene.name(),
                     contender.name(),
                     run.cpu_us(),
-                    run.share() * 100.0
+                    run.share() * 100.0,
+                    run.lost(),
+                    run.tally.wanted
                 );
                 runs.push(run);
             }
@@ -138,7 +145,7 @@ fn compare(options: &Options) -> Result<bool, String> {
     println!("\n{}", table(&lines));
     let report = report(options, &lines, &runs);
     contender::keep("fanout", &report, options.json.as_deref())?;
-    Ok(true)
+    Ok(runs.iter().all(|run| run.lost() == 0))
 }
 
 fn turns(options: &Options) -> impl Iterator<Item = (Scene, u32)> + '_ {
@@ -181,7 +188,7 @@ fn measure(
     })
 }
 
-/// The medians of one contender in one scene.
+/// The medians of one contender in one scene, and the greatest loss.
 struct Line {
     contender: Contender,
     scene: Scene,
@@ -194,18 +201,19 @@ struct Line {
 
 impl Line {
     fn new(contender: Contender, (scene, rate): (Scene, u32), runs: &[Run]) -> Self {
-        let middle = |figure: &dyn Fn(&Run) -> f64| {
-            let own =
+        let own = || {
+            let is_own =
                 |run: &&Run| run.contender == contender && run.scene == scene && run.rate == rate;
-            median(&runs.iter().filter(own).map(figure).collect::<Vec<_>>())
+            runs.iter().filter(is_own)
         };
+        let middle = |figure: &dyn Fn(&Run) -> f64| median(&own().map(figure).collect::<Vec<_>>());
         Self {
             contender,
             scene,
             rate,
             cpu_us: middle(&Run::cpu_us),
             share: middle(&Run::share),
-            loss: middle(&Run::loss),
+            loss: own().map(Run::loss).fold(0.0, f64::max),
             last_us: [0.5, 0.99]
                 .map(|at| middle(&|run: &Run| count(run.tally.last.value_at_quantile(at)))),
         }
@@ -262,7 +270,7 @@ fn table(lines: &[Line]) -> String {
         "to bare, a socket each",
         "to bare, one socket",
         "core %",
-        "loss %",
+        "most lost %",
         "last p50 us",
         "last p99 us",
     ];

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::generator::Tally;
+use super::generator::{RATE, Tally};
 use super::subject::{Contender, Subject};
 use super::{Scene, Shape, Talking};
 use crate::load::count;
@@ -47,11 +47,17 @@ impl Figures {
         }
     }
 
-    /// CPU time of the mixer for a participant's second, in microseconds.
+    /// CPU time of the mixer for a second of a participant who got all of its mix, in microseconds.
     #[must_use]
     pub fn cpu_us(&self) -> f64 {
-        let participants = count(u64::try_from(self.participants).unwrap_or(1));
-        count(self.tally.cpu_ns) / 1000.0 / participants / self.tally.elapsed.as_secs_f64()
+        let served = if self.scene.talking == Talking::None {
+            let participants = count(u64::try_from(self.participants).unwrap_or(1));
+            participants * self.tally.elapsed.as_secs_f64()
+        } else {
+            let whole = self.tally.sent.saturating_sub(self.lost());
+            count(whole.max(1)) / count(RATE)
+        };
+        count(self.tally.cpu_ns) / 1000.0 / served
     }
 
     /// Participants that a CPU second serves for a second.
@@ -60,13 +66,19 @@ impl Figures {
         1e6 / self.cpu_us().max(1e-3)
     }
 
-    /// The part of the packets that members should have got and didn't; 0 where nobody sends.
+    /// Packets that members should have got and didn't; none where nobody sends.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        match self.scene.talking {
+            Talking::None => 0,
+            Talking::All | Talking::One => self.tally.lost,
+        }
+    }
+
+    /// Their part of all.
     #[must_use]
     pub fn loss(&self) -> f64 {
-        if self.scene.talking == Talking::None {
-            return 0.0;
-        }
-        (1.0 - count(self.tally.received) / count(self.tally.sent.max(1))).max(0.0)
+        count(self.lost()) / count(self.tally.sent.max(1))
     }
 
     /// Mouth to ear within the mixer and two hops of loopback, in milliseconds.
@@ -104,6 +116,7 @@ impl Figures {
             "rate": count(self.tally.received) / self.tally.elapsed.as_secs_f64(),
             "packets_sent": self.tally.sent,
             "packets_received": self.tally.received,
+            "packets_lost": self.lost(),
             "loss": self.loss(),
             "cpu_us_per_participant_second": self.cpu_us(),
             "participants_per_cpu_second": self.per_cpu_second(),
@@ -128,7 +141,7 @@ impl Figures {
     pub fn text(&self) -> String {
         format!(
             "{}: {}, {} participants\n  {:.0} participants per CPU second ({:.1} us of CPU for a \
-             participant's second)\n  {} packets sent, {} received, loss {:.4} %\n  latency p50 \
+             participant's second)\n  {} packets sent, {} received, {} lost ({:.4} %)\n  latency p50 \
              {:.1} ms, p99 {:.1} ms\n  memory {:.1} KiB a participant{}",
             self.contender.name(),
             self.scene.name(),
@@ -137,6 +150,7 @@ impl Figures {
             self.cpu_us(),
             self.tally.sent,
             self.tally.received,
+            self.lost(),
             self.loss() * 100.0,
             self.latency_ms(0.5),
             self.latency_ms(0.99),

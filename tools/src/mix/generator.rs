@@ -11,7 +11,7 @@ use super::{Codec, Scene, Talking};
 use crate::rtp::host;
 
 /// Packets of a member in a second.
-const RATE: u64 = 50;
+pub const RATE: u64 = 50;
 /// Moments of 20 ms at which some members send.
 const SLOTS: u64 = 20;
 /// Packets of the probe's noise, and of it and the silence behind it.
@@ -37,6 +37,9 @@ pub struct Tally {
     pub sent: u64,
     /// See `sent`.
     pub received: u64,
+    /// Packets that members should have got and didn't: by sequence numbers, or as fewer came than
+    /// were sent.
+    pub lost: u64,
     /// From a burst's first packet to what is heard of it, in microseconds.
     pub latency: Histogram<u64>,
     /// CPU time of the mixer, in nanoseconds.
@@ -57,6 +60,39 @@ struct Members<'a> {
     probe: Probe,
     /// Members of a room that isn't the probe's.
     per_room: usize,
+    /// What each sent and got.
+    books: Vec<Book>,
+}
+
+/// Packets of one member.
+#[derive(Debug, Clone, Default)]
+struct Book {
+    sent: u64,
+    received: u64,
+    /// Missing between those that came.
+    gaps: u64,
+    last: Option<u16>,
+}
+
+impl Book {
+    fn take(&mut self, number: u16) {
+        let ahead = self.last.map_or(1, |last| number.wrapping_sub(last));
+        // What comes after a later one was counted as missing.
+        if ahead < 0x8000 {
+            self.gaps += u64::from(ahead.saturating_sub(1));
+            self.last = Some(number);
+        }
+        self.received += 1;
+    }
+
+    /// One packet more or less lies at the edges of the time that is measured.
+    fn lost(&self) -> u64 {
+        self.gaps.max(self.sent.saturating_sub(self.received + 1))
+    }
+
+    fn forget(&mut self) {
+        (self.sent, self.received, self.gaps) = (0, 0, 0);
+    }
 }
 
 /// The last room: its first member's bursts, as the others hear them.
@@ -88,6 +124,7 @@ pub fn run(
     for round in 0..all {
         if round == warmup {
             members.probe.heard.clear();
+            members.books.iter_mut().for_each(Book::forget);
             base = Some((Instant::now(), host::cpu_ns(subject.id()), sent, received));
             late = Duration::ZERO;
         }
@@ -101,6 +138,7 @@ pub fn run(
             watch(begin.elapsed(), sent, received);
         }
     }
+    received += members.listen_until(begin + Duration::from_millis(all * SLOTS))?;
     let (since, cpu_ns, sent_before, received_before) =
         base.ok_or("nothing is measured of nothing")?;
     let elapsed = since.elapsed();
@@ -112,6 +150,7 @@ pub fn run(
     Ok(Tally {
         sent: sent - sent_before,
         received: received - received_before,
+        lost: members.books.iter().map(Book::lost).sum(),
         latency,
         cpu_ns,
         elapsed,
@@ -141,6 +180,7 @@ impl<'a> Members<'a> {
                 heard: Vec::new(),
             },
             per_room: first / subject.rooms.max(1),
+            books: vec![Book::default(); subject.ports.len()],
         })
     }
 
@@ -164,6 +204,7 @@ impl<'a> Members<'a> {
                 }
             }
             sent += 1;
+            self.books[member].sent += 1;
         }
         Ok(sent)
     }
@@ -240,6 +281,10 @@ impl<'a> Members<'a> {
         else {
             return false;
         };
+        if is_rtp {
+            let number = u16::from_be_bytes([packet[2], packet[3]]);
+            self.books[member].take(number);
+        }
         if is_rtp && member > self.probe.first {
             let head = 12 + 4 * usize::from(packet[0] & 0x0f);
             let payload = packet.get(head..).unwrap_or_default();
@@ -260,5 +305,26 @@ impl Probe {
             self.heard.push(began.elapsed());
         }
         *quiet = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Book;
+
+    #[test]
+    fn a_gap_and_a_mix_that_stops_are_losses_and_the_edge_is_none() {
+        let book = |sent, numbers: &[u16]| {
+            let mut book = Book {
+                sent,
+                ..Book::default()
+            };
+            numbers.iter().for_each(|number| book.take(*number));
+            book.lost()
+        };
+        assert_eq!(book(4, &[65_534, 65_535, 0]), 0);
+        assert_eq!(book(4, &[1, 2, 5, 6]), 2);
+        assert_eq!(book(10, &[1, 2, 3]), 6);
+        assert_eq!(book(4, &[1, 3, 2, 4]), 1);
     }
 }

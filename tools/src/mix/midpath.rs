@@ -29,7 +29,7 @@ pub fn start(order: &Order<'_>, socket: UdpSocket) -> Result<Subject, String> {
         .arg(order.bitrate.to_string());
     let process = Process::start("mixer", folder.path(), &mut command);
     let up = eventually(Duration::from_secs(30), || {
-        process.output().contains("ready")
+        process.output().lines().any(|line| line == "ready")
     });
     let output = process.output();
     if !up {

@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::contender;
 use crate::rtp::host::{self, Cores, Priority};
 use figures::Figures;
 use generator::Load;
@@ -135,15 +136,15 @@ pub fn run(options: &Options) -> ExitCode {
         codec: options.codec,
         talking: options.talking,
     };
-    match measure(options.target, &options.shape, scene, options.json) {
-        Ok(figures) if options.json => println!("{:#}", figures.json()),
-        Ok(figures) => println!("{}", figures.text()),
-        Err(error) => {
-            println!("load mix: {error}");
-            return ExitCode::FAILURE;
+    let measured = measure(options.target, &options.shape, scene, options.json).map(|figures| {
+        if options.json {
+            println!("{:#}", figures.json());
+        } else {
+            println!("{}", figures.text());
         }
-    }
-    ExitCode::SUCCESS
+        figures.lost() == 0
+    });
+    contender::outcome("load mix", measured)
 }
 
 /// Starts a mixer, loads it once, ends it.

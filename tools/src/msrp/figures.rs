@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use super::plan::{Load, Pace};
 use super::subject::Contender;
 use super::tally::Tally;
+use crate::load::count;
 
 /// A sender that is later than this for one message in a hundred shapes the load itself.
 const LATE_NS: u64 = 1_000_000;
@@ -54,7 +55,7 @@ impl Memory {
     /// KiB that a session took, from before the first to the end of the load.
     #[must_use]
     pub fn kib_per_session(&self) -> f64 {
-        number(self.end_kib.saturating_sub(self.before_kib)) / self.sessions.max(1) as f64
+        count(self.end_kib.saturating_sub(self.before_kib)) / self.sessions.max(1) as f64
     }
 }
 
@@ -77,21 +78,13 @@ pub struct Figures {
     pub load_average: f64,
 }
 
-/// A count as a number to divide by (exact up to 2^53).
-#[must_use]
-pub fn number(value: u64) -> f64 {
-    let high = u32::try_from(value >> 32).unwrap_or(u32::MAX);
-    let low = u32::try_from(value & 0xFFFF_FFFF).unwrap_or(u32::MAX);
-    f64::from(high) * 4_294_967_296.0 + f64::from(low)
-}
-
 impl Figures {
     /// So much of what the relay did per second of its CPU time; 0: there is no relay.
-    fn per_cpu_second(&self, count: u64) -> f64 {
+    fn per_cpu_second(&self, amount: u64) -> f64 {
         if self.reading.cpu_ns == 0 {
             return 0.0;
         }
-        number(count) / self.cpu_seconds()
+        count(amount) / self.cpu_seconds()
     }
 
     fn cpu_seconds(&self) -> f64 {
@@ -101,7 +94,7 @@ impl Figures {
     /// CPU time of the relay per message, in microseconds.
     #[must_use]
     pub fn cpu_us_per_message(&self) -> f64 {
-        self.cpu_seconds() * 1e6 / number(self.reading.messages.max(1))
+        self.cpu_seconds() * 1e6 / count(self.reading.messages.max(1))
     }
 
     /// Messages that a second of the relay's CPU time passes on.
@@ -119,19 +112,19 @@ impl Figures {
     /// CPU time of the relay per body byte, in nanoseconds.
     #[must_use]
     pub fn cpu_ns_per_byte(&self) -> f64 {
-        number(self.reading.cpu_ns) / number(self.reading.bytes.max(1))
+        count(self.reading.cpu_ns) / count(self.reading.bytes.max(1))
     }
 
     /// Messages per second that came through.
     #[must_use]
     pub fn messages_per_second(&self) -> f64 {
-        number(self.reading.messages) / self.reading.wall.as_secs_f64().max(0.001)
+        count(self.reading.messages) / self.reading.wall.as_secs_f64().max(0.001)
     }
 
     /// Body bytes per second that came through.
     #[must_use]
     pub fn bytes_per_second(&self) -> f64 {
-        number(self.reading.bytes) / self.reading.wall.as_secs_f64().max(0.001)
+        count(self.reading.bytes) / self.reading.wall.as_secs_f64().max(0.001)
     }
 
     /// The share of one core that the relay used.
@@ -290,7 +283,7 @@ impl Figures {
 /// Nanoseconds as microseconds.
 #[must_use]
 pub fn micros(nanos: u64) -> f64 {
-    number(nanos) / 1000.0
+    count(nanos) / 1000.0
 }
 
 fn percentiles(histogram: &Histogram<u64>) -> Value {

@@ -73,6 +73,7 @@ impl<'a> Chat<'a> {
                 sent: 0,
                 accepted: 0,
                 failed: 0,
+                reported: 0,
                 due: 0,
                 read: 0,
                 misplaced: 0,
@@ -112,8 +113,7 @@ impl<'a> Chat<'a> {
     }
 
     fn is_all_read(&self) -> bool {
-        let answered = self.tally.accepted + self.tally.failed;
-        answered == self.tally.sent && self.tally.read + self.tally.misplaced >= self.tally.due
+        self.tally.unanswered() == 0 && self.tally.read + self.tally.misplaced >= self.tally.due
     }
 
     /// The next member writes to its room; neighbours are in different ones.
@@ -258,7 +258,7 @@ impl Member {
         match head.kind {
             Kind::Response(200) => tally.accepted += 1,
             Kind::Response(_) => tally.failed += 1,
-            Kind::Report(code) => tally.failed += u64::from(code != 200),
+            Kind::Report(code) => tally.reported += u64::from(code != 200),
             Kind::Send => {
                 frame::write_ok(
                     &mut self.output,

@@ -77,16 +77,24 @@ impl Figures {
     fn problems(&self) -> Vec<String> {
         let (voice, chat, left) = (&self.tally.voice, &self.tally.chat, &self.left);
         let unread = chat.due.saturating_sub(chat.read);
-        let unanswered = chat.sent - chat.accepted - chat.failed;
+        let failed = chat.failed + chat.reported + chat.unanswered();
         let found = [
             (voice.lost > 0, format!("{} packets lost", voice.lost)),
+            (
+                self.drops() > 0.0,
+                format!("{:.0} packets dropped by the relay", self.drops()),
+            ),
+            (
+                voice.missing > 0,
+                format!("{} participants got too few packets", voice.missing),
+            ),
             (
                 voice.deaf > 0,
                 format!("{} participants heard nobody", voice.deaf),
             ),
             (
-                chat.failed + unanswered > 0,
-                format!("{} messages failed or unanswered", chat.failed + unanswered),
+                failed > 0,
+                format!("{failed} messages failed or unanswered"),
             ),
             (
                 unread + chat.misplaced > 0,
@@ -115,6 +123,11 @@ impl Figures {
     fn cpu_share(&self) -> f64 {
         let used = self.after.cpu_ns.saturating_sub(self.before.cpu_ns);
         count(used / 1000) / 1e6 / self.seconds()
+    }
+
+    /// Packets that the relay dropped, whatever for.
+    fn drops(&self) -> f64 {
+        self.after.drops - self.before.drops
     }
 
     fn ticks(&self) -> f64 {
@@ -146,20 +159,25 @@ impl Figures {
             "seconds": self.options.seconds,
             "setup_s": self.setup.all.as_secs_f64(),
             "setup_longest_room_s": self.setup.longest.as_secs_f64(),
-            "setup_retransmissions": self.setup.retransmissions,
+            "retransmissions": self.left.retransmissions,
             "refreshes": self.tally.refreshes,
             "voice": {
                 "sent": voice.sent,
                 "heard": voice.heard,
                 "lost": voice.lost,
+                "heard_least": voice.least,
+                "missing": voice.missing,
                 "deaf": voice.deaf,
                 "gap_ms": quantiles(&voice.gaps),
                 "generator_late_us": voice.late_us,
+                "generator_stalled_ms": voice.stalled.as_secs_f64() * 1000.0,
             },
             "chat": {
                 "sent": chat.sent,
                 "accepted": chat.accepted,
                 "failed": chat.failed,
+                "reported_failed": chat.reported,
+                "unanswered": chat.unanswered(),
                 "due": chat.due,
                 "read": chat.read,
                 "misplaced": chat.misplaced,
@@ -168,7 +186,7 @@ impl Figures {
             "ticks": self.ticks(),
             "late_ticks_percent": self.late_percent(),
             "missed_ticks_percent": self.missed_percent(),
-            "relay_drops": self.after.drops - self.before.drops,
+            "relay_drops": self.drops(),
             "cpu_share": self.cpu_share(),
             "resident_kib_before": self.before.resident_kib,
             "resident_kib_after": self.after.resident_kib,
@@ -204,16 +222,21 @@ impl Figures {
     /// Rows: how long it took until all were in.
     fn began(&self) -> Vec<Vec<String>> {
         let (rooms, members) = (self.options.rooms, self.options.members);
-        let (all, again) = (self.setup.all.as_secs_f64(), self.setup.retransmissions);
-        let longest = self.setup.longest.as_secs_f64();
+        let (all, longest) = (self.setup.all, self.setup.longest);
         vec![
             row("", format!("{rooms} rooms x {members}")),
             row(
                 "all in their rooms after",
-                format!("{all:.2} s ({again} repeated messages)"),
+                format!("{:.2} s", all.as_secs_f64()),
             ),
-            row("the longest room", format!("{longest:.3} s")),
-            row("re-INVITEs", self.tally.refreshes.to_string()),
+            row(
+                "the longest room",
+                format!("{:.3} s", longest.as_secs_f64()),
+            ),
+            row(
+                "re-INVITEs; repeated SIP messages of all",
+                format!("{}; {}", self.tally.refreshes, self.left.retransmissions),
+            ),
         ]
     }
 
@@ -223,13 +246,14 @@ impl Figures {
         vec![
             row("packets sent", voice.sent.to_string()),
             row(
-                "packets heard, lost",
-                format!("{}, {}", voice.heard, voice.lost),
+                "packets heard, lost, dropped",
+                format!("{}, {}, {:.0}", voice.heard, voice.lost, self.drops()),
             ),
+            row("heard by a participant at least", voice.least.to_string()),
             row("between two: p50, p99, max", spans(&voice.gaps)),
             row(
                 "messages written, failed",
-                format!("{}, {}", chat.sent, chat.failed),
+                format!("{}, {}", chat.sent, chat.failed + chat.reported),
             ),
             row("copies due, read", format!("{}, {}", chat.due, chat.read)),
             row("until read: p50, p99, max", spans(&chat.latency)),
@@ -239,7 +263,8 @@ impl Figures {
     /// Rows: what the relay needed.
     fn served(&self) -> Vec<Vec<String>> {
         let (ticks, late, missed) = (self.ticks(), self.late_percent(), self.missed_percent());
-        let (resident, late_us) = (self.after.resident_kib, self.tally.voice.late_us);
+        let (resident, voice) = (self.after.resident_kib, &self.tally.voice);
+        let (behind, stalled) = (count(voice.late_us) / 1000.0, voice.stalled.as_secs_f64());
         let (sessions, ports) = (self.left.sessions, self.left.ports);
         vec![
             row(
@@ -249,8 +274,8 @@ impl Figures {
             row("relay's CPU", format!("{:.2} cores", self.cpu_share())),
             row("relay's memory", format!("{resident} KiB")),
             row(
-                "generator at most late",
-                format!("{:.1} ms", count(late_us) / 1000.0),
+                "generator at most late; stalled",
+                format!("{behind:.1} ms; {stalled:.2} s"),
             ),
             row("left", format!("{sessions} sessions, {ports} ports")),
         ]

@@ -54,8 +54,6 @@ pub struct Setup {
     pub all: Duration,
     /// The room that took longest, from its INVITE to the last member's ACK.
     pub longest: Duration,
-    /// SIP messages that came again.
-    pub retransmissions: u64,
 }
 
 /// What was left when all had said BYE.
@@ -67,6 +65,8 @@ pub struct Left {
     pub ports: usize,
     /// How long until nothing was left.
     pub span: Duration,
+    /// SIP messages that came again, from the first INVITE to the last BYE.
+    pub retransmissions: u64,
     /// The relay ended as it should.
     pub has_ended_well: bool,
 }
@@ -130,7 +130,6 @@ impl Groups {
             setup: Setup {
                 all: Duration::ZERO,
                 longest: Duration::ZERO,
-                retransmissions: 0,
             },
         })
     }
@@ -181,7 +180,6 @@ impl Groups {
             watch(usize::from(room) + 1);
         }
         self.setup.all = begin.elapsed();
-        self.setup.retransmissions = self.agents.iter().map(Agent::retransmissions).sum();
         Ok(())
     }
 
@@ -277,11 +275,18 @@ impl Groups {
         eventually(Duration::from_secs(10), || self.left() == (0, 0));
         let (sessions, ports) = self.left();
         let span = begin.elapsed();
+        let again = self.agents.iter_mut().map(|agent| {
+            // What came last wasn't waited for; nothing is wanted of it but to be counted.
+            let _nothing = agent.within(Duration::from_millis(1), |_| false);
+            agent.retransmissions()
+        });
+        let retransmissions = again.sum();
         let status = self.relay.stop();
         Ok(Left {
             sessions,
             ports,
             span,
+            retransmissions,
             has_ended_well: status.is_some_and(|status| status.success()),
         })
     }

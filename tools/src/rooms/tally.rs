@@ -1,6 +1,7 @@
 //! What was sent and what came, while it runs and in the end.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
@@ -38,12 +39,18 @@ pub struct Spoken {
     pub heard: u64,
     /// Packets that are missing in what they got, by sequence numbers.
     pub lost: u64,
+    /// The fewest packets that a member got.
+    pub least: u64,
+    /// Members who got fewer packets than they sent, beyond what the load's own stalls explain.
+    pub missing: usize,
     /// Members who never heard anything loud.
     pub deaf: usize,
     /// Time between two packets for one member, in microseconds.
     pub gaps: Histogram<u64>,
     /// The latest that a packet left after its moment, in microseconds.
     pub late_us: u64,
+    /// How long the load stood still, all together.
+    pub stalled: Duration,
 }
 
 /// Of chat, the seconds before those that are measured included.
@@ -53,8 +60,10 @@ pub struct Written {
     pub sent: u64,
     /// Of those: answered with 200.
     pub accepted: u64,
-    /// Answered with something else, or reported as failed.
+    /// Answered with something else.
     pub failed: u64,
+    /// Accepted, and reported as failed afterwards.
+    pub reported: u64,
     /// Copies that members should read.
     pub due: u64,
     /// Copies that they read, each once and in order.
@@ -63,6 +72,14 @@ pub struct Written {
     pub misplaced: u64,
     /// From writing to reading, in microseconds.
     pub latency: Histogram<u64>,
+}
+
+impl Written {
+    /// Messages that have no answer.
+    #[must_use]
+    pub const fn unanswered(&self) -> u64 {
+        self.sent.saturating_sub(self.accepted + self.failed)
+    }
 }
 
 /// Of everything.

@@ -22,6 +22,10 @@ const SLOTS: u64 = 20;
 const TURN_S: u64 = 4;
 /// How long is listened after the last packet.
 const ECHO: Duration = Duration::from_millis(200);
+/// Of a hundred packets that a member sends, those of its mix that come at least.
+const HEARD_PERCENT: u64 = 98;
+/// A delay of the load by more than a packet's time, in which others may miss it.
+const STALL: Duration = Duration::from_millis(20);
 
 /// All members' voices.
 pub struct Voice<'a> {
@@ -39,10 +43,37 @@ struct Member {
     codec: Codec,
     room: u64,
     number: u64,
+    sent: u64,
     heard: u64,
     lost: u64,
     loud: u64,
     last: Option<(u16, Instant)>,
+}
+
+/// How far the load is behind its own moments.
+#[derive(Debug, Default)]
+struct Delay {
+    now: Duration,
+    most: Duration,
+    stalled: Duration,
+}
+
+impl Delay {
+    fn note(&mut self, late: Duration) {
+        let more = late.saturating_sub(self.now);
+        if more >= STALL {
+            self.stalled += more;
+        }
+        self.now = late;
+        self.most = self.most.max(late);
+    }
+}
+
+/// Whether a member got fewer packets than it sent: the mixer sends to it as often as it does, and
+/// only where the whole load stood still may it have had nothing to send.
+fn is_missing((sent, heard): (u64, u64), stalled: Duration) -> bool {
+    let excused = u64::try_from(stalled.as_millis()).unwrap_or(u64::MAX) / SLOTS;
+    (heard + excused) * 100 < sent * HEARD_PERCENT
 }
 
 impl<'a> Voice<'a> {
@@ -74,51 +105,59 @@ impl<'a> Voice<'a> {
         let warmup = u64::from(self.options.warmup) * RATE;
         let all = warmup + u64::from(self.options.seconds) * RATE;
         let mut gaps = times()?;
-        let (mut sent, mut late) = (0, Duration::ZERO);
+        let mut delay = Delay::default();
         for round in 0..all {
             if round == warmup {
                 self.forget();
                 gaps.clear();
-                (sent, late) = (0, Duration::ZERO);
+                delay = Delay::default();
             }
             for slot in 0..SLOTS {
                 let at = begin + Duration::from_millis(round * SLOTS + slot);
                 self.listen_until(at, &mut gaps, seen)?;
-                late = late.max(Instant::now().saturating_duration_since(at));
+                delay.note(Instant::now().saturating_duration_since(at));
                 let count = self.send(round, slot)?;
-                sent += count;
                 seen.packets_sent.fetch_add(count, Ordering::Relaxed);
             }
         }
         self.listen_until(Instant::now() + ECHO, &mut gaps, seen)?;
+        let members = || self.members.iter();
         Ok(Spoken {
-            sent,
-            heard: self.members.iter().map(|member| member.heard).sum(),
-            lost: self.members.iter().map(|member| member.lost).sum(),
-            deaf: self.members.iter().filter(|one| one.loud == 0).count(),
+            sent: members().map(|member| member.sent).sum(),
+            heard: members().map(|member| member.heard).sum(),
+            lost: members().map(|member| member.lost).sum(),
+            least: members().map(|member| member.heard).min().unwrap_or(0),
+            missing: members()
+                .filter(|one| is_missing((one.sent, one.heard), delay.stalled))
+                .count(),
+            deaf: members().filter(|one| one.loud == 0).count(),
             gaps,
-            late_us: u64::try_from(late.as_micros()).unwrap_or(u64::MAX),
+            late_us: u64::try_from(delay.most.as_micros()).unwrap_or(u64::MAX),
+            stalled: delay.stalled,
         })
     }
 
     fn forget(&mut self) {
         for member in &mut self.members {
-            (member.heard, member.lost, member.loud) = (0, 0, 0);
+            (member.sent, member.heard, member.lost, member.loud) = (0, 0, 0, 0);
         }
     }
 
     /// Sends the packets of those whose moment it is; says how many.
-    fn send(&self, round: u64, slot: u64) -> Result<u64, String> {
+    fn send(&mut self, round: u64, slot: u64) -> Result<u64, String> {
         let mut sent = 0;
         let mut packet = Vec::with_capacity(1500);
         let slots = usize::try_from(SLOTS).unwrap_or(1);
         let due = usize::try_from(slot).unwrap_or(0);
         for number in (due..self.members.len()).step_by(slots) {
-            let member = &self.members[number];
             packet.clear();
             self.write(number, round, &mut packet);
+            let member = &mut self.members[number];
             match self.socket.send_to(&packet, member.to) {
-                Ok(_) => sent += 1,
+                Ok(_) => {
+                    member.sent += 1;
+                    sent += 1;
+                }
                 // A port that is closed says so by the next call.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
                 Err(error) => return Err(format!("sending: {error}")),
@@ -200,6 +239,7 @@ impl Member {
             codec: seat.codec,
             room: u64::from(seat.room),
             number: u64::from(seat.member),
+            sent: 0,
             heard: 0,
             lost: 0,
             loud: 0,
@@ -225,5 +265,31 @@ impl Member {
         let payload = packet.get(head..).unwrap_or_default();
         self.loud += u64::from(speech::is_loud(self.codec, payload));
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Delay, is_missing};
+
+    #[test]
+    fn a_mix_that_stops_midway_is_noticed_and_a_stall_of_the_load_is_none() {
+        let nothing = Duration::ZERO;
+        assert!(!is_missing((250, 257), nothing) && !is_missing((250, 246), nothing));
+        assert!(is_missing((250, 125), nothing));
+        assert!(!is_missing((250, 200), Duration::from_secs(1)));
+        assert!(is_missing((250, 125), Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn the_load_stalls_where_it_falls_behind_and_not_while_it_catches_up() {
+        let mut delay = Delay::default();
+        for late_ms in [0, 3, 500, 480, 470, 2, 30, 1] {
+            delay.note(Duration::from_millis(late_ms));
+        }
+        assert_eq!(delay.stalled, Duration::from_millis(497 + 28));
+        assert_eq!(delay.most, Duration::from_millis(500));
     }
 }

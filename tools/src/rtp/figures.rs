@@ -236,6 +236,7 @@ pub mod tests {
 
     use super::{Figures, Resident};
     use crate::contender::Backend;
+    use crate::load::count;
     use crate::rtp::generator::{Load, Reading, Tally};
     use crate::rtp::packet::Codec;
     use crate::rtp::subject::{Contender, Target};
@@ -281,6 +282,12 @@ pub mod tests {
 
     fn near(value: f64, expected: f64) -> bool {
         (value - expected).abs() < 1e-9
+    }
+
+    #[test]
+    fn a_count_above_32_bits_is_exact() {
+        assert!(near(count(6_000_000_001), 6_000_000_001.0));
+        assert!(near(count(u64::from(u32::MAX)), 4_294_967_295.0));
     }
 
     #[test]

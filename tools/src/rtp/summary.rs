@@ -48,7 +48,7 @@ impl Line {
             lost: runs.iter().map(|run| run.tally.lost).sum(),
             rate: middle(&Figures::relayed_per_second),
             cpu_us: middle(&Figures::cpu_us_per_packet),
-            loss: middle(&Figures::loss),
+            loss: runs.iter().map(|run| run.loss()).fold(0.0, f64::max),
             latency_us: QUANTILES.map(latency),
             kib_per_call: middle(&Figures::kib_per_call),
             load_average: middle(&|run: &Figures| run.load_average),

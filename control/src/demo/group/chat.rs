@@ -5,8 +5,8 @@ use std::net::TcpStream;
 
 use super::super::error::DemoError;
 use super::super::msrp::{Frame, host_of, next_frame};
-use super::super::random;
-use super::{GROUP, NAMES, SEATS};
+use super::super::{now, pause, random};
+use super::{GROUP, NAMES, PATIENCE, SEATS, STEP};
 
 /// One end of the chat.
 #[derive(Debug)]
@@ -29,7 +29,8 @@ pub(super) struct Chat {
 }
 
 impl Chat {
-    /// Connects to the relay's path and binds the session to the connection (RFC 4975 §5.4).
+    /// Connects to the relay's path and binds the session to the connection (RFC 4975 §5.4); from
+    /// then on it gets what others say.
     pub(super) fn join(number: usize, own: &str, far: &str) -> Result<Self, DemoError> {
         let stream = TcpStream::connect(host_of(far)?).map_err(DemoError::doing("MSRP"))?;
         let set = stream
@@ -49,6 +50,15 @@ impl Chat {
             last: String::new(),
         };
         chat.send("", None)?;
+        let until = now() + PATIENCE;
+        while chat.accepted == 0 {
+            if now() >= until {
+                return Err(DemoError::late("the 200 that binds an MSRP session"));
+            }
+            pause(STEP);
+            chat.step()?;
+        }
+        chat.accepted = 0;
         Ok(chat)
     }
 
@@ -143,6 +153,11 @@ impl Chat {
         } else {
             self.odd += 1;
         }
+    }
+
+    /// Whether all that was written has its answer.
+    pub(super) fn is_answered(&self) -> bool {
+        self.accepted >= self.sent
     }
 
     /// Messages of all others together.

@@ -28,6 +28,7 @@ use super::error::DemoError;
 use super::relay::Relay;
 use super::{Show, now, pause, random, sip};
 use crate::config::{Config, Group, StreamKind};
+use floor::Standing;
 use report::Live;
 use seat::{Ports, Seat};
 
@@ -39,10 +40,13 @@ const NAMES: [&str; SEATS] = ["Alice", "Bob", "Carol", "Dave", "Erin"];
 const GROUP: &str = "sip:friends@groups.example";
 /// Time between two looks at all sockets.
 const STEP: Duration = Duration::from_millis(2);
-/// How long an invited participant may take to be in the session.
+/// How long somebody may take for what is due: to be in the session, to get the floor, to read what
+/// was written.
 const PATIENCE: Duration = Duration::from_secs(8);
-/// What is under way when everybody stops sending has this long to arrive.
+/// How long is listened for what shouldn't come when all that should has come.
 const TAIL: Duration = Duration::from_millis(400);
+/// About how long one pauses before the next one does: the relay mixes the four loudest.
+const TURN: Duration = Duration::from_secs(1);
 
 /// Starts a relay, plays a group session for some seconds, and says who heard, saw and read what.
 ///
@@ -144,7 +148,10 @@ impl Meeting {
         live.finish();
         // The session is ended whatever became of the talk; what went wrong first is told.
         let hung_up = self.caller.bye();
-        pause(TAIL);
+        let until = now() + PATIENCE;
+        while now() < until && !self.telephones.iter().all(JoinHandle::is_finished) {
+            pause(STEP);
+        }
         stop.store(true, Ordering::Relaxed);
         let ended: Result<Vec<()>, DemoError> =
             self.telephones.into_iter().map(join_telephone).collect();
@@ -154,52 +161,129 @@ impl Meeting {
         Ok(GroupReport::new(&self.seats, length, self.setup))
     }
 
-    /// Voices, video, chat and floor requests, until the time is up.
+    /// Voices, video, chat and floor requests, until the time is up and all has come that should; the
+    /// verdict says what didn't.
     fn talk(
         &mut self,
         length: Duration,
         mut look: impl FnMut(&[Seat], Duration),
     ) -> Result<(), DemoError> {
-        let zero = now();
+        self.seats.iter_mut().for_each(Seat::begin);
+        let (zero, turn) = (now(), turn(length));
         let mut script = Script::new(length);
         loop {
             let at = now();
             let passed = at - zero;
-            if passed >= length + TAIL {
-                return Ok(());
-            }
             script.play(&mut self.seats, passed)?;
-            let is_sending = passed < length;
+            if passed >= length && (script.is_over() || passed >= length + PATIENCE) {
+                break;
+            }
+            let pauses = usize::try_from(passed.as_millis() / turn.as_millis()).unwrap_or(0);
             for seat in &mut self.seats {
-                seat.step(at, passed, is_sending)?;
+                seat.step(at, pauses % SEATS)?;
             }
             look(&self.seats, passed);
             pause(STEP);
         }
+        self.settle()
+    }
+
+    /// Takes what is under way when everybody has stopped sending.
+    fn settle(&mut self) -> Result<(), DemoError> {
+        let end = now();
+        loop {
+            let at = now();
+            self.seats.iter_mut().try_for_each(Seat::settle)?;
+            let is_late = at >= end + PATIENCE;
+            if is_late || (at >= end + TAIL && self.is_all_read()) {
+                return Ok(());
+            }
+            pause(STEP);
+        }
+    }
+
+    fn is_all_read(&self) -> bool {
+        let written: u64 = self.seats.iter().map(|seat| seat.chat.sent).sum();
+        self.seats
+            .iter()
+            .all(|seat| seat.chat.is_answered() && seat.chat.all_read() + seat.chat.sent >= written)
     }
 }
 
-/// Who asks for the floor when, as parts of the whole.
+/// How long one pauses, so that each does for a fifth of the time.
+fn turn(length: Duration) -> Duration {
+    let seats = u32::try_from(SEATS).unwrap_or(1);
+    let rounds = u32::try_from(length.as_secs() / u64::from(seats) / TURN.as_secs()).unwrap_or(1);
+    (length / (seats * rounds.max(1))).max(Duration::from_millis(1))
+}
+
+/// Who asks for the floor when: at a part of the whole, and not before what has to be so.
 struct Script {
     length: Duration,
-    scenes: std::slice::Iter<'static, (u32, Scene)>,
-    next: Option<&'static (u32, Scene)>,
+    scenes: std::slice::Iter<'static, Scene>,
+    next: Option<&'static Scene>,
 }
 
 /// What one does.
-#[derive(Debug, Clone, Copy)]
-enum Scene {
-    Ask(usize),
-    GiveBack(usize),
+#[derive(Debug)]
+struct Scene {
+    /// Hundredths of the time.
+    part: u32,
+    /// Who does it.
+    who: usize,
+    act: Act,
+    /// Who has to have which standing before that.
+    after: Option<(usize, Standing)>,
 }
 
-/// In hundredths of the time: Bob asks while Alice has the floor, and has to wait.
-const SCENES: [(u32, Scene); 4] = [
-    (15, Scene::Ask(0)),
-    (35, Scene::Ask(1)),
-    (50, Scene::GiveBack(0)),
-    (85, Scene::GiveBack(1)),
+#[derive(Debug, Clone, Copy)]
+enum Act {
+    Ask,
+    GiveBack,
+}
+
+/// Bob asks while Alice has the floor, and has to wait; whoever has it gives it back when seen.
+const SCENES: [Scene; 4] = [
+    Scene {
+        part: 15,
+        who: 0,
+        act: Act::Ask,
+        after: None,
+    },
+    Scene {
+        part: 35,
+        who: 1,
+        act: Act::Ask,
+        after: Some((0, Standing::Holds)),
+    },
+    Scene {
+        part: 50,
+        who: 0,
+        act: Act::GiveBack,
+        after: Some((1, Standing::Waits)),
+    },
+    Scene {
+        part: 85,
+        who: 1,
+        act: Act::GiveBack,
+        after: Some((1, Standing::Holds)),
+    },
 ];
+
+impl Scene {
+    fn is_due(&self, seats: &[Seat]) -> bool {
+        let so = self
+            .after
+            .is_none_or(|(who, standing)| seats[who].floor.standing == standing);
+        so && match self.act {
+            Act::Ask => true,
+            Act::GiveBack => {
+                let mut others = seats.iter().filter(|seat| seat.number != self.who);
+                others.all(|seat| seat.screen.seen[self.who] > 0)
+            }
+        }
+    }
+}
 
 impl Script {
     fn new(length: Duration) -> Self {
@@ -213,20 +297,26 @@ impl Script {
     }
 
     fn play(&mut self, seats: &mut [Seat], passed: Duration) -> Result<(), DemoError> {
-        while let Some((part, scene)) = self.next
-            && passed >= self.length * *part / 100
+        while let Some(scene) = self.next
+            && passed >= self.length * scene.part / 100
+            && scene.is_due(seats)
         {
-            match *scene {
-                Scene::Ask(seat) => seats[seat].floor.ask()?,
-                Scene::GiveBack(seat) => seats[seat].floor.give_back()?,
+            let floor = &mut seats[scene.who].floor;
+            match scene.act {
+                Act::Ask => floor.ask()?,
+                Act::GiveBack => floor.give_back()?,
             }
             self.next = self.scenes.next();
         }
         Ok(())
     }
+
+    fn is_over(&self) -> bool {
+        self.next.is_none()
+    }
 }
 
-/// Starts a telephone; the offer that it takes comes out of the channel.
+/// Starts a telephone; the offer that it takes comes out of the channel once it is in the session.
 fn be_called(
     ports: &Ports,
     phone: UdpSocket,
@@ -235,11 +325,8 @@ fn be_called(
     let (tell, offers) = channel();
     let (name, answer) = (NAMES[ports.number].to_lowercase(), ports.describe()?);
     let serve = move || {
-        sip::be_called(&phone, &name, &stop, |offer| {
-            // Whoever began the session may have given up.
-            let _ = tell.send(offer.to_owned());
-            Ok(answer.clone())
-        })
+        let answer = |offer: &str| Ok((answer.clone(), offer.to_owned()));
+        sip::be_called(&phone, &name, &stop, answer, &tell)
     };
     let thread = thread::Builder::new()
         .name("demo-telephone".to_owned())
@@ -250,9 +337,9 @@ fn be_called(
 
 fn wait_for(offers: &Receiver<String>, name: &str) -> Result<String, DemoError> {
     offers.recv_timeout(PATIENCE).map_err(|why| match why {
-        RecvTimeoutError::Timeout => DemoError::late(format!("the INVITE for {name}")),
+        RecvTimeoutError::Timeout => DemoError::late(format!("{name}'s session")),
         RecvTimeoutError::Disconnected => {
-            DemoError::unexpected("an INVITE", &format!("the end of {name}'s telephone"))
+            DemoError::unexpected("a session", &format!("the end of {name}'s telephone"))
         }
     })
 }

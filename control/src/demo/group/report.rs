@@ -22,9 +22,7 @@ const LINES_EVERY: Duration = Duration::from_secs(2);
 /// fifth of the time.
 const HEARD_PERCENT: u64 = 50;
 /// Of a hundred packets, those in which one may seem to hear oneself, where waves break off.
-const ECHO_PERCENT: u64 = 2;
-/// Of a hundred messages, those of others that were on their way when all was over: none.
-const UNREAD: u64 = 0;
+const ECHO_PERCENT: u64 = 10;
 
 /// How a group session went.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -76,8 +74,7 @@ impl Everybody {
             seen: seat.screen.seen,
             broken: seat.screen.broken,
             asked: seat.camera.as_ref().map_or(0, |camera| camera.asked),
-            // The first 200 is for the SEND that bound the connection.
-            written: [seat.chat.sent, seat.chat.accepted.saturating_sub(1)],
+            written: [seat.chat.sent, seat.chat.accepted],
             read: seat.chat.read,
             odd: seat.chat.odd,
             floor: [seat.floor.has_waited, seat.floor.has_held],
@@ -175,7 +172,7 @@ impl GroupReport {
             .filter_map(|(at, (other, read))| (at != number).then_some((other, read)))
         {
             let missing = other.written[0].saturating_sub(read);
-            if missing > UNREAD {
+            if missing > 0 {
                 failures.push(format!(
                     "{name} missed {missing} messages of {}",
                     other.name
@@ -246,6 +243,8 @@ pub(super) struct Live {
     bar: ProgressBar,
     looked: Duration,
     shown: Duration,
+    /// Who had the floor then.
+    holder: Option<usize>,
     length: Duration,
 }
 
@@ -264,16 +263,19 @@ impl Live {
             bar,
             looked: Duration::ZERO,
             shown: Duration::ZERO,
+            holder: None,
             length,
         }
     }
 
-    /// Shows how it is now.
+    /// Shows how it is now, where some time has passed or the floor has gone to somebody else.
     pub(super) fn look(&mut self, seats: &[Seat], passed: Duration, relay: &Relay) {
-        if self.show == Show::Nothing || passed < self.looked + LOOK {
+        let holder = holder(seats);
+        let has_moved = holder != self.holder;
+        if self.show == Show::Nothing || (passed < self.looked + LOOK && !has_moved) {
             return;
         }
-        self.looked = passed;
+        (self.looked, self.holder) = (passed, holder);
         let table = table(seats, passed, self.length, relay);
         match self.show {
             Show::Nothing => {}
@@ -282,7 +284,7 @@ impl Live {
                 self.bar.tick();
             }
             Show::Lines => {
-                if passed >= self.shown + LINES_EVERY {
+                if has_moved || passed >= self.shown + LINES_EVERY {
                     self.shown = passed;
                     // Where stderr is closed nobody looks.
                     let _ = writeln!(io::stderr(), "{table}\n");
@@ -297,11 +299,14 @@ impl Live {
     }
 }
 
+fn holder(seats: &[Seat]) -> Option<usize> {
+    let mut seats = seats.iter();
+    let holder = seats.find(|seat| seat.floor.standing == Standing::Holds);
+    holder.map(|seat| seat.number)
+}
+
 fn table(seats: &[Seat], passed: Duration, length: Duration, relay: &Relay) -> String {
-    let holder = seats
-        .iter()
-        .find(|seat| seat.floor.standing == Standing::Holds);
-    let holder = holder.map_or("nobody", |seat| NAMES[seat.number]);
+    let holder = holder(seats).map_or("nobody", |holder| NAMES[holder]);
     let mut text = format!(
         "{:4.1} of {:.0} s   the floor of video: {holder}   relay: {}\n\
          \x20         talks  hears                  sees    floor  read  last message",

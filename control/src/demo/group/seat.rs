@@ -9,7 +9,7 @@ use super::chat::Chat;
 use super::floor::Floor;
 use super::tone::{Ear, Law, Mouth, SAMPLES};
 use super::video::{Camera, FRAME_STEPS, PAYLOAD_TYPE, Screen};
-use super::{NAMES, SEATS, is_due, socket};
+use super::{NAMES, is_due, socket};
 
 /// Time between two packets of voice.
 const VOICE: Duration = Duration::from_millis(20);
@@ -17,8 +17,6 @@ const VOICE: Duration = Duration::from_millis(20);
 const FRAME: Duration = Duration::from_nanos(66_666_667);
 /// Time between two messages of a participant.
 const MESSAGE: Duration = Duration::from_millis(700);
-/// Time after which another one pauses: the relay mixes the four loudest.
-const TURN: Duration = Duration::from_secs(1);
 /// The port of one who makes connections and takes none (RFC 4145 §4.1).
 const DISCARD: u16 = 9;
 /// Octets of an RTP header without CSRCs (RFC 3550 §5.1).
@@ -164,26 +162,28 @@ impl Seat {
         })
     }
 
-    /// Sends what is due and takes what came.
-    pub(super) fn step(
-        &mut self,
-        at: Instant,
-        passed: Duration,
-        is_sending: bool,
-    ) -> Result<(), DemoError> {
-        if is_sending {
-            self.send(at, passed)?;
-        }
+    /// Forgets what came before anybody talked.
+    pub(super) fn begin(&mut self) {
+        self.hear();
+        self.ear = Ear::default();
+    }
+
+    /// Sends what is due and takes what came, while one of all pauses.
+    pub(super) fn step(&mut self, at: Instant, pauses: usize) -> Result<(), DemoError> {
+        self.is_talking = pauses != self.number;
+        self.send(at)?;
         self.hear();
         self.watch(at);
+        self.settle()
+    }
+
+    /// Takes what came of messages and floors.
+    pub(super) fn settle(&mut self) -> Result<(), DemoError> {
         self.chat.step()?;
         self.floor.step()
     }
 
-    fn send(&mut self, at: Instant, passed: Duration) -> Result<(), DemoError> {
-        let turn = passed.as_millis() / TURN.as_millis();
-        let seats = u128::try_from(SEATS).unwrap_or(1);
-        self.is_talking = usize::try_from(turn % seats).is_ok_and(|pauses| pauses != self.number);
+    fn send(&mut self, at: Instant) -> Result<(), DemoError> {
         while is_due(&mut self.voice.next, at, VOICE) {
             let payload = self.mouth.payload(self.is_talking);
             let first = [0x80, self.law.payload_type()];
