@@ -63,8 +63,7 @@ impl Engine {
             }
             tracing::info!(session = id.0, member = member.0, "a connection is lost");
             engine.counters.group_connections_lost += 1;
-            found.media.disconnected(stream);
-            found.lost = found.lost.with(stream);
+            found.disconnected(stream);
             if let Some(reconnect) = reconnect {
                 found.lost_until.get_or_insert(until + reconnect);
             }
@@ -138,8 +137,23 @@ fn is_all_silent(focus: &Focus, id: MemberId) -> bool {
 }
 
 impl Member {
-    /// Streams were offered anew: their connections can be made again.
-    pub(super) fn has_offered(&mut self, streams: StreamSet) {
+    /// A stream is lost, in what is being agreed, too.
+    fn disconnected(&mut self, stream: StreamId) {
+        self.media.disconnected(stream);
+        self.lost = self.lost.with(stream);
+        if let Some(asked) = &mut self.asked {
+            asked.back = without(asked.back, StreamSet::default().with(stream));
+        }
+        let asked = self.asked.as_mut().map(|asked| &mut asked.draft);
+        let offered = self.exchange.as_mut().map(|one| &mut one.draft);
+        let drafts = [asked, offered, self.late.as_mut()];
+        for draft in drafts.into_iter().flatten() {
+            draft.disconnected(stream);
+        }
+    }
+
+    /// Streams were agreed anew: their connections can be made again.
+    pub(super) fn has_back(&mut self, streams: StreamSet) {
         self.lost = without(self.lost, streams);
         if self.lost.is_empty() {
             self.lost_until = None;

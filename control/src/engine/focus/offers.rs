@@ -22,12 +22,23 @@ impl Engine {
         };
         let draft = member.media.draft_offer(&focus.rooms, member.goal);
         let removed = without(member.media.used(), draft.streams());
-        let acts = draft.joins(id, &identity_of(member));
-        if draft.streams() == member.media.used() {
+        if draft.streams() == member.media.used() && draft.opened_streams().is_empty() {
             // What it lacks can't be had over its transports.
             member.goal = member.media.used();
             return;
         }
+        self.make_offer(focus, id, draft, removed);
+    }
+
+    /// Has the legs made that an offer needs; what has gone with its worker is let go first.
+    fn make_offer(&mut self, focus: &mut Focus, id: MemberId, draft: Draft, removed: StreamSet) {
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        let replaced = member.media.replaced_by(&draft);
+        let leave = self.leave_act(Duration::ZERO, id, replaced);
+        let mut acts: Vec<Act> = leave.into_iter().collect();
+        acts.extend(draft.joins(id, &identity_of(member)));
         member.exchange = Some(Exchange {
             client: None,
             until: None,
@@ -55,13 +66,7 @@ impl Engine {
             return;
         }
         let draft = member.media.draft_offer(&focus.rooms, member.media.used());
-        member.exchange = Some(Exchange {
-            client: None,
-            until: None,
-            draft,
-            removed: StreamSet::default(),
-        });
-        self.on_offer_bound(focus, id, &[], None);
+        self.make_offer(focus, id, draft, StreamSet::default());
     }
 
     /// The ports of an offer are bound: it goes out.
@@ -212,6 +217,7 @@ impl Engine {
         member.goal = StreamSet(used.0 & offered_now.0 | since.0);
         let acts = match settled {
             Ok(settled) => {
+                member.has_back(without(opened, member.media.gone()));
                 let mut acts = settled.connects;
                 acts.extend(self.leave_act(focus.settings.drain, id, settled.leaves));
                 acts

@@ -220,6 +220,8 @@ pub(in crate::engine) struct Asked {
     pub dropped: StreamSet,
     /// Rooms that end for everybody.
     pub removed: StreamSet,
+    /// What was lost before: it is offered anew, or not wanted any more.
+    pub back: StreamSet,
 }
 
 /// Somebody who is gone.

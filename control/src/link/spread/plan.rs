@@ -413,6 +413,16 @@ impl State {
         }
     }
 
+    /// A worker is gone: whoever was there gets another place with the next leg.
+    pub(super) fn lose(&mut self, worker: usize) {
+        let outposts = &self.outposts;
+        self.members.retain(|_, seat| {
+            let mut lost = outposts.iter().filter(|outpost| outpost.worker == worker);
+            lost.all(|outpost| seat.place != Place::Away(outpost.id))
+        });
+        self.outposts.retain(|outpost| outpost.worker != worker);
+    }
+
     /// Rooms end.
     fn close(&mut self, streams: StreamSet) {
         self.rooms = without(self.rooms, streams);

@@ -24,6 +24,8 @@ pub(super) struct Leg {
     pub local: LegLocal,
     /// The worker doesn't have it yet.
     pub is_new: bool,
+    /// It went with the worker that it was at: what is agreed next has one in its place.
+    pub is_gone: bool,
     /// The relay has offered it, its participant hasn't.
     pub is_offered: bool,
     /// Nothing is forwarded any more, though its participant has not agreed (OMD-12).
@@ -86,6 +88,7 @@ impl Leg {
             local_ip,
             local: LegLocal::Unbound,
             is_new: true,
+            is_gone: false,
             is_offered: false,
             is_stopped: false,
             far: None,
@@ -310,13 +313,32 @@ impl Leg {
         }
     }
 
-    /// Its connection is lost: whatever is agreed next, the worker is told.
+    /// Its connection is lost: whatever is agreed next, the worker is told. RTP, which has none, is
+    /// lost with the worker that has its ports.
     pub(super) fn disconnected(&mut self) {
         self.told = None;
+        self.is_gone = matches!(self.make, Make::Rtp { .. });
+    }
+
+    /// The leg as it is in what is agreed next.
+    pub(super) fn next(self) -> Self {
+        if !self.is_gone {
+            return self;
+        }
+        Self {
+            local: LegLocal::Unbound,
+            is_new: true,
+            is_gone: false,
+            told: None,
+            ..self
+        }
     }
 
     /// The act that tells the worker what is new of it.
     pub(super) fn connect(&mut self, room: &Room, member: MemberId, rights: Rights) -> Option<Act> {
+        if self.is_gone {
+            return None;
+        }
         let told = Told {
             far: self.far.clone()?,
             direction: self.direction(rights),

@@ -140,7 +140,7 @@ impl MemberMedia {
             let of_room = |slot: &&Slot| slot.leg.as_ref().map(|leg| leg.stream) == fate;
             let known = self.slots.get(index).filter(of_room);
             let known = known.or_else(|| self.slots.iter().find(of_room));
-            let known = known.and_then(|slot| slot.leg.clone());
+            let known = known.and_then(|slot| slot.leg.clone()).map(Leg::next);
             let leg = fate
                 .and_then(|id| rooms.find(id))
                 .and_then(|room| self.answered_leg(room, known, (&offer.sdp, line), is_v6));
@@ -182,6 +182,7 @@ impl MemberMedia {
         let mut slots = self.slots.clone();
         let mut missing = wanted;
         for slot in &mut slots {
+            slot.leg = slot.leg.take().map(Leg::next);
             match &mut slot.leg {
                 // One that was stopped is still the worker's.
                 Some(leg) if wanted.contains(leg.stream) => {
@@ -289,12 +290,24 @@ impl MemberMedia {
         acts.collect()
     }
 
-    /// A leg's connection is lost: whatever is agreed next for it, the worker is told.
+    /// A leg's connection is lost, or the worker that had its ports: whatever is agreed next for
+    /// it, the worker is told.
     pub fn disconnected(&mut self, stream: StreamId) {
-        let legs = self.slots.iter_mut().filter_map(|slot| slot.leg.as_mut());
-        for leg in legs.filter(|leg| leg.stream == stream) {
-            leg.disconnected();
-        }
+        disconnect(&mut self.slots, stream);
+    }
+
+    /// The rooms in which it has nothing any more before something is agreed anew.
+    #[must_use]
+    pub fn gone(&self) -> StreamSet {
+        let legs = self.slots.iter().filter_map(|slot| slot.leg.as_ref());
+        let gone = legs.filter(|leg| leg.is_gone);
+        gone.fold(StreamSet::default(), |set, leg| set.with(leg.stream))
+    }
+
+    /// The rooms in which a draft has other legs than there are: it leaves them to join anew.
+    #[must_use]
+    pub fn replaced_by(&self, draft: &Draft) -> StreamSet {
+        StreamSet(self.all().0 & draft.opened_streams().0)
     }
 
     /// Tells the worker again, where rights or formats have changed.
@@ -350,6 +363,15 @@ impl MemberMedia {
         let text = Bytes::from(text::head(self.origin, self.version, address) + &lines);
         self.sent = Some(text.clone());
         Some(text)
+    }
+}
+
+fn disconnect(slots: &mut [Slot], stream: StreamId) {
+    let legs = slots.iter_mut().filter_map(|slot| slot.leg.as_mut());
+    // One that isn't bound yet takes the place of what is lost.
+    let bound = legs.filter(|leg| leg.local != LegLocal::Unbound);
+    for leg in bound.filter(|leg| leg.stream == stream) {
+        leg.disconnected();
     }
 }
 
@@ -423,6 +445,11 @@ impl Draft {
     pub fn opened_streams(&self) -> StreamSet {
         let new = self.legs().filter(|leg| leg.is_new);
         new.fold(StreamSet::default(), |set, leg| set.with(leg.stream))
+    }
+
+    /// What was lost while it is being agreed is lost in it, too.
+    pub fn disconnected(&mut self, stream: StreamId) {
+        disconnect(&mut self.slots, stream);
     }
 
     /// The acts that make its new legs.

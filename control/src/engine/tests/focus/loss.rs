@@ -5,7 +5,7 @@ use dataplane::api::{MemberId, SessionId, StreamId};
 use super::*;
 
 /// The worker's news of a member in a room.
-fn news(
+pub(super) fn news(
     scene: &mut Scene,
     event: fn(SessionId, StreamId, MemberId) -> Event,
     of: (u8, u32),
@@ -17,7 +17,7 @@ fn news(
     scene.seen(sent)
 }
 
-fn lost(session: SessionId, stream: StreamId, member: MemberId) -> Event {
+pub(super) fn lost(session: SessionId, stream: StreamId, member: MemberId) -> Event {
     Event::MemberLost {
         session,
         stream,
@@ -25,7 +25,7 @@ fn lost(session: SessionId, stream: StreamId, member: MemberId) -> Event {
     }
 }
 
-fn silent(session: SessionId, stream: StreamId, member: MemberId) -> Event {
+pub(super) fn silent(session: SessionId, stream: StreamId, member: MemberId) -> Event {
     Event::MemberSilent {
         session,
         stream,
