@@ -1,7 +1,7 @@
 //! Offers to participants: what others have added or removed, and refreshes (MOD-03, MOD-07,
 //! OMD-06, OMD-12, OMD-13).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dataplane::api::{Act, MemberId, Refusal, StreamSet};
 
@@ -57,12 +57,14 @@ impl Engine {
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
-        member.refresh_at = None;
+        // A 2xx says anew when the session expires; after all else it is refreshed once more.
+        let expires = member.expires;
+        member.refresh_at = expires.and_then(|expires| refresh_again(self.now, expires));
         if !is_lasting(focus.stage) {
             return;
         }
         if member.exchange.is_some() || member.asked.is_some() || member.late.is_some() {
-            // Whatever is under way refreshes it, too.
+            // Whatever is under way refreshes it, too, unless it is refused.
             return;
         }
         let draft = member.media.draft_offer(&focus.rooms, member.media.used());
@@ -269,6 +271,17 @@ impl Engine {
         self.order_group(focus, acts.into_iter().collect(), After::Nothing);
     }
 }
+
+/// When a session is refreshed where no 2xx comes until then: half of what is left before it
+/// expires.
+fn refresh_again(now: Instant, expires: Instant) -> Option<Instant> {
+    let left = expires.saturating_duration_since(now);
+    let wait = (left / 2).max(REFRESH_AGAIN_MIN);
+    (wait < left).then(|| now + wait)
+}
+
+/// More than an offer that was refused with 491 waits (RFC 3261 §14.1).
+const REFRESH_AGAIN_MIN: Duration = Duration::from_secs(5);
 
 /// Whether a session still makes and takes offers.
 pub(super) fn is_lasting(stage: Stage) -> bool {
