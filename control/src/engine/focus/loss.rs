@@ -7,7 +7,7 @@
 
 use dataplane::api::{Event, MemberId, SessionId, StreamId, StreamSet};
 
-use super::state::{Focus, Member, Parting, State, without};
+use super::state::{Focus, Member, Parting, State, both, without};
 use crate::engine::Engine;
 
 impl Engine {
@@ -103,11 +103,30 @@ impl Engine {
             } else {
                 without(found.silent, one)
             };
-            if focus.group.rules.release_silent && is_all_silent(focus, member) {
-                engine.counters.group_members_silent += 1;
-                engine.release(focus, member, Parting::Silent);
-            }
+            engine.release_if_silent(focus, member);
         });
+    }
+
+    /// A participant's streams have changed. Where it didn't send before or doesn't now, and in legs
+    /// that are new, the worker listens anew; and what is left may be silent.
+    pub(super) fn listen_anew(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        (before, opened): (StreamSet, StreamSet),
+    ) {
+        let sending = focus.sending(id);
+        if let Some(member) = focus.members.get_mut(&id) {
+            member.silent = both(member.silent, without(both(before, sending), opened));
+        }
+        self.release_if_silent(focus, id);
+    }
+
+    fn release_if_silent(&mut self, focus: &mut Focus, id: MemberId) {
+        if focus.group.rules.release_silent && is_all_silent(focus, id) {
+            self.counters.group_members_silent += 1;
+            self.release(focus, id, Parting::Silent);
+        }
     }
 }
 
@@ -134,6 +153,20 @@ fn is_all_silent(focus: &Focus, id: MemberId) -> bool {
         }
     }
     is_any && is_all && matches!(member.state, State::Connected)
+}
+
+impl Focus {
+    /// The rooms in which a participant may send.
+    pub(super) fn sending(&self, id: MemberId) -> StreamSet {
+        let Some(member) = self.members.get(&id) else {
+            return StreamSet::default();
+        };
+        let streams = member
+            .media
+            .streams(&self.rooms, self.rights(id, &member.key));
+        let sent = streams.iter().filter(|stream| stream.direction.may_send);
+        sent.fold(StreamSet::default(), |set, stream| set.with(stream.id))
+    }
 }
 
 impl Member {

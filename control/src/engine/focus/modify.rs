@@ -161,6 +161,7 @@ impl Engine {
         }
         let key = member.key.clone();
         let rights = focus.rights(id, &key);
+        let sent_before = (focus.sending(id), asked.draft.opened_streams());
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -176,6 +177,7 @@ impl Engine {
             focus.touch(id);
         }
         self.spread(focus, id, asked.added, asked.removed);
+        self.listen_anew(focus, id, sent_before);
     }
 
     /// What others are to use follows from what one has added and removed (OMD-06).

@@ -205,6 +205,7 @@ impl Engine {
         (draft, rights): (Draft, Rights),
         sdp: &[u8],
     ) {
+        let sent_before = focus.sending(id);
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -234,6 +235,7 @@ impl Engine {
         }
         self.order_group(focus, acts, After::Nothing);
         self.widen(focus, id);
+        self.listen_anew(focus, id, (sent_before, opened));
     }
 
     /// A participant refuses an offer: what was added it does not get (OMD-13); what was removed
@@ -244,6 +246,7 @@ impl Engine {
         };
         let rights = focus.rights(id, &key);
         let drain = focus.settings.drain;
+        let sent_before = focus.sending(id);
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -256,6 +259,7 @@ impl Engine {
             focus.touch(id);
         }
         self.order_group(focus, acts, After::Nothing);
+        self.listen_anew(focus, id, (sent_before, StreamSet::default()));
     }
 
     /// Both sides offer at a time: ours again after a while (RFC 3261 §14.1).

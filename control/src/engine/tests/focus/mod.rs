@@ -11,6 +11,7 @@ mod membership;
 mod modify;
 mod pager;
 mod regained;
+mod silent;
 mod timers;
 
 use std::collections::BTreeMap;
