@@ -395,6 +395,12 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             metrics.groups_refused,
         ),
         single(
+            "full_group_streams",
+            "Streams that a group session had no room for",
+            Counter,
+            metrics.full_group_streams,
+        ),
+        single(
             "notices_made",
             "Disposition notifications that the relay has made",
             Counter,

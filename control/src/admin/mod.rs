@@ -261,6 +261,8 @@ pub struct Metrics {
     pub groups: (u64, u64),
     /// Requests that a group's policy has refused.
     pub groups_refused: u64,
+    /// Streams that a group session had no room for.
+    pub full_group_streams: u64,
     /// Media connections of participants of group sessions that were lost, and participants released
     /// as nothing came from them.
     pub group_losses: (u64, u64),

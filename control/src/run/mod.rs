@@ -510,6 +510,7 @@ impl Relay {
                 u64::try_from(self.engine.participants()).unwrap_or(u64::MAX),
             ),
             groups_refused: counters.groups_refused,
+            full_group_streams: counters.full_group_streams,
             group_losses: self.engine.group_losses(),
             notices: (
                 counters.notices_made,

@@ -36,7 +36,7 @@ impl Engine {
         };
         let seat = Seat::Member(focus.id, id);
         self.focus.dialogs.insert(dialog_key(&member), seat);
-        focus.members.insert(id, member);
+        focus.admit(member);
         self.order_group(focus, acts, After::Bound(id));
     }
 

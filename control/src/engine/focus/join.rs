@@ -100,7 +100,7 @@ impl Engine {
             draft,
             is_bound: false,
         }));
-        focus.members.insert(id, member);
+        focus.admit(member);
         self.accept_comer(focus, id, StreamSet::default());
     }
 

@@ -313,9 +313,9 @@ impl Engine {
         let kept = super::state::union(focus.members.sums().wanted(), focus.rooms.floors());
         let unused = super::state::without(focus.rooms.all(), kept);
         if !unused.is_empty() {
-            focus.rooms.close(unused);
+            focus.rooms.end(unused);
             let act = self.close_act(focus.settings.drain, unused);
-            self.order_group(focus, vec![act], After::Nothing);
+            self.order_group(focus, vec![act], After::Ended(unused));
         }
     }
 

@@ -99,6 +99,7 @@ impl Engine {
             Err(refused) => return self.refuse_offer(key, &request, &refused),
         };
         let wish = wish_of(focus, id, &offer);
+        self.counters.full_group_streams += focus.rooms.take_full();
         let opened = wish.opened;
         let (asked, rights) = match asked_of(focus, id, (key, request), (&offer, wish)) {
             Ok(asked) => asked,

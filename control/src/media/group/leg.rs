@@ -143,7 +143,7 @@ impl Leg {
         }
     }
 
-    fn spec(&self, member: MemberId, terms: &Terms) -> LegSpec {
+    fn spec(&self, user: u16, terms: &Terms) -> LegSpec {
         match self.make {
             Make::Rtp { mux } => LegSpec::Rtp {
                 local_ip: self.local_ip,
@@ -153,7 +153,7 @@ impl Leg {
             Make::Bfcp(transport) => LegSpec::Bfcp(BfcpSpec {
                 local_ip: self.local_ip,
                 transport,
-                user: user_of(member),
+                user,
                 is_offerer: self.is_offered,
             }),
             Make::Msrp(transport) => {
@@ -169,11 +169,16 @@ impl Leg {
         }
     }
 
-    pub(super) fn join(&self, member: MemberId, identity: &str, terms: &Terms) -> Act {
+    pub(super) fn join(
+        &self,
+        (member, user): (MemberId, u16),
+        identity: &str,
+        terms: &Terms,
+    ) -> Act {
         Act::Join(MemberPlan {
             member,
             stream: self.stream,
-            leg: self.spec(member, terms),
+            leg: self.spec(user, terms),
             local: LegLocal::Unbound,
             silence_ms: terms.settings.silence_ms,
             identity: matches!(self.make, Make::Msrp(_)).then(|| identity.into()),
@@ -399,11 +404,6 @@ pub(super) fn offered_transport(line: &MediaDescription) -> Option<BfcpTransport
         BfcpProto::UdpTls => return None,
     };
     (said.can_be_client(true) && said.speaks_version()).then_some(transport)
-}
-
-/// A participant's identifier in BFCP (RFC 8856 `userid`).
-pub(super) fn user_of(member: MemberId) -> u16 {
-    u16::try_from(member.0).unwrap_or(u16::MAX)
 }
 
 impl Room {

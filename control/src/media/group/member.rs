@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dataplane::api::{Act, BfcpTransport, Direction, LegLocal, MemberId, StreamId, StreamSet};
 
-use super::leg::{Leg, Make, user_of};
+use super::leg::{Leg, Make};
 use super::text::{self, Role};
 use super::{Offer, Rights, Room, Rooms};
 use crate::media::trunk::{Terms, Trunk};
@@ -18,7 +18,7 @@ use crate::sdp::{Kind, MediaDescription, Sdp};
 pub struct MemberMedia {
     terms: Arc<Terms>,
     origin: u64,
-    /// Who it is in floor control.
+    /// Who it is in floor control (RFC 8856 `userid`).
     user: u16,
     version: u64,
     sent: Option<Bytes>,
@@ -41,6 +41,7 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub struct Draft {
     terms: Arc<Terms>,
+    user: u16,
     is_v6: bool,
     slots: Vec<Slot>,
 }
@@ -66,9 +67,10 @@ pub struct MemberStream {
 }
 
 impl MemberMedia {
-    /// Nothing yet, for a participant whose descriptions `origin` names.
+    /// Nothing yet, for a participant whose descriptions `origin` names, and which is `user` in
+    /// floor control.
     #[must_use]
-    pub fn new(rooms: &Rooms, trunk: Trunk, (member, origin): (MemberId, u64)) -> Self {
+    pub fn new(rooms: &Rooms, trunk: Trunk, (user, origin): (u16, u64)) -> Self {
         Self {
             terms: Arc::new(Terms {
                 settings: Arc::clone(&rooms.settings),
@@ -76,12 +78,18 @@ impl MemberMedia {
                 is_recorded: false,
             }),
             origin,
-            user: user_of(member),
+            user,
             version: 0,
             sent: None,
             is_v6: rooms.settings.address(false).is_none(),
             slots: Vec::new(),
         }
+    }
+
+    /// Who it is in floor control: nobody else of its session.
+    #[must_use]
+    pub fn user(&self) -> u16 {
+        self.user
     }
 
     /// Reads an offer of the participant.
@@ -148,6 +156,7 @@ impl MemberMedia {
         }
         Draft {
             terms: Arc::clone(&self.terms),
+            user: self.user,
             is_v6,
             slots,
         }
@@ -202,6 +211,7 @@ impl MemberMedia {
         }
         Draft {
             terms: Arc::clone(&self.terms),
+            user: self.user,
             is_v6: self.is_v6,
             slots,
         }
@@ -456,7 +466,7 @@ impl Draft {
     #[must_use]
     pub fn joins(&self, member: MemberId, identity: &str) -> Vec<Act> {
         let new = self.legs().filter(|leg| leg.is_new);
-        new.map(|leg| leg.join(member, identity, &self.terms))
+        new.map(|leg| leg.join((member, self.user), identity, &self.terms))
             .collect()
     }
 
