@@ -137,9 +137,8 @@ impl Engine {
             member.end = Parting::Refused(503);
             if id == INVITER {
                 self.end_group(focus, Parting::Refused(503));
-            } else {
-                self.remove(focus, id);
             }
+            self.remove(focus, id);
             return;
         };
         let mut response = self.acceptance(member, &pending.request, &contact);
