@@ -238,6 +238,7 @@ impl Engine {
         self.order_group(focus, acts, After::Nothing);
         self.tell_referrers(focus, id, 200);
         self.after_acceptance(focus, id);
+        self.bring_back(focus, id);
     }
 
     /// Somebody takes part besides the inviter.

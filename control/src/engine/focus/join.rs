@@ -155,6 +155,7 @@ impl Engine {
             self.after_acceptance(focus, id);
         }
         self.release_accepted(focus, id);
+        self.bring_back(focus, id);
     }
 
     /// Whoever was to be released while its 200 was on its way is released now.

@@ -170,8 +170,8 @@ impl Engine {
         let before = member.media.streams(&focus.rooms, rights);
         let answer = member.media.answer(&focus.rooms, asked.draft, rights);
         member.goal = member.media.used();
-        member.has_back(asked.back);
-        let is_changed = before != member.media.streams(&focus.rooms, rights);
+        let is_back = member.has_back(asked.back);
+        let is_changed = is_back || before != member.media.streams(&focus.rooms, rights);
         let sent = answer.or_else(|| focus.sent_to(id));
         self.answer_offer(focus, id, (asked.server, &asked.request), sent);
         if is_changed {
@@ -179,6 +179,7 @@ impl Engine {
         }
         self.spread(focus, id, asked.added, asked.removed);
         self.listen_anew(focus, id, sent_before);
+        self.bring_back(focus, id);
     }
 
     /// What others are to use follows from what one has added and removed (OMD-06).

@@ -60,6 +60,14 @@ impl Engine {
         // A 2xx says anew when the session expires; after all else it is refreshed once more.
         let expires = member.expires;
         member.refresh_at = expires.and_then(|expires| refresh_again(self.now, expires));
+        self.offer_again(focus, id);
+    }
+
+    /// Offers a participant what it has, where nothing else is being agreed.
+    pub(super) fn offer_again(&mut self, focus: &mut Focus, id: MemberId) {
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
         if !is_lasting(focus.stage) {
             return;
         }
@@ -86,6 +94,12 @@ impl Engine {
             self.counters.full_ports += 1;
             member.exchange = None;
             member.goal = member.media.used();
+            if !member.media.gone().is_empty() {
+                // The place of a worker that is gone is soon another one's.
+                let again = self.now + BRING_BACK_AGAIN;
+                let refresh = member.refresh_at.filter(|at| *at < again);
+                member.refresh_at = refresh.or(Some(again));
+            }
             return;
         }
         if self.send_offer(focus, id, acts).is_none() {
@@ -213,14 +227,15 @@ impl Engine {
         let streams = member.media.streams(&focus.rooms, rights);
         let opened = draft.opened_streams();
         let settled = member.media.settle(&focus.rooms, draft, sdp, (id, rights));
-        let used = member.media.used();
+        let (used, is_settled) = (member.media.used(), settled.is_ok());
         // What has been added or removed meanwhile is still to be offered.
         let offered_now = before.1;
         let since = without(offered_now, StreamSet(before.0.0 | opened.0));
         member.goal = StreamSet(used.0 & offered_now.0 | since.0);
+        let mut is_back = false;
         let acts = match settled {
             Ok(settled) => {
-                member.has_back(without(opened, member.media.gone()));
+                is_back = member.has_back(without(opened, member.media.gone()));
                 let mut acts = settled.connects;
                 acts.extend(self.leave_act(focus.settings.drain, id, settled.leaves));
                 acts
@@ -230,12 +245,15 @@ impl Engine {
                 act.into_iter().collect()
             }
         };
-        if streams != member.media.streams(&focus.rooms, rights) {
+        if is_back || streams != member.media.streams(&focus.rooms, rights) {
             focus.touch(id);
         }
         self.order_group(focus, acts, After::Nothing);
         self.widen(focus, id);
         self.listen_anew(focus, id, (sent_before, opened));
+        if is_settled {
+            self.bring_back(focus, id);
+        }
     }
 
     /// A participant refuses an offer: what was added it does not get (OMD-13); what was removed
@@ -283,6 +301,9 @@ fn refresh_again(now: Instant, expires: Instant) -> Option<Instant> {
     let wait = (left / 2).max(REFRESH_AGAIN_MIN);
     (wait < left).then(|| now + wait)
 }
+
+/// How long what has gone with its worker waits where no worker can have it.
+const BRING_BACK_AGAIN: Duration = Duration::from_secs(2);
 
 /// More than an offer that was refused with 491 waits (RFC 3261 §14.1).
 const REFRESH_AGAIN_MIN: Duration = Duration::from_secs(5);

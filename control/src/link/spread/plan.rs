@@ -270,7 +270,10 @@ impl Session {
         if self.count(Place::Home) < site.members_max {
             return Place::Home;
         }
-        let has_room = |outpost: &&Outpost| self.count(Place::Away(outpost.id)) < site.members_max;
+        let has_room = |outpost: &&Outpost| {
+            let count = self.count(Place::Away(outpost.id));
+            count < site.members_max && site.ground.is_running(outpost.worker)
+        };
         if let Some(outpost) = self.state.outposts.iter().find(has_room) {
             return Place::Away(outpost.id);
         }

@@ -428,6 +428,23 @@ fn who_was_at_an_outpost_that_is_lost_gets_a_place_anew() {
 }
 
 #[test]
+fn nobody_is_sent_to_an_outpost_that_has_ended_and_is_not_told_to_be_lost() {
+    let (mut spread, mut ground) = (Spread::default(), idle());
+    two(&mut spread, &ground);
+    spread.order(0, order(2, vec![leave(Some(1))]), &ground);
+    while let Some((worker, order)) = spread.next_order() {
+        assert!(spread.take(worker, answer(order), &ground).is_none());
+    }
+    ground.runs[1] = false;
+    spread.order(0, order(3, vec![join(2)]), &ground);
+    let (worker, joining) = spread.next_order().unwrap();
+    assert_eq!(worker, 0);
+    let joined = spread.take(0, answer(joining), &ground).unwrap();
+    assert!(matches!(&joined.acts[0], Act::Join(plan) if matches!(plan.leg, LegSpec::Rtp { .. })));
+    assert!(spread.next_order().is_none());
+}
+
+#[test]
 fn who_was_to_join_at_an_outpost_that_is_lost_is_refused() {
     let (mut spread, mut ground) = (Spread::default(), idle());
     spread.set_members_max(1);

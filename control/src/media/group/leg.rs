@@ -17,6 +17,10 @@ use crate::sdp::{BfcpProto, FloorControl, Flow, MediaDescription, Proto, Sdp};
 
 /// A leg.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each may hold with any other"
+)]
 pub(super) struct Leg {
     pub stream: StreamId,
     pub make: Make,

@@ -42,13 +42,13 @@ fn heard(session: SessionId, stream: StreamId, member: MemberId) -> Event {
 }
 
 /// What a subscriber is told next, and has acknowledged.
-fn told(scene: &mut Scene, seen: &Seen, name: &str) -> String {
+pub(super) fn told(scene: &mut Scene, seen: &Seen, name: &str) -> String {
     let notify = text_to(seen, name, "NOTIFY");
     scene.answers(name, &notify, 200, "");
     notify
 }
 
-fn subscribed(scene: &mut Scene, name: &str) {
+pub(super) fn subscribed(scene: &mut Scene, name: &str) {
     let identity = scene.dialogs[name].contact.clone();
     let text = scene.request_text("SUBSCRIBE", (name, &identity), "Event: conference\r\n", "");
     let seen = scene.give(name, &text);

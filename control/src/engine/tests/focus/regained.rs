@@ -1,7 +1,7 @@
 //! Media that went with an outpost's worker, or whose connection is lost while something is being
 //! agreed: they come back by what is agreed next.
 
-use super::loss::{lost, news};
+use super::loss::{lost, news, subscribed, told};
 use super::*;
 
 /// The port of a description's first line.
@@ -14,6 +14,93 @@ fn bye_of(seen: &Seen, name: &str) -> bool {
     words(seen).contains(&format!("{name} BYE"))
 }
 
+/// Somebody's RTP is lost, and the worker can't have it again for now.
+fn loses_for_a_while(scene: &mut Scene, of: (u8, u32)) {
+    scene.bench.refuse = true;
+    let seen = news(scene, lost, of);
+    assert!(seen.is_empty(), "{seen:?}");
+    scene.bench.refuse = false;
+}
+
+#[test]
+fn rel_01_lost_rtp_is_offered_anew_at_once() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO, VIDEO]);
+    subscribed(&mut scene, "alice");
+    scene.bench.acts.clear();
+    let seen = news(&mut scene, lost, (0, 2));
+    assert_eq!(words(&seen), ["alice NOTIFY", "bob INVITE"]);
+    assert_eq!(scene.bench.acts, ["leave 2", "join 2 0"]);
+    let notify = told(&mut scene, &seen, "alice");
+    assert!(notify.contains("<status>inactive</status>"), "{notify}");
+    let bob = text_to(&seen, "bob", "INVITE");
+    // The other stream was there, too, and its loss is told while the offer is in flight.
+    assert!(news(&mut scene, lost, (1, 2)).is_empty());
+    let seen = scene.answers("bob", &bob, 200, &accept(&bob));
+    assert_eq!(words(&seen), ["bob ACK", "bob INVITE"]);
+    let again = text_to(&seen, "bob", "INVITE");
+    assert_eq!(port_of(&again), port_of(&bob));
+    assert_ne!(again, bob);
+    let seen = scene.answers("bob", &again, 200, &accept(&again));
+    assert_eq!(words(&seen), ["bob ACK"]);
+    assert_eq!(scene.bench.rooms.of(2), (vec![0, 1], vec![0, 1]));
+    let sent = scene.bench.wait(Duration::from_millis(600));
+    let seen = scene.seen(sent);
+    let notify = told(&mut scene, &seen, "alice");
+    assert!(!notify.contains("<status>inactive</status>"), "{notify}");
+    assert!(notify.contains("<status>sendrecv</status>"), "{notify}");
+    assert!(scene.wait(40).is_empty());
+    scene.end();
+}
+
+#[test]
+fn rel_01_who_refuses_to_have_lost_rtp_anew_is_not_asked_again_and_again() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
+    let seen = news(&mut scene, lost, (0, 2));
+    let bob = text_to(&seen, "bob", "INVITE");
+    let seen = scene.answers("bob", &bob, 488, "");
+    assert_eq!(words(&seen), ["bob ACK"]);
+    assert!(scene.wait(31).is_empty());
+    let bye = first_to(&scene.wait(1), "bob", "BYE");
+    assert!(header(&bye, "Reason").contains("connection lost"), "{bye}");
+    scene.end();
+}
+
+#[test]
+fn rel_01_rtp_that_is_lost_while_its_user_is_rung_is_offered_anew_once_accepted() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    scene.ack("alice", 1);
+    let carol = text_to(&seen, "carol", "INVITE");
+    scene.answers("carol", &carol, 180, "");
+    assert!(news(&mut scene, lost, (0, 3)).is_empty());
+    let seen = scene.answers("carol", &carol, 200, &accept(&carol));
+    assert_eq!(words(&seen), ["carol ACK", "carol INVITE"]);
+    let again = text_to(&seen, "carol", "INVITE");
+    assert_ne!(port_of(&again), port_of(&carol));
+    scene.answers("carol", &again, 200, &accept(&again));
+    assert_eq!(scene.bench.rooms.of(3), (vec![0], vec![0]));
+    assert!(scene.wait(40).is_empty());
+    scene.end();
+}
+
+#[test]
+fn rel_01_lost_rtp_that_no_worker_can_have_is_offered_anew_when_one_can() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[AUDIO]);
+    loses_for_a_while(&mut scene, (0, 2));
+    scene.bench.refuse = true;
+    assert!(scene.wait(10).is_empty());
+    // It is told once more that it is lost, and goes on waiting.
+    assert!(news(&mut scene, lost, (0, 2)).is_empty());
+    scene.bench.refuse = false;
+    let again = first_to(&scene.wait(2), "bob", "INVITE");
+    scene.answers("bob", &again, 200, &accept(&again));
+    assert_eq!(scene.bench.rooms.of(2), (vec![0], vec![0]));
+    assert!(scene.wait(60).is_empty());
+    scene.end();
+}
+
 #[test]
 fn rel_01_who_offers_lost_rtp_anew_gets_a_leg_anew() {
     let mut scene = Scene::new(&["alice", "bob", "carol"]);
@@ -21,9 +108,9 @@ fn rel_01_who_offers_lost_rtp_anew_gets_a_leg_anew() {
     let bob = text_to(&seen, "bob", "INVITE");
     scene.answers("bob", &bob, 200, &accept(&bob));
     scene.ack("alice", 1);
-    news(&mut scene, lost, (0, 2));
+    loses_for_a_while(&mut scene, (0, 2));
     scene.bench.acts.clear();
-    // The worker can't have it now: it stays lost.
+    // The worker still can't have it: it stays lost.
     scene.bench.refuse = true;
     let seen = scene.inside("bob", "INVITE", "", &sdp(&[AUDIO]));
     assert_eq!(words(&seen), ["bob 503"]);
@@ -53,7 +140,7 @@ fn rel_01_who_offers_lost_rtp_anew_gets_a_leg_anew() {
 #[test]
 fn rel_01_who_is_offered_something_else_gets_its_lost_rtp_back_with_it() {
     let mut scene = Scene::talking(&["alice", "bob"], &[AUDIO]);
-    news(&mut scene, lost, (0, 2));
+    loses_for_a_while(&mut scene, (0, 2));
     scene.bench.acts.clear();
     let seen = scene.inside("alice", "INVITE", "", &sdp(&[AUDIO, CHAT]));
     scene.ack("alice", scene.seq + 100);
@@ -78,7 +165,7 @@ fn rel_01_a_refresh_brings_lost_rtp_back() {
     let ok = text_to(&after, "alice", "200");
     scene.ack("alice", 1);
     scene.wait(45);
-    news(&mut scene, lost, (0, 1));
+    loses_for_a_while(&mut scene, (0, 1));
     let refresh = first_to(&scene.wait(6), "alice", "INVITE");
     assert_ne!(port_of(&refresh), port_of(&ok));
     scene.answers("alice", &refresh, 200, &sdp(&[AUDIO]));
@@ -90,7 +177,7 @@ fn rel_01_a_refresh_brings_lost_rtp_back() {
 #[test]
 fn a_re_invite_without_an_offer_is_put_off_while_rtp_is_lost() {
     let mut scene = Scene::talking(&["alice", "bob"], &[AUDIO]);
-    news(&mut scene, lost, (0, 2));
+    loses_for_a_while(&mut scene, (0, 2));
     let seen = scene.inside("bob", "INVITE", "", "");
     let refused = text_to(&seen, "bob", "500");
     assert_eq!(header(&refused, "Retry-After"), "1");
