@@ -10,8 +10,6 @@ pub const SDP_MEDIA: usize = 32;
 pub const ENDED_STREAMS: usize = 32;
 
 const _: () = assert!(SDP_MEDIA < SDP_LINES);
-// An order that opened more would be refused as a whole.
-const _: () = assert!(GROUP_STREAMS <= dataplane::limits::STREAMS_PER_SESSION);
 
 // Engine
 
@@ -40,10 +38,15 @@ pub const GROUP_STREAMS: usize = 8;
 pub const LISTED_USERS: usize = 256;
 /// Bytes of a list of users.
 pub const LIST_BYTES: usize = 64 * 1024;
+/// Octets of an address: of one in such a list, of who sends a request, of one that participant
+/// information names.
+pub const ADDRESS_BYTES: usize = 1024;
 /// Elements of such a list that are open at a time.
 pub const LIST_DEPTH: usize = 8;
 /// Subscriptions to one group session's participant information.
 pub const SUBSCRIPTIONS_PER_GROUP: usize = 2 * PARTICIPANTS;
+/// Those of one user, over all its devices.
+pub const SUBSCRIPTIONS_PER_USER: usize = 32;
 /// Those who left a group session and of whom not all subscribers were told; who wasn't told of more is
 /// told everything anew.
 pub const DEPARTED_REMEMBERED: usize = PARTICIPANTS;
@@ -124,6 +127,8 @@ const _: () = assert!(ADMIN_ANSWER_SECONDS < ADMIN_CONNECTION_SECONDS);
 
 /// Bytes of one SIP message, head and body.
 pub const SIP_MESSAGE_BYTES: usize = 64 * 1024;
+/// Octets of a SIP message that one datagram can carry: 65,535 without the heads of IPv4 and UDP.
+pub const SIP_DATAGRAM_BYTES: usize = 65_507;
 /// Header lines of one SIP message.
 pub const SIP_HEADERS: usize = 256;
 /// Server transactions, and as many client transactions: 8000 calls/s, two transactions each

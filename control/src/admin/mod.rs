@@ -261,11 +261,12 @@ pub struct Metrics {
     pub groups: (u64, u64),
     /// Requests that a group's policy has refused.
     pub groups_refused: u64,
-    /// Streams that a group session had no room for.
-    pub full_group_streams: u64,
     /// Media connections of participants of group sessions that were lost, and participants released
     /// as nothing came from them.
     pub group_losses: (u64, u64),
+    /// Streams that a group session had no room for; subscriptions to group sessions, and REFERs whose
+    /// outcome is to be told, without room.
+    pub full_of_groups: (u64, u64),
     /// Disposition notifications that the relay has made, those that it has kept back, and those that
     /// went on at once as too many waited.
     pub notices: (u64, u64, u64),

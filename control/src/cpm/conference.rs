@@ -3,6 +3,7 @@
 use std::io;
 
 use quick_xml::Writer;
+use quick_xml::escape::escape;
 use quick_xml::events::{BytesDecl, BytesText, Event};
 
 /// What a document says of a group session.
@@ -39,6 +40,14 @@ pub struct User<'a> {
     pub status: Status,
     /// The streams that the participant uses.
     pub media: Vec<Media>,
+}
+
+impl User<'_> {
+    /// Octets that the addresses take in a document.
+    #[must_use]
+    pub fn written_len(&self) -> usize {
+        escape(self.entity).len() + escape(self.endpoint).len()
+    }
 }
 
 /// A stream that a participant uses (RFC 4575 §5.8).

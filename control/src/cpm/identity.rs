@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use crate::config::Who;
+use crate::limits;
 use crate::sip::{Message, Method, Name, NameAddr};
 
 /// What becomes of a request that nobody has asserted an identity for.
@@ -55,7 +56,9 @@ impl Trust {
 /// Who sent a request: the asserted address, else that of From.
 #[must_use]
 pub fn caller(request: &Message) -> Option<&str> {
-    asserted(request).next().or_else(|| from(request))
+    let is_asserted = request.headers.get(Name::PAssertedIdentity).is_some();
+    let from = from(request).filter(|_| !is_asserted);
+    asserted(request).next().or(from)
 }
 
 /// The addresses of the user that a PF-O serves: as the core names it (P-Served-User, RFC 5502),
@@ -92,8 +95,10 @@ fn from(request: &Message) -> Option<&str> {
     request.headers.get(Name::From).and_then(address)
 }
 
+/// The URI of a header field's value; one that is too long to be somebody's is nobody's.
 fn address(value: &str) -> Option<&str> {
-    NameAddr::parse(value).ok().map(|address| address.uri)
+    let uri = NameAddr::parse(value).ok()?.uri;
+    (uri.len() <= limits::ADDRESS_BYTES).then_some(uri)
 }
 
 /// Header fields that mean something only among those who trust one another.

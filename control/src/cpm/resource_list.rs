@@ -19,6 +19,8 @@ pub enum ListError {
     NoList,
     /// It goes beyond a maximum in `limits.rs`.
     TooMuch,
+    /// An address has characters that no URI has (RFC 3986 §2): a line end would end a header field.
+    Address,
 }
 
 impl fmt::Display for ListError {
@@ -27,6 +29,7 @@ impl fmt::Display for ListError {
             Self::Xml => "list of users: not well-formed",
             Self::NoList => "list of users: no resource-lists element",
             Self::TooMuch => "list of users: too long, too deep, or too many",
+            Self::Address => "list of users: an address with characters that no URI has",
         })
     }
 }
@@ -123,8 +126,20 @@ fn take(element: &BytesStart<'_>, uris: &mut Vec<String>) -> Result<(), ListErro
     if uris.len() >= limits::LISTED_USERS {
         return Err(ListError::TooMuch);
     }
-    uris.push(uri.trim().to_owned());
+    let uri = uri.trim();
+    if uri.len() > limits::ADDRESS_BYTES {
+        return Err(ListError::TooMuch);
+    }
+    if !uri.chars().all(is_of_uris) {
+        return Err(ListError::Address);
+    }
+    uris.push(uri.to_owned());
     Ok(())
+}
+
+fn is_of_uris(character: char) -> bool {
+    let is_blank = character.is_control() || character.is_whitespace();
+    !is_blank && !"<>\"\\^`{|}".contains(character)
 }
 
 const MEDIA_TYPE: &str = "application/resource-lists+xml";
@@ -143,6 +158,32 @@ mod tests {
             parse(TWO.as_bytes()).unwrap(),
             ["tel:+1555", "sip:b@x?a=1&b=2"]
         );
+    }
+
+    #[test]
+    fn an_address_that_would_write_lines_of_its_own_is_refused() {
+        for odd in [
+            "&#13;&#10;X: y",
+            "&#10;",
+            "a b",
+            "&lt;sip:c@x&gt;",
+            "&quot;",
+            "&#0;",
+            "&#x85;",
+        ] {
+            let text = format!(
+                "<resource-lists><list><entry uri=\"sip:b{odd}@x\"/></list></resource-lists>"
+            );
+            let refused = parse(text.as_bytes());
+            assert!(
+                matches!(refused, Err(ListError::Address | ListError::Xml)),
+                "{odd}: {refused:?}"
+            );
+        }
+        let long = "x".repeat(limits::ADDRESS_BYTES);
+        let text =
+            format!("<resource-lists><list><entry uri=\"sip:{long}\"/></list></resource-lists>");
+        assert_eq!(parse(text.as_bytes()), Err(ListError::TooMuch));
     }
 
     #[test]

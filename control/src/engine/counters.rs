@@ -71,6 +71,9 @@ pub struct Counters {
     pub preferences_late: u64,
     /// Users whose preferences were not asked for, as too many were.
     pub preferences_unasked: u64,
+    /// Subscriptions to group sessions, and REFERs whose outcome is to be told, that there was no
+    /// room for.
+    pub full_subscriptions: u64,
     /// Disposition notifications that the relay has made.
     pub notices_made: u64,
     /// Those that it has kept back, as one had told already or another may tell better.

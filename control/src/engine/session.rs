@@ -257,17 +257,7 @@ impl Session {
     /// Lets go of the messages that the session's texts are pieces of: a call may last for hours.
     pub(super) fn gather_texts(&mut self) {
         let legs = self.legs.iter_mut().flat_map(|leg| {
-            let dialog = leg.dialog.iter_mut().flat_map(|dialog| {
-                let own = [
-                    &mut dialog.call_id,
-                    &mut dialog.local_tag,
-                    &mut dialog.remote_tag,
-                    &mut dialog.local,
-                    &mut dialog.remote,
-                    &mut dialog.remote_target,
-                ];
-                own.into_iter().chain(dialog.route_set.iter_mut())
-            });
+            let dialog = leg.dialog.iter_mut().flat_map(Dialog::texts_mut);
             [&mut leg.call_id, &mut leg.local_tag]
                 .into_iter()
                 .chain(leg.contact.iter_mut())

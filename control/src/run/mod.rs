@@ -510,8 +510,8 @@ impl Relay {
                 u64::try_from(self.engine.participants()).unwrap_or(u64::MAX),
             ),
             groups_refused: counters.groups_refused,
-            full_group_streams: counters.full_group_streams,
             group_losses: self.engine.group_losses(),
+            full_of_groups: (counters.full_group_streams, counters.full_subscriptions),
             notices: (
                 counters.notices_made,
                 counters.notices_kept_back,

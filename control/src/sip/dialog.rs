@@ -101,6 +101,26 @@ impl Dialog {
         })
     }
 
+    /// The dialog in memory of its own: what it was made from may be large, and it lasts.
+    #[must_use]
+    pub fn kept(mut self) -> Self {
+        Text::gather(self.texts_mut());
+        self
+    }
+
+    /// All its texts; those made from a message are pieces of it.
+    pub fn texts_mut(&mut self) -> impl Iterator<Item = &mut Text> {
+        let own = [
+            &mut self.call_id,
+            &mut self.local_tag,
+            &mut self.remote_tag,
+            &mut self.local,
+            &mut self.remote,
+            &mut self.remote_target,
+        ];
+        own.into_iter().chain(self.route_set.iter_mut())
+    }
+
     /// Our next request in the dialog (RFC 3261 §12.2.1.1), without Via and Contact.
     pub fn request(&mut self, method: Method) -> Message {
         self.local_seq = self.local_seq.saturating_add(1);
@@ -185,7 +205,7 @@ impl Dialog {
     /// Takes the Contact of a target refresh request or its 2xx (RFC 3261 §12.2) as the target.
     pub fn refresh_target(&mut self, message: &Message) {
         if let Ok(target) = contact(message) {
-            self.remote_target = target;
+            self.remote_target = Text::copied(&target);
         }
     }
 

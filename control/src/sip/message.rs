@@ -151,7 +151,7 @@ impl Message {
     pub fn request(method: Method, uri: impl Into<Text>) -> Self {
         let start = StartLine::Request {
             method,
-            uri: uri.into(),
+            uri: one_word(uri.into()),
         };
         Self {
             start,
@@ -365,5 +365,44 @@ fn write_number(out: &mut Vec<u8>, number: usize) {
     let mut digits = String::new();
     if write!(digits, "{number}").is_ok() {
         out.extend_from_slice(digits.as_bytes());
+    }
+}
+
+/// A Request-URI ends where a blank or a line end is: what would be one is written as `%20` and the
+/// like (RFC 3261 §25.1), or the rest would be taken for header fields of the sender's choice.
+fn one_word(uri: Text) -> Text {
+    let ends_it = |c: char| c.is_control() || c.is_whitespace();
+    if !uri.contains(ends_it) {
+        return uri;
+    }
+    let mut word = String::with_capacity(uri.len() + 8);
+    for character in uri.chars() {
+        if ends_it(character) {
+            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
+                // Writing to a string can't fail.
+                let _ = write!(word, "%{byte:02X}");
+            }
+        } else {
+            word.push(character);
+        }
+    }
+    word.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_uri_stays_one_word_whatever_it_is_made_of() {
+        let odd = "sip:b@x SIP/2.0\r\nP-Asserted-Identity: <sip:boss@h>\r\n\r\nINVITE\u{85}";
+        let request = Message::request(Method::Invite, odd.to_owned());
+        let written = request.encode();
+        let text = std::str::from_utf8(&written).unwrap();
+        assert_eq!(
+            text,
+            "INVITE sip:b@x%20SIP/2.0%0D%0AP-Asserted-Identity:%20<sip:boss@h>%0D%0A%0D%0AINVITE%C2%85 \
+             SIP/2.0\r\nContent-Length: 0\r\n\r\n"
+        );
     }
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::limits::SIP_INCOMING;
+use crate::limits::{SIP_DATAGRAM_BYTES, SIP_INCOMING};
 use crate::sip::{Flow, Protocol, Transmit};
 
 use self::tcp::Connections;
@@ -151,8 +151,10 @@ impl Transports {
                 };
                 if let Err(error) = sent {
                     count(&self.counters.dropped_out);
-                    // A full socket buffer is a loss like any on the way; the rest is news.
+                    // A full socket buffer is a loss like any on the way, and what no datagram can
+                    // carry says nothing of the way; the rest is news.
                     if error.kind() != io::ErrorKind::WouldBlock
+                        && bytes.len() <= SIP_DATAGRAM_BYTES
                         && self.failed.try_send(Incoming::Failed { flow }).is_err()
                     {
                         count(&self.counters.dropped_in);

@@ -67,6 +67,25 @@ async fn a_datagram_goes_there_and_back() {
 }
 
 #[tokio::test]
+async fn what_no_datagram_can_carry_says_nothing_of_the_way() {
+    let (mut a, mut b) = (bind(Protocol::Udp), bind(Protocol::Udp));
+    let there = flow(&a, &b, Protocol::Udp);
+    a.send(Transmit {
+        flow: there,
+        bytes: vec![b'x'; 65_508].into(),
+    });
+    assert!(
+        a.try_receive().is_none(),
+        "nobody else's request has failed"
+    );
+    a.send(Transmit {
+        flow: there,
+        bytes: Bytes::from_static(MESSAGE),
+    });
+    assert_eq!(packet(&mut b).await.1.as_ref(), MESSAGE);
+}
+
+#[tokio::test]
 async fn one_connection_carries_both_directions() {
     let (mut a, mut b) = (bind(Protocol::Tcp), bind(Protocol::Tcp));
     let there = flow(&a, &b, Protocol::Tcp);

@@ -232,7 +232,7 @@ impl Engine {
         flow: Flow,
     ) -> Option<Member> {
         let tag = self.tx.new_tag();
-        let dialog = Dialog::uas(request, &tag, flow).ok()?;
+        let dialog = Dialog::uas(request, &tag, flow).ok()?.kept();
         let address = Text::copied(identity::caller(request).unwrap_or_default());
         let mut member = self.new_member(focus, address, flow);
         member.call_id = dialog.call_id.clone();

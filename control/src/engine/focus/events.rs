@@ -19,7 +19,7 @@ use crate::cpm::identity;
 use crate::cpm::policy::user_key;
 use crate::engine::session::DialogKey;
 use crate::engine::{Engine, Purpose};
-use crate::limits::{REFERS_PER_GROUP, SUBSCRIPTIONS_PER_GROUP};
+use crate::limits::{REFERS_PER_GROUP, SUBSCRIPTIONS_PER_GROUP, SUBSCRIPTIONS_PER_USER};
 use crate::sip::{Dialog, Flow, Message, Method, Name, ServerKey};
 
 impl Focus {
@@ -61,7 +61,9 @@ impl Engine {
             self.reply(key, request, 403, "Forbidden");
             return;
         }
-        if focus.watchers.len() >= SUBSCRIPTIONS_PER_GROUP {
+        let of_user = focus.watchers.of_user(&caller).len();
+        if focus.watchers.len() >= SUBSCRIPTIONS_PER_GROUP || of_user >= SUBSCRIPTIONS_PER_USER {
+            self.counters.full_subscriptions += 1;
             self.unavailable(key, request);
             return;
         }
@@ -69,7 +71,7 @@ impl Engine {
             return;
         };
         let tag = self.tx.new_tag();
-        let Ok(dialog) = Dialog::uas(request, &tag, flow) else {
+        let Ok(dialog) = Dialog::uas(request, &tag, flow).map(Dialog::kept) else {
             self.reply(key, request, 400, "Bad Request");
             return;
         };
@@ -81,19 +83,17 @@ impl Engine {
             user: caller,
             usage: Usage::Own(Box::new(dialog)),
             watched: Watched::Conference {
-                until: self.now + lasts,
+                until: self.now + lasts.max(FETCH),
                 version: 0,
                 seen: None,
                 not_before: self.now,
                 waits: false,
+                ends: lasts.is_zero(),
             },
             client: None,
             is_over: false,
         });
         self.accept_subscription(focus, (key, request), &tag, lasts);
-        if lasts.is_zero() {
-            self.end_watcher(focus, id, TIMEOUT);
-        }
     }
 
     /// How long a subscription lasts; refuses what is too short (RFC 6665 §4.2.1.1).
@@ -160,16 +160,15 @@ impl Engine {
                 until,
                 seen,
                 not_before,
+                ends,
                 ..
             } = &mut watcher.watched
             {
-                (*until, *seen, *not_before) = (now + lasts, None, now);
+                (*until, *seen, *not_before) = (now + lasts.max(FETCH), None, now);
+                *ends = lasts.is_zero();
             }
         });
         self.accept_subscription(focus, (key, request), "", lasts);
-        if lasts.is_zero() {
-            self.end_watcher(focus, id, TIMEOUT);
-        }
     }
 
     /// Takes note of who wants to hear of a REFER; `None` where there are too many.
@@ -181,6 +180,7 @@ impl Engine {
         owed: usize,
     ) -> Option<u32> {
         if focus.watchers.referrals() >= REFERS_PER_GROUP {
+            self.counters.full_subscriptions += 1;
             return None;
         }
         let id = focus.watchers.next_id();
@@ -242,15 +242,16 @@ impl Engine {
                 seen,
                 not_before,
                 waits,
+                ends,
             } => {
-                let is_behind = *seen != Some(focus.change);
+                let is_behind = seen.is_none_or(|seen| seen.upto != focus.change);
                 *waits = is_behind && *not_before > self.now;
                 if *waits || !is_behind {
                     return;
                 }
                 *version += 1;
                 let told = document(focus, *version, *seen);
-                *seen = Some(told.upto);
+                *seen = Some(told.seen);
                 // The rest of what did not go in at once needs no pause; telling everything again
                 // does, or it would never come to an end where much happens.
                 let is_again = told.is_full && *version > 1;
@@ -260,8 +261,13 @@ impl Engine {
                     interval
                 };
                 *not_before = self.now + pause;
-                let left = until.saturating_duration_since(self.now).as_secs();
-                let state = format!("active;expires={left}");
+                watcher.is_over = *ends && !told.is_cut;
+                let state = if watcher.is_over {
+                    TIMEOUT.to_owned()
+                } else {
+                    let left = until.saturating_duration_since(self.now).as_secs();
+                    format!("active;expires={left}")
+                };
                 (state, CONFERENCE_INFO, told.body)
             }
             Watched::Referral { told, owed, .. } => {
@@ -416,6 +422,8 @@ fn may_watch(focus: &Focus, caller: &str) -> bool {
     }
 }
 
+/// How long who asks once, or no more, is told what there is: as long as a NOTIFY is repeated.
+const FETCH: Duration = Duration::from_secs(32);
 const TIMEOUT: &str = "terminated;reason=timeout";
 const CONFERENCE_INFO: &str = "application/conference-info+xml";
 /// The longest that a subscription lasts without a refresh, in seconds (RFC 4575 §3.4: an hour).

@@ -196,7 +196,7 @@ impl Engine {
     ) {
         let sent = self.tx.invite_of(client).zip(self.tx.flow_of(client));
         let dialog = sent.and_then(|(sent, flow)| Dialog::uac(sent, response, flow).ok());
-        let Some(dialog) = dialog else {
+        let Some(dialog) = dialog.map(Dialog::kept) else {
             self.on_refused(focus, id, 502);
             return;
         };

@@ -25,7 +25,7 @@ impl Engine {
         self.with_focus(id, |engine, focus| {
             let tag = engine.tx.new_tag();
             let dialog = Dialog::uas(request, &tag, flow).ok();
-            let dialog = dialog.map(|dialog| Usage::Own(Box::new(dialog)));
+            let dialog = dialog.map(|dialog| Usage::Own(Box::new(dialog.kept())));
             let caller = user_key(identity::caller(request).unwrap_or_default());
             engine.refer(focus, (key, request), &caller, dialog);
         });

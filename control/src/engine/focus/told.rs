@@ -8,15 +8,16 @@
 use bytes::Bytes;
 
 use super::state::{Departed, Focus, Member};
+use super::watchers::Seen;
 use crate::cpm::conference::{Document, Floor, Media, User};
-use crate::limits::NOTIFY_USER_BYTES;
+use crate::limits::{ADDRESS_BYTES, NOTIFY_USER_BYTES};
 use crate::sdp::Flow as Way;
 use crate::sip::Name;
 
-/// A document, and the change up to which all is told with it.
+/// A document, and what is told with it.
 pub(super) struct Told {
     pub body: Bytes,
-    pub upto: u64,
+    pub seen: Seen,
     /// It tells everything, from the beginning on.
     pub is_full: bool,
     /// There is more to tell.
@@ -38,19 +39,19 @@ impl News<'_> {
     }
 }
 
-/// The document that tells what has changed since a change; all of it where none was told, or where
-/// not all of it is remembered.
-pub(super) fn document(focus: &Focus, version: u32, seen: Option<u64>) -> Told {
-    let since = seen.filter(|seen| *seen >= focus.forgotten);
+/// The document that tells what has changed since what was told; everything where nothing was, or
+/// where not all that left is remembered.
+pub(super) fn document(focus: &Focus, version: u32, seen: Option<Seen>) -> Told {
+    let since = seen.filter(|seen| seen.left() >= focus.forgotten);
     let (mut users, mut bytes) = (Vec::new(), 0);
     let (mut upto, mut is_cut) = (focus.change, false);
-    let mut last = since.unwrap_or(0);
+    let mut last = since.map_or(0, |seen| seen.upto);
     for news in news_since(focus, since) {
         let user = match &news {
             News::Of(member) => user_of(focus, member),
             News::Gone(departed) => gone(departed),
         };
-        bytes += user.entity.len() + user.endpoint.len() + MARKUP_BYTES * (1 + user.media.len());
+        bytes += user.written_len() + MARKUP_BYTES * (1 + user.media.len());
         if bytes > NOTIFY_USER_BYTES && !users.is_empty() {
             (upto, is_cut) = (last, true);
             break;
@@ -70,15 +71,19 @@ pub(super) fn document(focus: &Focus, version: u32, seen: Option<u64>) -> Told {
     };
     Told {
         body: Bytes::from(document.write()),
-        upto,
+        seen: Seen {
+            upto,
+            begun: since.map_or(focus.change, |seen| seen.begun),
+        },
         is_full: since.is_none(),
         is_cut,
     }
 }
 
 /// Whoever a document is to name, in the order of what happened to them.
-fn news_since(focus: &Focus, since: Option<u64>) -> impl Iterator<Item = News<'_>> {
-    let members = focus.members.changed_since(since.unwrap_or(0));
+fn news_since(focus: &Focus, since: Option<Seen>) -> impl Iterator<Item = News<'_>> {
+    let members = since.map_or(0, |seen| seen.upto);
+    let members = focus.members.changed_since(members);
     // Who is about to leave is news for those alone who were told of the session before, and isn't
     // where the same user takes part by another dialog.
     let members = members.filter(move |one| {
@@ -86,7 +91,7 @@ fn news_since(focus: &Focus, since: Option<u64>) -> impl Iterator<Item = News<'_
         is_here || since.is_some() && focus.member_of(&one.key).is_none()
     });
     let gone = focus.departed.iter();
-    let gone = gone.filter(move |one| since.is_some_and(|since| one.at > since));
+    let gone = gone.filter(move |one| since.is_some_and(|seen| one.at > seen.left()));
     let gone = gone.filter(|one| focus.member_of(&one.key).is_none());
     let mut members = members.map(News::Of).peekable();
     let mut gone = gone.map(News::Gone).peekable();
@@ -147,7 +152,8 @@ fn user_of<'a>(focus: &Focus, member: &'a Member) -> User<'a> {
 }
 
 fn endpoint<'a>(contact: &'a str, address: &'a str) -> &'a str {
-    if contact.is_empty() { address } else { contact }
+    let is_usable = (1..=ADDRESS_BYTES).contains(&contact.len());
+    if is_usable { contact } else { address }
 }
 
 /// About what a user or one of its streams takes besides the addresses.

@@ -42,11 +42,13 @@ pub(in crate::engine) enum Watched {
     Conference {
         until: Instant,
         version: u32,
-        /// The last change that was told; `None`: all is due.
-        seen: Option<u64>,
+        /// What was told; `None`: all is due.
+        seen: Option<Seen>,
         not_before: Instant,
         /// Something waits for `not_before`.
         waits: bool,
+        /// It ends as soon as all is told: who asked wants to know once, or no longer.
+        ends: bool,
     },
     /// What becomes of a REFER.
     Referral {
@@ -57,6 +59,23 @@ pub(in crate::engine) enum Watched {
         /// Outcomes that are still to come.
         owed: usize,
     },
+}
+
+/// What a subscriber was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::engine) struct Seen {
+    /// The last change.
+    pub upto: u64,
+    /// The change at which everything began to be told; that may take several documents, in the
+    /// order in which things changed.
+    pub begun: u64,
+}
+
+impl Seen {
+    /// Of those who left up to this change it needs no word: it was told, or never heard of them.
+    pub fn left(self) -> u64 {
+        self.upto.max(self.begun)
+    }
 }
 
 impl Watcher {
@@ -199,13 +218,13 @@ impl Watchers {
         true
     }
 
-    /// The change up to which everybody was told; `None`: nobody is told anything.
+    /// The change up to which nobody needs to be told who left; `None`: nobody is told anything.
     pub fn told_to_all(&self) -> Option<u64> {
         let seen = self
             .all
             .values()
             .filter_map(|watcher| match &watcher.watched {
-                Watched::Conference { seen, .. } => Some(seen.unwrap_or(0)),
+                Watched::Conference { seen, .. } => seen.map(Seen::left),
                 Watched::Referral { .. } => None,
             });
         seen.min()

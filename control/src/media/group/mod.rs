@@ -21,6 +21,7 @@ use dataplane::api::{
     Act, BfcpTransport, FanSpec, FloorId, FloorRule, FloorSpec, MemberId, MixSpec, RoomKind,
     RoomPlan, StreamId, StreamSet,
 };
+use dataplane::limits::STREAMS_PER_SESSION;
 
 use super::Settings;
 use crate::limits::GROUP_STREAMS;
@@ -393,6 +394,9 @@ const TALKERS: u8 = 4;
 const JITTER_MAX_MS: u16 = 200;
 /// Names of streams are bits of a set.
 const NAMES: u8 = 32;
+
+// An order that opened more would be refused as a whole.
+const _: () = assert!(GROUP_STREAMS <= STREAMS_PER_SESSION);
 
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use super::out::{Fate, Out};
 use super::timers::{Ending, Owner, Wait};
 use super::{ClientKey, TxEvent};
-use crate::sip::{Flow, Message, Method, Name, Text};
+use crate::limits;
+use crate::sip::{Flow, Message, Method, Name, Protocol, Text};
 
 /// One client transaction.
 #[derive(Debug)]
@@ -100,6 +101,16 @@ impl Client {
             wanted: true,
             state,
         }
+    }
+
+    /// Whether no datagram can carry its request: nobody will ever answer it.
+    pub(super) fn is_too_long(&self) -> bool {
+        let (State::Invite(Invite::Calling { bytes, .. })
+        | State::Other(Other::Trying { bytes, .. })) = &self.state
+        else {
+            return false;
+        };
+        self.flow.protocol == Protocol::Udp && bytes.len() > limits::SIP_DATAGRAM_BYTES
     }
 
     /// Whether it has heard nothing yet.

@@ -421,7 +421,8 @@ impl Transactions {
         self.out.events.pop_front()
     }
 
-    /// Puts our Via on top of a request and sends it. Neither an ACK nor a CANCEL.
+    /// Puts our Via on top of a request and sends it. Neither an ACK nor a CANCEL. One that is too
+    /// long for its transport has failed at once, and nothing else that goes the same way.
     ///
     /// # Errors
     /// [`TooMany`] where the table is full; nothing is sent then.
@@ -449,6 +450,12 @@ impl Transactions {
             .headers
             .prepend(Name::Via, via::own(flow.protocol, flow.local, &branch));
         let client = Client::start(now, key, branch, (request, flow), &mut self.out);
+        if client.is_too_long() {
+            client.fail(&mut self.out);
+            self.clients.insert(client);
+            self.clients.remove(key.0);
+            return Ok(key);
+        }
         self.clients.insert(client);
         self.remember_remote(flow.remote, key);
         Ok(key)

@@ -14,6 +14,8 @@ struct Client {
     /// The version of the last notification.
     version: u32,
     notifies: usize,
+    /// What they said of the subscription.
+    states: Vec<String>,
     /// Since when it watches.
     since: Option<Instant>,
 }
@@ -176,6 +178,9 @@ impl Crowd {
         self.notify_bytes_max = self.notify_bytes_max.max(text.len());
         let client = &mut self.clients[at];
         client.notifies += 1;
+        client
+            .states
+            .push(header(text, "Subscription-State").to_owned());
         let attribute = |tag: &str, name: &str| {
             let rest = tag.split(&format!(" {name}=\"")).nth(1).unwrap_or_default();
             rest.split('"').next().unwrap_or_default().to_owned()
@@ -359,5 +364,114 @@ fn one_who_answers_after_too_much_has_changed_is_told_everything_anew() {
     crowd.wait(Duration::from_secs(3));
     crowd.assert_all_know();
     assert_eq!(crowd.clients[1].users.len(), 50);
+    crowd.end();
+}
+
+#[test]
+fn who_comes_late_is_told_of_all_who_are_there_even_where_not_all_who_left_are_remembered() {
+    let mut crowd = Crowd::new(600, |_| {});
+    for at in 1..300 {
+        crowd.join(at);
+    }
+    crowd.watch(1);
+    crowd.wait(Duration::from_secs(2));
+    crowd.silent = Some((1, BTreeMap::new()));
+    for round in 0..800 {
+        crowd.join(300 + round);
+        crowd.leave(300 + round);
+        crowd.wait(Duration::from_millis(10));
+        crowd.join(300 + round);
+        crowd.leave(300 + round);
+    }
+    // Timer F: the one who doesn't answer is no subscriber any more.
+    crowd.wait(Duration::from_secs(40));
+    crowd.silent = None;
+    crowd.clients[1].since = None;
+    crowd.watch(2);
+    crowd.wait(Duration::from_secs(10));
+    crowd.assert_all_know();
+    assert_eq!(crowd.clients[2].users.len(), 300);
+    crowd.end();
+}
+
+#[test]
+fn who_asks_once_is_told_of_all_and_then_no_more() {
+    let mut crowd = Crowd::new(300, |_| {});
+    for at in 1..300 {
+        crowd.join(at);
+    }
+    let to = crowd.identity.clone();
+    let fetch = crowd.request("SUBSCRIBE", 5, &to, "Event: conference\r\nExpires: 0\r\n");
+    crowd.give(5, &fetch);
+    crowd.wait(Duration::from_secs(5));
+    assert_eq!(crowd.clients[5].users.len(), 300);
+    assert_eq!(
+        crowd.clients[5].states.last().unwrap(),
+        "terminated;reason=timeout"
+    );
+    let others = crowd.clients[5].states.split_last().unwrap().1;
+    assert!(
+        others.iter().all(|state| state.starts_with("active")),
+        "{others:?}"
+    );
+    let told = crowd.clients[5].notifies;
+    crowd.leave(7);
+    crowd.wait(Duration::from_secs(5));
+    assert_eq!(crowd.clients[5].notifies, told);
+    let dialogs = crowd.scene.bench.engine.census().dialogs;
+    assert_eq!(dialogs, 299, "participants, and no subscription");
+    crowd.end();
+}
+
+#[test]
+fn one_user_takes_no_more_than_its_share_of_the_subscriptions() {
+    let mut crowd = Crowd::new(3, |_| {});
+    crowd.join(1);
+    let to = crowd.identity.clone();
+    let headers = "Event: conference\r\nExpires: 3600\r\n";
+    for _ in 0..crate::limits::SUBSCRIPTIONS_PER_USER {
+        let one = crowd.request("SUBSCRIBE", 1, &to, headers);
+        let sent = crowd.scene.bench.give(place(1), &one);
+        assert!(sent[0].1.starts_with("SIP/2.0 200"), "{sent:?}");
+    }
+    let more = crowd.request("SUBSCRIBE", 1, &to, headers);
+    let sent = crowd.scene.bench.give(place(1), &more);
+    let refused = sent.iter().any(|(_, text)| text.starts_with("SIP/2.0 503"));
+    assert!(refused, "{sent:?}");
+    assert_eq!(crowd.scene.bench.engine.counters.full_subscriptions, 1);
+    crowd.watch(0);
+    assert_eq!(crowd.clients[0].users.len(), 2, "another one may");
+    // Nobody has answered the notifications of all these.
+    crowd.silent = Some((1, BTreeMap::new()));
+    crowd.wait(Duration::from_secs(40));
+    let again = crowd.request("SUBSCRIBE", 1, &to, headers);
+    let sent = crowd.scene.bench.give(place(1), &again);
+    assert!(sent[0].1.starts_with("SIP/2.0 200"), "{sent:?}");
+    crowd.silent = None;
+    crowd.take(sent);
+    crowd.end();
+}
+
+#[test]
+fn an_address_in_xml_may_be_long_and_a_notification_is_one_datagram_all_the_same() {
+    let mut crowd = Crowd::new(100, |_| {});
+    for at in 1..40 {
+        let invite = crowd.request("INVITE", at, TEAM, "");
+        let long = format!("sip:{}@{}", "&".repeat(1000), place(at));
+        let invite = invite.replace(
+            &format!("Contact: <sip:{}>", place(at)),
+            &format!("Contact: <{long}>"),
+        );
+        crowd.give(at, &invite);
+    }
+    crowd.watch(0);
+    crowd.wait(Duration::from_secs(5));
+    crowd.assert_all_know();
+    assert_eq!(crowd.clients[0].users.len(), 40);
+    assert!(
+        crowd.notify_bytes_max < 40_000,
+        "{}",
+        crowd.notify_bytes_max
+    );
     crowd.end();
 }

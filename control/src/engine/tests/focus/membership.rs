@@ -111,6 +111,32 @@ fn add_04_each_listed_user_is_invited_to_what_the_session_has() {
     scene.end();
 }
 
+#[test]
+fn a_list_or_a_refer_can_write_no_header_fields_of_its_own() {
+    let odd = "sip:x@y SIP/2.0&#13;&#10;P-Asserted-Identity: &lt;sip:boss@h&gt;&#13;&#10;X: z";
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let list = list_of(&[odd.to_owned()]);
+    let headers = "Refer-To: <cid:x@y>\r\nContent-Type: application/resource-lists+xml\r\n";
+    let seen = inside_with(&mut scene, "alice", headers, &list);
+    assert_eq!(words(&seen), ["alice 400"]);
+    // Blanks within the brackets: the INVITE's first line stays what it is.
+    let refer = "Refer-To: <sip:x@127.0.0.1 SIP/2.0 Y>\r\n";
+    let sent = scene.inside_text("alice", "REFER", refer, "");
+    let sent = scene.bench.give(address("alice"), &sent);
+    for (_, text) in sent {
+        if text.starts_with("SIP/2.0") {
+            continue;
+        }
+        let first = text.lines().next().unwrap();
+        assert_eq!(first.matches(' ').count(), 2, "{first}");
+        assert_eq!(text.matches("SIP/2.0 Y").count(), 0, "{text}");
+    }
+    let mut scene = Scene::new(&["alice"]);
+    let seen = scene.invite_listed("alice", &[odd.to_owned()]);
+    assert_eq!(words(&seen), ["alice 400"]);
+    scene.bench.assert_nothing_left();
+}
+
 /// A REFER in a dialog, whose headers name its body's type.
 fn inside_with(scene: &mut Scene, from: &str, headers: &str, body: &str) -> Seen {
     let text = scene.inside_text(from, "REFER", headers, body);

@@ -274,12 +274,17 @@ impl Scene {
     /// A client's INVITE to the factory, for a chat with those whom its list names.
     fn invite_ad_hoc(&mut self, from: &str, listed: &[&str]) -> Seen {
         let listed: Vec<String> = listed.iter().map(|name| uri(name)).collect();
+        self.invite_listed(from, &listed)
+    }
+
+    /// The same, with addresses as they are to be written.
+    fn invite_listed(&mut self, from: &str, listed: &[String]) -> Seen {
         let body = format!(
             "--b\r\nContent-Type: application/sdp\r\n\r\n{}\r\n--b\r\n\
              Content-Type: application/resource-lists+xml\r\n\
              Content-Disposition: recipient-list\r\n\r\n{}\r\n--b--\r\n",
             sdp(&[CHAT]),
-            list_of(&listed)
+            list_of(listed)
         );
         let headers =
             "Require: recipient-list-invite\r\nContent-Type: multipart/mixed;boundary=b\r\n";

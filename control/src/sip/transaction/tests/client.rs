@@ -240,6 +240,22 @@ fn a_failed_transport_ends_who_has_heard_nothing() {
 }
 
 #[test]
+fn a_request_that_no_datagram_can_carry_fails_alone() {
+    let mut world = World::new(Protocol::Udp);
+    let (small, _) = world.request(Method::Invite);
+    let mut large = super::request(Method::Message);
+    large.set_body("text/plain", vec![b'x'; 65_507].into());
+    let flow = world.flow;
+    let key = world.layer.request(world.now, large.clone(), flow).unwrap();
+    assert!(matches!(world.events()[..], [TxEvent::TransportFailed { key: k }] if k == key));
+    assert_eq!(world.layer.len(), 1, "{small:?} goes on");
+    let mut world = World::new(Protocol::Tcp);
+    let flow = world.flow;
+    world.layer.request(world.now, large, flow).unwrap();
+    assert_eq!((world.events().len(), world.layer.len()), (0, 1));
+}
+
+#[test]
 fn a_forgotten_transaction_tells_nothing_but_acknowledges() {
     let mut world = World::new(Protocol::Udp);
     let (key, sent) = world.request(Method::Invite);
