@@ -7,7 +7,7 @@ use dataplane::api::{Act, MemberId, Refusal, StreamSet};
 
 use super::begin::identity_of;
 use super::orders::After;
-use super::state::{Exchange, Focus, Parting, Stage, State, without};
+use super::state::{Exchange, Focus, Member, Parting, Stage, State, without};
 use crate::cpm::body;
 use crate::engine::Engine;
 use crate::engine::requests::ALLOW;
@@ -96,9 +96,7 @@ impl Engine {
             member.goal = member.media.used();
             if !member.media.gone().is_empty() {
                 // The place of a worker that is gone is soon another one's.
-                let again = self.now + BRING_BACK_AGAIN;
-                let refresh = member.refresh_at.filter(|at| *at < again);
-                member.refresh_at = refresh.or(Some(again));
+                member.refresh_by(self.now + BRING_BACK_AGAIN);
             }
             return;
         }
@@ -288,9 +286,21 @@ impl Engine {
         // Whoever gave the Call-ID waits 2.1 to 4 s, the other one up to 2 s.
         let spread = u64::from(member.id.0 % 16) * 100;
         let wait = if member.has_come { 100 } else { 2_100 } + spread;
-        member.quiet_until = Some(self.now + Duration::from_millis(wait));
+        let until = self.now + Duration::from_millis(wait);
+        member.quiet_until = Some(until);
+        if !member.media.gone().is_empty() {
+            member.refresh_by(until);
+        }
         let acts = self.leave_act(focus.settings.drain, id, opened);
         self.order_group(focus, acts.into_iter().collect(), After::Nothing);
+    }
+}
+
+impl Member {
+    /// It is offered what it has at that time, if not before.
+    fn refresh_by(&mut self, at: Instant) {
+        let known = self.refresh_at.unwrap_or(at);
+        self.refresh_at = Some(known.min(at));
     }
 }
 

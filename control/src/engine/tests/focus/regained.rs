@@ -66,6 +66,19 @@ fn rel_01_who_refuses_to_have_lost_rtp_anew_is_not_asked_again_and_again() {
 }
 
 #[test]
+fn rel_01_lost_rtp_is_offered_once_more_where_both_sides_have_offered() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[AUDIO]);
+    let seen = news(&mut scene, lost, (0, 2));
+    let bob = text_to(&seen, "bob", "INVITE");
+    let seen = scene.answers("bob", &bob, 491, "");
+    assert_eq!(words(&seen), ["bob ACK"]);
+    let again = first_to(&scene.wait(4), "bob", "INVITE");
+    scene.answers("bob", &again, 200, &accept(&again));
+    assert_eq!(scene.bench.rooms.of(2), (vec![0], vec![0]));
+    scene.end();
+}
+
+#[test]
 fn rel_01_rtp_that_is_lost_while_its_user_is_rung_is_offered_anew_once_accepted() {
     let mut scene = Scene::new(&["alice", "bob", "carol"]);
     let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO]));
