@@ -31,8 +31,9 @@ pub const IWF_DIALOGS_PER_SESSION: usize = 16;
 pub const GROUP_MEMBERS: usize = 4096;
 /// Participants of one group session, those that are being invited included.
 pub const PARTICIPANTS: usize = 1000;
-/// Streams of one group session over its life; more are refused.
-pub const GROUP_STREAMS: usize = 16;
+/// Streams of one group session at a time, that of its floors included; a line that would be one more
+/// is refused by its port.
+pub const GROUP_STREAMS: usize = 8;
 /// Users that one REFER or INVITE may list.
 pub const LISTED_USERS: usize = 256;
 /// Bytes of a list of users.

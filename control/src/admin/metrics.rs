@@ -19,6 +19,7 @@ pub(super) fn encode(metrics: &Metrics) -> String {
     let mut families = worker_families(metrics);
     families.extend(sip_families(&metrics.sip));
     families.extend(session_families(metrics));
+    families.extend(group_families(metrics));
     families.extend(record_families(metrics));
     families.extend(registration_families(&metrics.registration));
     families.extend(metrics.history.iter().flat_map(history_families));
@@ -369,37 +370,6 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             Counter,
             metrics.sessions_interworked,
         ),
-        single("groups", "Group sessions begun", Counter, metrics.groups.0),
-        single(
-            "group_participants",
-            "Participants of group sessions now",
-            Kind::Gauge,
-            metrics.groups.1,
-        ),
-        single(
-            "group_connections_lost",
-            "Media connections of participants of group sessions that were lost",
-            Counter,
-            metrics.group_losses.0,
-        ),
-        single(
-            "group_members_silent",
-            "Participants of group sessions released as nothing came from them",
-            Counter,
-            metrics.group_losses.1,
-        ),
-        single(
-            "groups_refused",
-            "Requests that the policy of a group has refused",
-            Counter,
-            metrics.groups_refused,
-        ),
-        single(
-            "full_subscriptions",
-            "Subscriptions to group sessions, and REFERs whose outcome is to be told, without room",
-            Counter,
-            metrics.full_subscriptions,
-        ),
         single(
             "notices_made",
             "Disposition notifications that the relay has made",
@@ -429,6 +399,49 @@ fn record_families(metrics: &Metrics) -> Vec<Family> {
             "Session records that went to the log as the file could not take them",
             Counter,
             metrics.cdr.diverted,
+        ),
+    ]
+}
+
+fn group_families(metrics: &Metrics) -> Vec<Family> {
+    use Kind::Counter;
+    vec![
+        single("groups", "Group sessions begun", Counter, metrics.groups.0),
+        single(
+            "group_participants",
+            "Participants of group sessions now",
+            Kind::Gauge,
+            metrics.groups.1,
+        ),
+        single(
+            "group_connections_lost",
+            "Media connections of participants of group sessions that were lost",
+            Counter,
+            metrics.group_losses.0,
+        ),
+        single(
+            "group_members_silent",
+            "Participants of group sessions released as nothing came from them",
+            Counter,
+            metrics.group_losses.1,
+        ),
+        single(
+            "groups_refused",
+            "Requests that the policy of a group has refused",
+            Counter,
+            metrics.groups_refused,
+        ),
+        single(
+            "full_group_streams",
+            "Streams that a group session had no room for",
+            Counter,
+            metrics.full_of_groups.0,
+        ),
+        single(
+            "full_subscriptions",
+            "Subscriptions to group sessions, and REFERs whose outcome is to be told, without room",
+            Counter,
+            metrics.full_of_groups.1,
         ),
     ]
 }

@@ -264,8 +264,9 @@ pub struct Metrics {
     /// Media connections of participants of group sessions that were lost, and participants released
     /// as nothing came from them.
     pub group_losses: (u64, u64),
-    /// Subscriptions to group sessions, and REFERs whose outcome is to be told, without room.
-    pub full_subscriptions: u64,
+    /// Streams that a group session had no room for; subscriptions to group sessions, and REFERs whose
+    /// outcome is to be told, without room.
+    pub full_of_groups: (u64, u64),
     /// Disposition notifications that the relay has made, those that it has kept back, and those that
     /// went on at once as too many waited.
     pub notices: (u64, u64, u64),

@@ -31,6 +31,8 @@ pub struct Counters {
     pub group_connections_lost: u64,
     /// Participants of group sessions who were released as nothing came from them.
     pub group_members_silent: u64,
+    /// Streams that a group session had no room for.
+    pub full_group_streams: u64,
     /// Requests proxied.
     pub proxied: u64,
     /// Requests to dialogs that aren't there.

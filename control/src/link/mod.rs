@@ -190,6 +190,8 @@ impl Links {
     pub fn replace(&mut self, number: usize, handle: Handle) {
         if let Some(worker) = self.workers.get_mut(number) {
             worker.handle = handle;
+            // What was still ordered of its predecessor has been followed as refused.
+            worker.held.clear();
             worker.record = None;
             worker.life = Life::Running;
             worker.restarts += 1;
@@ -371,5 +373,39 @@ mod tests {
         let begun = now();
         assert_eq!(links.lost(begun), None);
         assert_eq!(links.lost(begun + LAST_RECORDS_MAX), Some(0));
+    }
+
+    #[test]
+    fn what_was_held_for_a_worker_that_has_ended_does_not_reach_its_successor() {
+        let (mut links, [mut one]) = links();
+        one.record(closed(1)).unwrap();
+        drop(one);
+        assert_eq!(links.lost(now()), None, "a record of it is still there");
+        // Its ring takes some more, and the rest is held.
+        let mut ordered = 0;
+        while !links.is_holding() {
+            links.order(0, report(ordered));
+            ordered += 1;
+        }
+        links.hand_over(9, |_, _| Ok(()));
+        assert_eq!(links.lost(now()), Some(0));
+        let (successor, [mut other]) = self::links();
+        let handle = successor.workers.into_iter().next().unwrap().handle;
+        links.replace(0, handle);
+        links.flush();
+        assert!(!links.is_holding());
+        assert!(other.order().is_none(), "an order of before");
+        links.order(0, report(ordered));
+        assert_eq!(other.order().map(|order| order.mark), Some(ordered));
+    }
+
+    fn report(mark: u64) -> Box<Order> {
+        Box::new(Order {
+            session: SessionId(1),
+            mark,
+            acts: Vec::new(),
+            outcome: dataplane::api::Outcome::Pending,
+            returned: Vec::new(),
+        })
     }
 }

@@ -511,7 +511,7 @@ impl Relay {
             ),
             groups_refused: counters.groups_refused,
             group_losses: self.engine.group_losses(),
-            full_subscriptions: counters.full_subscriptions,
+            full_of_groups: (counters.full_group_streams, counters.full_subscriptions),
             notices: (
                 counters.notices_made,
                 counters.notices_kept_back,

@@ -83,12 +83,14 @@ impl Engine {
         let origin = self.origin(request, &group, flow);
         let mut focus = self.new_focus(group, origin, flow);
         focus.worker = worker;
-        let Some(mut member) = self.new_comer(&mut focus, request, flow) else {
+        let Some(mut member) = self.new_comer(&focus, request, flow) else {
             self.reply(key, request, 400, "Bad Request");
             return;
         };
         member.allowed = allowed;
-        match open_rooms(&mut focus, &member, request) {
+        let opened = open_rooms(&mut focus, &member, request);
+        self.counters.full_group_streams += focus.rooms.take_full();
+        match opened {
             Err(refused) => {
                 self.counters.offers_refused += 1;
                 let response = not_acceptable(request, &refused);
@@ -119,7 +121,7 @@ impl Engine {
         member.invites.push(pending.server);
         self.focus.dialogs.insert(dialog_key(&member), seat);
         member.state = State::Asking(Box::new(pending));
-        focus.members.insert(INVITER, member);
+        focus.admit(member);
         self.focus.identities.insert(focus.token.clone(), id);
         if let Some(address) = &focus.group.address {
             self.focus.by_group.insert(user_key(address), id);
@@ -190,11 +192,15 @@ impl Engine {
         // Who speaks to the group names it as it was called, or by the session's identity.
         let called = group.address.as_deref().or(group.factory.as_deref());
         let addresses = called.into_iter().chain([&*uri]).map(Box::from).collect();
+        let mut rooms = Rooms::new(Arc::clone(&self.settings.media), addresses);
+        if !group.rules.floors.is_empty() {
+            rooms.expect_floors();
+        }
         Box::new(Focus {
             id,
             worker: 0,
             settings: Arc::clone(&self.settings),
-            rooms: Rooms::new(Arc::clone(&self.settings.media), addresses),
+            rooms,
             group,
             token,
             uri,
@@ -217,10 +223,11 @@ impl Engine {
         })
     }
 
-    /// A participant who has sent an INVITE; `None` where that makes no dialog.
+    /// Somebody who has sent an INVITE, and is no participant yet; `None` where that makes no
+    /// dialog.
     pub(super) fn new_comer(
         &mut self,
-        focus: &mut Focus,
+        focus: &Focus,
         request: &Message,
         flow: Flow,
     ) -> Option<Member> {
@@ -236,19 +243,14 @@ impl Engine {
         Some(member)
     }
 
-    /// A participant of whom nothing is known but the address.
-    pub(super) fn new_member(&self, focus: &mut Focus, address: Text, flow: Flow) -> Member {
-        focus.members_ever += 1;
-        focus.change += 1;
-        let id = MemberId(focus.members_ever);
+    /// Somebody of whom nothing is known but the address, and who is no participant yet.
+    pub(super) fn new_member(&self, focus: &Focus, address: Text, flow: Flow) -> Member {
+        let id = MemberId(focus.members_ever + 1);
+        let user = focus.members.free_user(id);
         let host = Uri::parse(&address).map_or("", |uri| uri.host).to_owned();
         let trunk = self.settings.media.msrp.trunk_of(flow.remote.ip(), &host);
         let origin = focus.id.0.wrapping_mul(4096) + u64::from(id.0);
         let key = user_key(&address);
-        // A group's members are known by the group itself.
-        if focus.known.len() < REMEMBERED_USERS && !focus.group.admits(&key) {
-            focus.known.insert(key.clone());
-        }
         Member {
             id,
             key,
@@ -258,7 +260,7 @@ impl Engine {
             call_id: Text::default(),
             local_tag: Text::default(),
             dialog: None,
-            media: MemberMedia::new(&focus.rooms, trunk, (id, origin)),
+            media: MemberMedia::new(&focus.rooms, trunk, (user, origin)),
             state: State::Connected,
             allowed: focus.group.streams(),
             has_come: false,
@@ -380,6 +382,18 @@ impl Engine {
 }
 
 impl Focus {
+    /// Somebody takes part or is invited from now on.
+    pub(super) fn admit(&mut self, mut member: Member) {
+        self.members_ever = member.id.0;
+        self.change += 1;
+        member.changed_at = self.change;
+        // A group's members are known by the group itself.
+        if self.known.len() < REMEMBERED_USERS && !self.group.admits(&member.key) {
+            self.known.insert(member.key.clone());
+        }
+        self.members.insert(member.id, member);
+    }
+
     /// A participant's INVITE that waits for its answer.
     pub(super) fn pending(&mut self, id: MemberId) -> Option<&mut Pending> {
         match &mut self.members.get_mut(&id)?.state {

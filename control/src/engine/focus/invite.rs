@@ -36,7 +36,7 @@ impl Engine {
         };
         let seat = Seat::Member(focus.id, id);
         self.focus.dialogs.insert(dialog_key(&member), seat);
-        focus.members.insert(id, member);
+        focus.admit(member);
         self.order_group(focus, acts, After::Bound(id));
     }
 
@@ -238,6 +238,7 @@ impl Engine {
         self.order_group(focus, acts, After::Nothing);
         self.tell_referrers(focus, id, 200);
         self.after_acceptance(focus, id);
+        self.bring_back(focus, id);
     }
 
     /// Somebody takes part besides the inviter.

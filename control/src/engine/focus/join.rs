@@ -100,7 +100,7 @@ impl Engine {
             draft,
             is_bound: false,
         }));
-        focus.members.insert(id, member);
+        focus.admit(member);
         self.accept_comer(focus, id, StreamSet::default());
     }
 
@@ -137,9 +137,8 @@ impl Engine {
             member.end = Parting::Refused(503);
             if id == INVITER {
                 self.end_group(focus, Parting::Refused(503));
-            } else {
-                self.remove(focus, id);
             }
+            self.remove(focus, id);
             return;
         };
         let mut response = self.acceptance(member, &pending.request, &contact);
@@ -154,6 +153,16 @@ impl Engine {
             self.catch_up(focus);
         } else {
             self.after_acceptance(focus, id);
+        }
+        self.release_accepted(focus, id);
+        self.bring_back(focus, id);
+    }
+
+    /// Whoever was to be released while its 200 was on its way is released now.
+    fn release_accepted(&mut self, focus: &mut Focus, id: MemberId) {
+        let end = focus.members.get(&id).map(|member| member.end);
+        if let Some(why) = end.filter(|end| *end != Parting::Stays) {
+            self.release(focus, id, why);
         }
     }
 
@@ -266,7 +275,14 @@ fn refusal(focus: &Focus, caller: &str, request: &Message) -> Option<(u16, &'sta
     if !is_known || !is_allowed {
         return Some((403, "Forbidden"));
     }
-    let is_again = focus.member_of(caller).is_some();
+    let before = focus
+        .member_of(caller)
+        .and_then(|id| focus.members.get(&id));
+    // Its own INVITE begins the session, and nobody has accepted yet.
+    if before.is_some_and(|member| matches!(member.state, State::Asking(_))) {
+        return Some((480, "Temporarily Unavailable"));
+    }
+    let is_again = before.is_some();
     if !is_again && focus.participants() >= focus.group.rules.participants_max {
         return Some((486, "Too Many Participants"));
     }

@@ -99,11 +99,22 @@ impl Engine {
                 self.order_group(focus, act.into_iter().collect(), After::Nothing);
                 self.remove(focus, id);
             }
-            State::Asking(_)
-            | State::Answering(_)
-            | State::Leaving { .. }
-            | State::Parting { .. }
-            | State::Cancelled { .. } => {}
+            State::Asking(_) => {
+                member.end = why;
+                self.refuse_waiting(focus, id);
+            }
+            // It follows its 200, which is on its way.
+            State::Answering(_) => member.end = why,
+            State::Leaving { .. } | State::Parting { .. } | State::Cancelled { .. } => {}
+        }
+    }
+
+    /// Whoever waits for an answer is refused; the session doesn't begin without its inviter.
+    fn refuse_waiting(&mut self, focus: &mut Focus, id: MemberId) {
+        if id == INVITER {
+            self.end_group(focus, Parting::Cancelled);
+        } else {
+            self.refuse_comer(focus, id);
         }
     }
 
@@ -302,9 +313,9 @@ impl Engine {
         let kept = super::state::union(focus.members.sums().wanted(), focus.rooms.floors());
         let unused = super::state::without(focus.rooms.all(), kept);
         if !unused.is_empty() {
-            focus.rooms.close(unused);
+            focus.rooms.end(unused);
             let act = self.close_act(focus.settings.drain, unused);
-            self.order_group(focus, vec![act], After::Nothing);
+            self.order_group(focus, vec![act], After::Ended(unused));
         }
     }
 

@@ -7,7 +7,7 @@
 
 use dataplane::api::{Event, MemberId, SessionId, StreamId, StreamSet};
 
-use super::state::{Focus, Member, Parting, State, without};
+use super::state::{Focus, Member, Parting, State, both, union, without};
 use crate::engine::Engine;
 
 impl Engine {
@@ -49,27 +49,59 @@ impl Engine {
 
     /// A participant's connection is lost.
     fn on_member_lost(&mut self, id: SessionId, (member, stream): (MemberId, StreamId)) {
-        let until = self.now;
         self.with_focus(id, |engine, focus| {
-            let reconnect = focus.group.rules.reconnect;
             // Its client makes that of floor control anew by itself (RFC 8855 §7).
             let is_floors = focus.rooms.floors().contains(stream);
             let Some(found) = focus.members.get_mut(&member).filter(|_| !is_floors) else {
                 return;
             };
-            let is_connected = matches!(found.state, State::Connected);
-            if !is_connected || !found.media.used().contains(stream) {
-                return;
+            match &mut found.state {
+                State::Connected if found.media.used().contains(stream) => {
+                    tracing::info!(session = id.0, member = member.0, "a connection is lost");
+                    engine.counters.group_connections_lost += 1;
+                    let is_known = found.media.gone().contains(stream);
+                    found.disconnected(stream);
+                    engine.has_lost(focus, member, StreamSet::default().with(stream));
+                    if !is_known {
+                        engine.bring_back(focus, member);
+                    }
+                }
+                // What it has agreed to by then is brought back.
+                State::Opening { draft } | State::Inviting { draft, .. } => {
+                    draft.disconnected(stream);
+                }
+                State::Asking(pending) | State::Answering(pending) => {
+                    pending.draft.disconnected(stream);
+                }
+                State::Connected
+                | State::Leaving { .. }
+                | State::Parting { .. }
+                | State::Cancelled { .. } => {}
             }
-            tracing::info!(session = id.0, member = member.0, "a connection is lost");
-            engine.counters.group_connections_lost += 1;
-            found.media.disconnected(stream);
-            found.lost = found.lost.with(stream);
-            if let Some(reconnect) = reconnect {
-                found.lost_until.get_or_insert(until + reconnect);
-            }
-            focus.touch(member);
         });
+    }
+
+    /// A participant has so long to have streams again.
+    fn has_lost(&self, focus: &mut Focus, id: MemberId, streams: StreamSet) {
+        let until = focus.group.rules.reconnect.map(|time| self.now + time);
+        if let Some(member) = focus.members.get_mut(&id) {
+            member.lost = union(member.lost, streams);
+            member.lost_until = member.lost_until.or(until);
+            focus.touch(id);
+        }
+    }
+
+    /// Offers a participant anew what has gone with its worker, of which nothing else tells it; once,
+    /// where it was just found out or something else was agreed since.
+    pub(super) fn bring_back(&mut self, focus: &mut Focus, id: MemberId) {
+        let Some(member) = focus.members.get(&id) else {
+            return;
+        };
+        let gone = member.media.gone();
+        if matches!(member.state, State::Connected) && !gone.is_empty() {
+            self.has_lost(focus, id, gone);
+            self.offer_again(focus, id);
+        }
     }
 
     /// A participant has not offered anew in time what it has lost.
@@ -104,11 +136,30 @@ impl Engine {
             } else {
                 without(found.silent, one)
             };
-            if focus.group.rules.release_silent && is_all_silent(focus, member) {
-                engine.counters.group_members_silent += 1;
-                engine.release(focus, member, Parting::Silent);
-            }
+            engine.release_if_silent(focus, member);
         });
+    }
+
+    /// A participant's streams have changed. Where it didn't send before or doesn't now, and in legs
+    /// that are new, the worker listens anew; and what is left may be silent.
+    pub(super) fn listen_anew(
+        &mut self,
+        focus: &mut Focus,
+        id: MemberId,
+        (before, opened): (StreamSet, StreamSet),
+    ) {
+        let sending = focus.sending(id);
+        if let Some(member) = focus.members.get_mut(&id) {
+            member.silent = both(member.silent, without(both(before, sending), opened));
+        }
+        self.release_if_silent(focus, id);
+    }
+
+    fn release_if_silent(&mut self, focus: &mut Focus, id: MemberId) {
+        if focus.group.rules.release_silent && is_all_silent(focus, id) {
+            self.counters.group_members_silent += 1;
+            self.release(focus, id, Parting::Silent);
+        }
     }
 }
 
@@ -137,12 +188,42 @@ fn is_all_silent(focus: &Focus, id: MemberId) -> bool {
     is_any && is_all && matches!(member.state, State::Connected)
 }
 
+impl Focus {
+    /// The rooms in which a participant may send.
+    pub(super) fn sending(&self, id: MemberId) -> StreamSet {
+        let Some(member) = self.members.get(&id) else {
+            return StreamSet::default();
+        };
+        let streams = member
+            .media
+            .streams(&self.rooms, self.rights(id, &member.key));
+        let sent = streams.iter().filter(|stream| stream.direction.may_send);
+        sent.fold(StreamSet::default(), |set, stream| set.with(stream.id))
+    }
+}
+
 impl Member {
-    /// Streams were offered anew: their connections can be made again.
-    pub(super) fn has_offered(&mut self, streams: StreamSet) {
+    /// A stream is lost, in what is being agreed, too.
+    fn disconnected(&mut self, stream: StreamId) {
+        self.media.disconnected(stream);
+        if let Some(asked) = &mut self.asked {
+            asked.back = without(asked.back, StreamSet::default().with(stream));
+        }
+        let asked = self.asked.as_mut().map(|asked| &mut asked.draft);
+        let offered = self.exchange.as_mut().map(|one| &mut one.draft);
+        let drafts = [asked, offered, self.late.as_mut()];
+        for draft in drafts.into_iter().flatten() {
+            draft.disconnected(stream);
+        }
+    }
+
+    /// Streams were agreed anew: their connections can be made again. Whether any was lost.
+    pub(super) fn has_back(&mut self, streams: StreamSet) -> bool {
+        let before = self.lost;
         self.lost = without(self.lost, streams);
         if self.lost.is_empty() {
             self.lost_until = None;
         }
+        before != self.lost
     }
 }

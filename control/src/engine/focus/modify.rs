@@ -7,6 +7,8 @@
 //! offer(T)  = used(T) - rm + add               to those alone whom it changes
 //! ```
 
+use std::time::Duration;
+
 use dataplane::api::{MemberId, Refusal, StreamId, StreamSet};
 
 use super::begin::{identity_of, open_room, rooms_for};
@@ -61,10 +63,7 @@ impl Engine {
             return;
         }
         if member.asked.is_some() || member.exchange.is_some() {
-            let mut response = Message::response(&request, 500, "Server Internal Error");
-            response.headers.push(Name::RetryAfter, "1");
-            self.refuse(key, response);
-            return;
+            return self.put_off(key, &request);
         }
         if let Some(dialog) = member.dialog.as_mut() {
             dialog.refresh_target(&request);
@@ -77,6 +76,12 @@ impl Engine {
             }
             None => self.answer_offer(focus, id, (key, &request), None),
         }
+    }
+
+    fn put_off(&mut self, key: ServerKey, request: &Message) {
+        let mut response = Message::response(request, 500, "Server Internal Error");
+        response.headers.push(Name::RetryAfter, "1");
+        self.refuse(key, response);
     }
 
     fn take_offer(
@@ -94,6 +99,7 @@ impl Engine {
             Err(refused) => return self.refuse_offer(key, &request, &refused),
         };
         let wish = wish_of(focus, id, &offer);
+        self.counters.full_group_streams += focus.rooms.take_full();
         let opened = wish.opened;
         let (asked, rights) = match asked_of(focus, id, (key, request), (&offer, wish)) {
             Ok(asked) => asked,
@@ -111,6 +117,8 @@ impl Engine {
         let mut asked = asked;
         let identity = identity_of(member);
         let mut acts = focus.rooms.plans(asked.opened);
+        let replaced = member.media.replaced_by(&asked.draft);
+        acts.extend(self.leave_act(Duration::ZERO, id, replaced));
         acts.extend(asked.draft.joins(id, &identity));
         acts.extend(asked.draft.connects(&focus.rooms, id, rights));
         acts.extend(self.leave_act(drain, id, asked.dropped));
@@ -154,6 +162,7 @@ impl Engine {
         }
         let key = member.key.clone();
         let rights = focus.rights(id, &key);
+        let sent_before = (focus.sending(id), asked.draft.opened_streams());
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -161,14 +170,16 @@ impl Engine {
         let before = member.media.streams(&focus.rooms, rights);
         let answer = member.media.answer(&focus.rooms, asked.draft, rights);
         member.goal = member.media.used();
-        member.has_offered(member.goal);
-        let is_changed = before != member.media.streams(&focus.rooms, rights);
+        let is_back = member.has_back(asked.back);
+        let is_changed = is_back || before != member.media.streams(&focus.rooms, rights);
         let sent = answer.or_else(|| focus.sent_to(id));
         self.answer_offer(focus, id, (asked.server, &asked.request), sent);
         if is_changed {
             focus.touch(id);
         }
         self.spread(focus, id, asked.added, asked.removed);
+        self.listen_anew(focus, id, sent_before);
+        self.bring_back(focus, id);
     }
 
     /// What others are to use follows from what one has added and removed (OMD-06).
@@ -237,6 +248,10 @@ impl Engine {
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
+        if !member.media.gone().is_empty() {
+            // Its ports are to be bound anew, by an offer of either.
+            return self.put_off(key, request);
+        }
         let draft = member.media.draft_offer(&focus.rooms, member.media.used());
         let offer = member.media.offer(&focus.rooms, &draft, rights);
         member.late = Some(draft);
@@ -363,6 +378,7 @@ fn asked_of(
         opened: both(wish.opened, kept),
         dropped: without(member.media.all(), kept),
         removed: both(wish.removed, without(member.media.all(), kept)),
+        back: member.lost,
         draft,
     };
     Ok((asked, rights))

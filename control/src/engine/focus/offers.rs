@@ -1,13 +1,13 @@
 //! Offers to participants: what others have added or removed, and refreshes (MOD-03, MOD-07,
 //! OMD-06, OMD-12, OMD-13).
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dataplane::api::{Act, MemberId, Refusal, StreamSet};
 
 use super::begin::identity_of;
 use super::orders::After;
-use super::state::{Exchange, Focus, Parting, Stage, State, without};
+use super::state::{Exchange, Focus, Member, Parting, Stage, State, without};
 use crate::cpm::body;
 use crate::engine::Engine;
 use crate::engine::requests::ALLOW;
@@ -22,12 +22,23 @@ impl Engine {
         };
         let draft = member.media.draft_offer(&focus.rooms, member.goal);
         let removed = without(member.media.used(), draft.streams());
-        let acts = draft.joins(id, &identity_of(member));
-        if draft.streams() == member.media.used() {
+        if draft.streams() == member.media.used() && draft.opened_streams().is_empty() {
             // What it lacks can't be had over its transports.
             member.goal = member.media.used();
             return;
         }
+        self.make_offer(focus, id, draft, removed);
+    }
+
+    /// Has the legs made that an offer needs; what has gone with its worker is let go first.
+    fn make_offer(&mut self, focus: &mut Focus, id: MemberId, draft: Draft, removed: StreamSet) {
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
+        let replaced = member.media.replaced_by(&draft);
+        let leave = self.leave_act(Duration::ZERO, id, replaced);
+        let mut acts: Vec<Act> = leave.into_iter().collect();
+        acts.extend(draft.joins(id, &identity_of(member)));
         member.exchange = Some(Exchange {
             client: None,
             until: None,
@@ -46,22 +57,26 @@ impl Engine {
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
-        member.refresh_at = None;
+        // A 2xx says anew when the session expires; after all else it is refreshed once more.
+        let expires = member.expires;
+        member.refresh_at = expires.and_then(|expires| refresh_again(self.now, expires));
+        self.offer_again(focus, id);
+    }
+
+    /// Offers a participant what it has, where nothing else is being agreed.
+    pub(super) fn offer_again(&mut self, focus: &mut Focus, id: MemberId) {
+        let Some(member) = focus.members.get_mut(&id) else {
+            return;
+        };
         if !is_lasting(focus.stage) {
             return;
         }
         if member.exchange.is_some() || member.asked.is_some() || member.late.is_some() {
-            // Whatever is under way refreshes it, too.
+            // Whatever is under way refreshes it, too, unless it is refused.
             return;
         }
         let draft = member.media.draft_offer(&focus.rooms, member.media.used());
-        member.exchange = Some(Exchange {
-            client: None,
-            until: None,
-            draft,
-            removed: StreamSet::default(),
-        });
-        self.on_offer_bound(focus, id, &[], None);
+        self.make_offer(focus, id, draft, StreamSet::default());
     }
 
     /// The ports of an offer are bound: it goes out.
@@ -79,6 +94,10 @@ impl Engine {
             self.counters.full_ports += 1;
             member.exchange = None;
             member.goal = member.media.used();
+            if !member.media.gone().is_empty() {
+                // The place of a worker that is gone is soon another one's.
+                member.refresh_by(self.now + BRING_BACK_AGAIN);
+            }
             return;
         }
         if self.send_offer(focus, id, acts).is_none() {
@@ -198,6 +217,7 @@ impl Engine {
         (draft, rights): (Draft, Rights),
         sdp: &[u8],
     ) {
+        let sent_before = focus.sending(id);
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -205,13 +225,15 @@ impl Engine {
         let streams = member.media.streams(&focus.rooms, rights);
         let opened = draft.opened_streams();
         let settled = member.media.settle(&focus.rooms, draft, sdp, (id, rights));
-        let used = member.media.used();
+        let (used, is_settled) = (member.media.used(), settled.is_ok());
         // What has been added or removed meanwhile is still to be offered.
         let offered_now = before.1;
         let since = without(offered_now, StreamSet(before.0.0 | opened.0));
         member.goal = StreamSet(used.0 & offered_now.0 | since.0);
+        let mut is_back = false;
         let acts = match settled {
             Ok(settled) => {
+                is_back = member.has_back(without(opened, member.media.gone()));
                 let mut acts = settled.connects;
                 acts.extend(self.leave_act(focus.settings.drain, id, settled.leaves));
                 acts
@@ -221,11 +243,15 @@ impl Engine {
                 act.into_iter().collect()
             }
         };
-        if streams != member.media.streams(&focus.rooms, rights) {
+        if is_back || streams != member.media.streams(&focus.rooms, rights) {
             focus.touch(id);
         }
         self.order_group(focus, acts, After::Nothing);
         self.widen(focus, id);
+        self.listen_anew(focus, id, (sent_before, opened));
+        if is_settled {
+            self.bring_back(focus, id);
+        }
     }
 
     /// A participant refuses an offer: what was added it does not get (OMD-13); what was removed
@@ -236,6 +262,7 @@ impl Engine {
         };
         let rights = focus.rights(id, &key);
         let drain = focus.settings.drain;
+        let sent_before = focus.sending(id);
         let Some(member) = focus.members.get_mut(&id) else {
             return;
         };
@@ -248,6 +275,7 @@ impl Engine {
             focus.touch(id);
         }
         self.order_group(focus, acts, After::Nothing);
+        self.listen_anew(focus, id, (sent_before, StreamSet::default()));
     }
 
     /// Both sides offer at a time: ours again after a while (RFC 3261 §14.1).
@@ -258,11 +286,37 @@ impl Engine {
         // Whoever gave the Call-ID waits 2.1 to 4 s, the other one up to 2 s.
         let spread = u64::from(member.id.0 % 16) * 100;
         let wait = if member.has_come { 100 } else { 2_100 } + spread;
-        member.quiet_until = Some(self.now + Duration::from_millis(wait));
+        let until = self.now + Duration::from_millis(wait);
+        member.quiet_until = Some(until);
+        if !member.media.gone().is_empty() {
+            member.refresh_by(until);
+        }
         let acts = self.leave_act(focus.settings.drain, id, opened);
         self.order_group(focus, acts.into_iter().collect(), After::Nothing);
     }
 }
+
+impl Member {
+    /// It is offered what it has at that time, if not before.
+    fn refresh_by(&mut self, at: Instant) {
+        let known = self.refresh_at.unwrap_or(at);
+        self.refresh_at = Some(known.min(at));
+    }
+}
+
+/// When a session is refreshed where no 2xx comes until then: half of what is left before it
+/// expires.
+fn refresh_again(now: Instant, expires: Instant) -> Option<Instant> {
+    let left = expires.saturating_duration_since(now);
+    let wait = (left / 2).max(REFRESH_AGAIN_MIN);
+    (wait < left).then(|| now + wait)
+}
+
+/// How long what has gone with its worker waits where no worker can have it.
+const BRING_BACK_AGAIN: Duration = Duration::from_secs(2);
+
+/// More than an offer that was refused with 491 waits (RFC 3261 §14.1).
+const REFRESH_AGAIN_MIN: Duration = Duration::from_secs(5);
 
 /// Whether a session still makes and takes offers.
 pub(super) fn is_lasting(stage: Stage) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dataplane::api::{Act, MemberId, Outcome, Refusal, SessionId, StreamSet};
 
-use super::state::{Focus, Stage};
+use super::state::{Focus, Stage, without};
 use crate::engine::{Engine, orders};
 
 /// What follows an order.
@@ -24,6 +24,8 @@ pub(in crate::engine) enum After {
     Left(MemberId),
     /// All media are released.
     Released,
+    /// Rooms have ended.
+    Ended(StreamSet),
     /// The streams' counters were asked for.
     Nothing,
 }
@@ -97,6 +99,7 @@ impl Engine {
                 focus.stage = Stage::Ending { is_released: true };
                 self.part_all(focus);
             }
+            After::Ended(streams) => focus.forget_rooms(streams),
             After::Nothing => {}
         }
     }
@@ -115,6 +118,24 @@ impl Engine {
             self.with_focus(id, |engine, focus| {
                 engine.end_group(focus, super::Parting::WorkerLost);
             });
+        }
+    }
+}
+
+impl Focus {
+    /// The worker has ended rooms: nothing that was of them is taken for what has their names next.
+    fn forget_rooms(&mut self, streams: StreamSet) {
+        self.rooms.ended(streams);
+        self.origin.offered = without(self.origin.offered, streams);
+        self.speakers.retain(|room, _| !streams.contains(*room));
+        for member in self.members.values_mut() {
+            for set in [&mut member.silent, &mut member.lost, &mut member.missed] {
+                *set = without(*set, streams);
+            }
+            member
+                .facts
+                .media
+                .retain(|one| !streams.contains(one.stream));
         }
     }
 }

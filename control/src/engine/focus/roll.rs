@@ -5,7 +5,7 @@
 //! of those who were touched since are taken anew: a message costs the same in a small session and
 //! in a large one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Bound;
 use std::time::Instant;
 
@@ -21,6 +21,8 @@ pub(in crate::engine) struct Roll {
     entries: BTreeMap<MemberId, Entry>,
     /// Whoever has an address: a user may be leaving by one dialog and be in by another.
     by_key: Map<String, Vec<MemberId>>,
+    /// Who is who in floor control.
+    users: HashSet<u16>,
     /// Those whose shares may not be as counted, each once.
     touched: Vec<MemberId>,
     sums: Sums,
@@ -192,6 +194,7 @@ impl Roll {
 
     pub fn insert(&mut self, id: MemberId, member: Member) {
         self.remove(&id);
+        self.users.insert(member.media.user());
         let of_user = self.by_key.entry(member.key.clone()).or_default();
         of_user.push(id);
         let counted = Share::of(&member);
@@ -207,6 +210,7 @@ impl Roll {
     pub fn remove(&mut self, id: &MemberId) -> Option<Member> {
         let entry = self.entries.remove(id)?;
         self.take(*id, &entry.counted);
+        self.users.remove(&entry.member.media.user());
         if entry.is_touched {
             self.touched.retain(|one| one != id);
         }
@@ -217,6 +221,17 @@ impl Roll {
             }
         }
         Some(entry.member)
+    }
+
+    /// Who somebody is to be in floor control: nobody else of those whose legs the worker may still
+    /// have, and as seldom as can be somebody who was there before.
+    pub fn free_user(&self, id: MemberId) -> u16 {
+        let first = id.0.wrapping_sub(1) % USERS;
+        let users = (0..USERS).map(|step| (first + step) % USERS + 1);
+        let mut users = users.filter_map(|user| u16::try_from(user).ok());
+        // There are fewer participants than numbers.
+        let free = users.find(|user| !self.users.contains(user));
+        free.unwrap_or(u16::MAX)
     }
 
     pub fn keys(&self) -> impl Iterator<Item = &MemberId> {
@@ -338,3 +353,22 @@ impl Roll {
 
 /// So many are counted together.
 const TOUCHED_MAX: usize = 16;
+/// Numbers of users in floor control, from 1 on (RFC 8855 §5.1).
+const USERS: u32 = 65_535;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_floor_control_are_counted_from_one_again_past_those_who_are_there() {
+        let mut roll = Roll::default();
+        let user = |roll: &Roll, id| roll.free_user(MemberId(id));
+        assert_eq!((user(&roll, 1), user(&roll, 65_535)), (1, 65_535));
+        assert_eq!((user(&roll, 65_536), user(&roll, 65_537)), (1, 2));
+        roll.users.extend([1, 2, 4, 65_535]);
+        assert_eq!((user(&roll, 65_535), user(&roll, 65_536)), (3, 3));
+        assert_eq!((user(&roll, 65_539), user(&roll, 131_073)), (5, 3));
+        assert_eq!(user(&roll, u32::MAX), 3);
+    }
+}

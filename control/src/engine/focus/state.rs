@@ -220,6 +220,8 @@ pub(in crate::engine) struct Asked {
     pub dropped: StreamSet,
     /// Rooms that end for everybody.
     pub removed: StreamSet,
+    /// What was lost before: it is offered anew, or not wanted any more.
+    pub back: StreamSet,
 }
 
 /// Somebody who is gone.
@@ -376,10 +378,10 @@ impl Focus {
         self.members.sums().present
     }
 
-    /// The one with an address who takes part, or is invited.
+    /// The one with an address who takes part, or is invited, and isn't to be released.
     pub fn member_of(&self, key: &str) -> Option<MemberId> {
         let mut all = self.members.of_user(key);
-        all.find(|member| member.is_in() || member.is_pending())
+        all.find(|member| member.end == Parting::Stays && (member.is_in() || member.is_pending()))
             .map(|member| member.id)
     }
 

@@ -181,10 +181,17 @@ impl Bench {
 
     fn obey(&mut self, mut order: Box<Order>) {
         order.outcome = Outcome::Done;
+        let makes = |act: &Act| matches!(act, Act::Open(_) | Act::Join(_));
+        if self.refuse && order.acts.iter().any(makes) {
+            // All of it or nothing.
+            order.outcome = Outcome::Refused(Refusal::NoPort);
+            self.engine.handle_news(self.now, 0, Event::Done(order));
+            return;
+        }
         let streams = self.streams.entry(order.session.0).or_default();
         for act in &mut order.acts {
             match act {
-                Act::Open(plan) if !self.refuse => {
+                Act::Open(plan) => {
                     self.acts.push("open".into());
                     if plan.record {
                         self.acts.push("record".into());
@@ -195,7 +202,6 @@ impl Bench {
                         *local = local_of(leg, self.ports);
                     }
                 }
-                Act::Open(_) => order.outcome = Outcome::Refused(Refusal::NoPort),
                 Act::Connect { .. } if self.refuse_connect => {
                     order.outcome = Outcome::Refused(Refusal::Unknown);
                 }
@@ -214,9 +220,6 @@ impl Bench {
                 }
                 Act::Report { .. } => self.acts.push("report".into()),
                 Act::Trace { .. } => self.acts.push("trace".into()),
-                Act::Join(_) if self.refuse => {
-                    order.outcome = Outcome::Refused(Refusal::NoPort);
-                }
                 Act::OpenRoom(_)
                 | Act::OpenRoad { .. }
                 | Act::Join(_)

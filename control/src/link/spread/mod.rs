@@ -20,7 +20,7 @@ use dataplane::api::{
     StreamSet,
 };
 
-use plan::{Origin, Outpost, Place, Planned, Session, Site, State, Step, close, put};
+use plan::{Origin, Place, Planned, Session, Site, State, Step, close, put};
 
 /// The workers, as far as it matters here.
 pub(super) trait Ground {
@@ -151,12 +151,11 @@ impl Spread {
             let Some(session) = self.sessions.get_mut(&id) else {
                 continue;
             };
-            let is_left = |outpost: &Outpost| outpost.worker != worker;
-            session.state.outposts.retain(is_left);
+            session.state.lose(worker);
             let Some(task) = &mut session.task else {
                 continue;
             };
-            task.before.outposts.retain(is_left);
+            task.before.lose(worker);
             task.rest.retain(|step| step.worker != worker);
             if task.current.worker == worker {
                 let order = Order {

@@ -276,7 +276,10 @@ impl Session {
         if self.count(Place::Home) < site.members_max {
             return Place::Home;
         }
-        let has_room = |outpost: &&Outpost| self.count(Place::Away(outpost.id)) < site.members_max;
+        let has_room = |outpost: &&Outpost| {
+            let count = self.count(Place::Away(outpost.id));
+            count < site.members_max && site.ground.is_running(outpost.worker)
+        };
         if let Some(outpost) = self.state.outposts.iter().find(has_room) {
             return Place::Away(outpost.id);
         }
@@ -430,6 +433,16 @@ impl State {
                 self.members.remove(&member);
             }
         }
+    }
+
+    /// A worker is gone: whoever was there gets another place with the next leg.
+    pub(super) fn lose(&mut self, worker: usize) {
+        let outposts = &self.outposts;
+        self.members.retain(|_, seat| {
+            let mut lost = outposts.iter().filter(|outpost| outpost.worker == worker);
+            lost.all(|outpost| seat.place != Place::Away(outpost.id))
+        });
+        self.outposts.retain(|outpost| outpost.worker != worker);
     }
 
     /// Rooms end.

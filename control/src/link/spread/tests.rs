@@ -518,6 +518,68 @@ fn an_outpost_that_is_lost_holds_nothing_up() {
 }
 
 #[test]
+fn who_was_at_an_outpost_that_is_lost_gets_a_place_anew() {
+    let (mut spread, mut ground) = (Spread::default(), idle());
+    spread.set_members_max(1);
+    let in_other = |act: Act| match act {
+        Act::Join(plan) => Act::Join(MemberPlan {
+            stream: StreamId(1),
+            ..plan
+        }),
+        Act::OpenRoom(plan) => Act::OpenRoom(RoomPlan {
+            stream: StreamId(1),
+            ..plan
+        }),
+        other => other,
+    };
+    let mut acts = vec![open(), in_other(open()), join(0), join(1)];
+    acts.push(in_other(join(1)));
+    spread.order(0, order(1, acts), &ground);
+    while let Some((worker, order)) = spread.next_order() {
+        assert!(spread.take(worker, answer(order), &ground).is_none());
+    }
+    ground.runs[1] = false;
+    spread.lost(1, &ground);
+    // One of its two streams comes back: of the other one nobody has heard yet.
+    let mut leaves = leave(Some(1));
+    if let Act::Leave { streams, .. } = &mut leaves {
+        *streams = plan::only(ROOM);
+    }
+    spread.order(0, order(2, vec![leaves, join(1)]), &ground);
+    let (worker, parted) = spread.next_order().unwrap();
+    assert_eq!(worker, 0);
+    let joins = parted
+        .acts
+        .iter()
+        .any(|act| matches!(act, Act::Join(plan) if matches!(plan.leg, LegSpec::Rtp { .. })));
+    assert!(joins, "its leg is at home: {parted:?}");
+    let mut next = Some((worker, parted));
+    while let Some((worker, order)) = next {
+        spread.take(worker, answer(order), &ground);
+        next = spread.next_order();
+    }
+    let session = &spread.sessions[&SESSION];
+    assert_eq!(session.count(Place::Home), 2, "and it counts there");
+}
+
+#[test]
+fn nobody_is_sent_to_an_outpost_that_has_ended_and_is_not_told_to_be_lost() {
+    let (mut spread, mut ground) = (Spread::default(), idle());
+    two(&mut spread, &ground);
+    spread.order(0, order(2, vec![leave(Some(1))]), &ground);
+    while let Some((worker, order)) = spread.next_order() {
+        assert!(spread.take(worker, answer(order), &ground).is_none());
+    }
+    ground.runs[1] = false;
+    spread.order(0, order(3, vec![join(2)]), &ground);
+    let (worker, joining) = spread.next_order().unwrap();
+    assert_eq!(worker, 0);
+    let joined = spread.take(0, answer(joining), &ground).unwrap();
+    assert!(matches!(&joined.acts[0], Act::Join(plan) if matches!(plan.leg, LegSpec::Rtp { .. })));
+    assert!(spread.next_order().is_none());
+}
+
+#[test]
 fn who_was_to_join_at_an_outpost_that_is_lost_is_refused() {
     let (mut spread, mut ground) = (Spread::default(), idle());
     spread.set_members_max(1);

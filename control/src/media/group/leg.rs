@@ -17,6 +17,10 @@ use crate::sdp::{BfcpProto, FloorControl, Flow, MediaDescription, Proto, Sdp};
 
 /// A leg.
 #[derive(Debug, Clone)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each may hold with any other"
+)]
 pub(super) struct Leg {
     pub stream: StreamId,
     pub make: Make,
@@ -24,6 +28,8 @@ pub(super) struct Leg {
     pub local: LegLocal,
     /// The worker doesn't have it yet.
     pub is_new: bool,
+    /// It went with the worker that it was at: what is agreed next has one in its place.
+    pub is_gone: bool,
     /// The relay has offered it, its participant hasn't.
     pub is_offered: bool,
     /// Nothing is forwarded any more, though its participant has not agreed (OMD-12).
@@ -86,6 +92,7 @@ impl Leg {
             local_ip,
             local: LegLocal::Unbound,
             is_new: true,
+            is_gone: false,
             is_offered: false,
             is_stopped: false,
             far: None,
@@ -140,7 +147,7 @@ impl Leg {
         }
     }
 
-    fn spec(&self, member: MemberId, terms: &Terms) -> LegSpec {
+    fn spec(&self, user: u16, terms: &Terms) -> LegSpec {
         match self.make {
             Make::Rtp { mux } => LegSpec::Rtp {
                 local_ip: self.local_ip,
@@ -150,7 +157,7 @@ impl Leg {
             Make::Bfcp(transport) => LegSpec::Bfcp(BfcpSpec {
                 local_ip: self.local_ip,
                 transport,
-                user: user_of(member),
+                user,
                 is_offerer: self.is_offered,
             }),
             Make::Msrp(transport) => {
@@ -166,11 +173,16 @@ impl Leg {
         }
     }
 
-    pub(super) fn join(&self, member: MemberId, identity: &str, terms: &Terms) -> Act {
+    pub(super) fn join(
+        &self,
+        (member, user): (MemberId, u16),
+        identity: &str,
+        terms: &Terms,
+    ) -> Act {
         Act::Join(MemberPlan {
             member,
             stream: self.stream,
-            leg: self.spec(member, terms),
+            leg: self.spec(user, terms),
             local: LegLocal::Unbound,
             silence_ms: terms.settings.silence_ms,
             identity: matches!(self.make, Make::Msrp(_)).then(|| identity.into()),
@@ -310,13 +322,32 @@ impl Leg {
         }
     }
 
-    /// Its connection is lost: whatever is agreed next, the worker is told.
+    /// Its connection is lost: whatever is agreed next, the worker is told. RTP, which has none, is
+    /// lost with the worker that has its ports.
     pub(super) fn disconnected(&mut self) {
         self.told = None;
+        self.is_gone = matches!(self.make, Make::Rtp { .. });
+    }
+
+    /// The leg as it is in what is agreed next.
+    pub(super) fn next(self) -> Self {
+        if !self.is_gone {
+            return self;
+        }
+        Self {
+            local: LegLocal::Unbound,
+            is_new: true,
+            is_gone: false,
+            told: None,
+            ..self
+        }
     }
 
     /// The act that tells the worker what is new of it.
     pub(super) fn connect(&mut self, room: &Room, member: MemberId, rights: Rights) -> Option<Act> {
+        if self.is_gone {
+            return None;
+        }
         let told = Told {
             far: self.far.clone()?,
             direction: self.direction(rights),
@@ -377,11 +408,6 @@ pub(super) fn offered_transport(line: &MediaDescription) -> Option<BfcpTransport
         BfcpProto::UdpTls => return None,
     };
     (said.can_be_client(true) && said.speaks_version()).then_some(transport)
-}
-
-/// A participant's identifier in BFCP (RFC 8856 `userid`).
-pub(super) fn user_of(member: MemberId) -> u16 {
-    u16::try_from(member.0).unwrap_or(u16::MAX)
 }
 
 impl Room {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dataplane::api::{Act, BfcpTransport, Direction, LegLocal, MemberId, StreamId, StreamSet};
 
-use super::leg::{Leg, Make, user_of};
+use super::leg::{Leg, Make};
 use super::text::{self, Role};
 use super::{Offer, Rights, Room, Rooms};
 use crate::media::trunk::{Terms, Trunk};
@@ -18,7 +18,7 @@ use crate::sdp::{Kind, MediaDescription, Sdp};
 pub struct MemberMedia {
     terms: Arc<Terms>,
     origin: u64,
-    /// Who it is in floor control.
+    /// Who it is in floor control (RFC 8856 `userid`).
     user: u16,
     version: u64,
     sent: Option<Bytes>,
@@ -41,6 +41,7 @@ pub(super) struct Slot {
 #[derive(Debug)]
 pub struct Draft {
     terms: Arc<Terms>,
+    user: u16,
     is_v6: bool,
     slots: Vec<Slot>,
 }
@@ -66,9 +67,10 @@ pub struct MemberStream {
 }
 
 impl MemberMedia {
-    /// Nothing yet, for a participant whose descriptions `origin` names.
+    /// Nothing yet, for a participant whose descriptions `origin` names, and which is `user` in
+    /// floor control.
     #[must_use]
-    pub fn new(rooms: &Rooms, trunk: Trunk, (member, origin): (MemberId, u64)) -> Self {
+    pub fn new(rooms: &Rooms, trunk: Trunk, (user, origin): (u16, u64)) -> Self {
         Self {
             terms: Arc::new(Terms {
                 settings: Arc::clone(&rooms.settings),
@@ -76,12 +78,18 @@ impl MemberMedia {
                 is_recorded: false,
             }),
             origin,
-            user: user_of(member),
+            user,
             version: 0,
             sent: None,
             is_v6: rooms.settings.address(false).is_none(),
             slots: Vec::new(),
         }
+    }
+
+    /// Who it is in floor control: nobody else of its session.
+    #[must_use]
+    pub fn user(&self) -> u16 {
+        self.user
     }
 
     /// Reads an offer of the participant.
@@ -140,7 +148,7 @@ impl MemberMedia {
             let of_room = |slot: &&Slot| slot.leg.as_ref().map(|leg| leg.stream) == fate;
             let known = self.slots.get(index).filter(of_room);
             let known = known.or_else(|| self.slots.iter().find(of_room));
-            let known = known.and_then(|slot| slot.leg.clone());
+            let known = known.and_then(|slot| slot.leg.clone()).map(Leg::next);
             let leg = fate
                 .and_then(|id| rooms.find(id))
                 .and_then(|room| self.answered_leg(room, known, (&offer.sdp, line), is_v6));
@@ -148,6 +156,7 @@ impl MemberMedia {
         }
         Draft {
             terms: Arc::clone(&self.terms),
+            user: self.user,
             is_v6,
             slots,
         }
@@ -182,6 +191,7 @@ impl MemberMedia {
         let mut slots = self.slots.clone();
         let mut missing = wanted;
         for slot in &mut slots {
+            slot.leg = slot.leg.take().map(Leg::next);
             match &mut slot.leg {
                 // One that was stopped is still the worker's.
                 Some(leg) if wanted.contains(leg.stream) => {
@@ -201,6 +211,7 @@ impl MemberMedia {
         }
         Draft {
             terms: Arc::clone(&self.terms),
+            user: self.user,
             is_v6: self.is_v6,
             slots,
         }
@@ -289,12 +300,24 @@ impl MemberMedia {
         acts.collect()
     }
 
-    /// A leg's connection is lost: whatever is agreed next for it, the worker is told.
+    /// A leg's connection is lost, or the worker that had its ports: whatever is agreed next for
+    /// it, the worker is told.
     pub fn disconnected(&mut self, stream: StreamId) {
-        let legs = self.slots.iter_mut().filter_map(|slot| slot.leg.as_mut());
-        for leg in legs.filter(|leg| leg.stream == stream) {
-            leg.disconnected();
-        }
+        disconnect(&mut self.slots, stream);
+    }
+
+    /// The rooms in which it has nothing any more before something is agreed anew.
+    #[must_use]
+    pub fn gone(&self) -> StreamSet {
+        let legs = self.slots.iter().filter_map(|slot| slot.leg.as_ref());
+        let gone = legs.filter(|leg| leg.is_gone);
+        gone.fold(StreamSet::default(), |set, leg| set.with(leg.stream))
+    }
+
+    /// The rooms in which a draft has other legs than there are: it leaves them to join anew.
+    #[must_use]
+    pub fn replaced_by(&self, draft: &Draft) -> StreamSet {
+        StreamSet(self.all().0 & draft.opened_streams().0)
     }
 
     /// Tells the worker again, where rights or formats have changed.
@@ -350,6 +373,15 @@ impl MemberMedia {
         let text = Bytes::from(text::head(self.origin, self.version, address) + &lines);
         self.sent = Some(text.clone());
         Some(text)
+    }
+}
+
+fn disconnect(slots: &mut [Slot], stream: StreamId) {
+    let legs = slots.iter_mut().filter_map(|slot| slot.leg.as_mut());
+    // One that isn't bound yet takes the place of what is lost.
+    let bound = legs.filter(|leg| leg.local != LegLocal::Unbound);
+    for leg in bound.filter(|leg| leg.stream == stream) {
+        leg.disconnected();
     }
 }
 
@@ -425,11 +457,16 @@ impl Draft {
         new.fold(StreamSet::default(), |set, leg| set.with(leg.stream))
     }
 
+    /// What was lost while it is being agreed is lost in it, too.
+    pub fn disconnected(&mut self, stream: StreamId) {
+        disconnect(&mut self.slots, stream);
+    }
+
     /// The acts that make its new legs.
     #[must_use]
     pub fn joins(&self, member: MemberId, identity: &str) -> Vec<Act> {
         let new = self.legs().filter(|leg| leg.is_new);
-        new.map(|leg| leg.join(member, identity, &self.terms))
+        new.map(|leg| leg.join((member, self.user), identity, &self.terms))
             .collect()
     }
 

@@ -21,6 +21,7 @@ use dataplane::api::{
     Act, BfcpTransport, FanSpec, FloorId, FloorRule, FloorSpec, MemberId, MixSpec, RoomKind,
     RoomPlan, StreamId, StreamSet,
 };
+use dataplane::limits::STREAMS_PER_SESSION;
 
 use super::Settings;
 use crate::limits::GROUP_STREAMS;
@@ -36,7 +37,12 @@ pub struct Rooms {
     /// The session's own URIs: messages to these are for all.
     addresses: Vec<Box<str>>,
     rooms: Vec<Room>,
-    opened: u8,
+    /// Those that the worker was told to end, and whose names it still may use.
+    ending: StreamSet,
+    /// Places that are kept for the floors' room.
+    kept: usize,
+    /// Lines that there was no room for.
+    full: u64,
 }
 
 /// One stream of a group session.
@@ -109,8 +115,27 @@ impl Rooms {
             settings,
             addresses,
             rooms: Vec::new(),
-            opened: 0,
+            ending: StreamSet::default(),
+            kept: 0,
+            full: 0,
         }
+    }
+
+    /// Keeps a place for the room of the floors.
+    pub fn expect_floors(&mut self) {
+        self.kept = 1;
+    }
+
+    /// Lines that there was no room for since this was asked last.
+    pub fn take_full(&mut self) -> u64 {
+        std::mem::take(&mut self.full)
+    }
+
+    /// The lowest name that nothing has.
+    fn free_name(&self) -> Option<StreamId> {
+        let taken = StreamSet(self.all().0 | self.ending.0);
+        let mut names = (0..NAMES).map(StreamId);
+        names.find(|name| !taken.contains(*name))
     }
 
     /// The rooms there are.
@@ -141,8 +166,7 @@ impl Rooms {
     ) -> Option<StreamId> {
         let line = offer.line(index)?;
         let source = offer.source(index)?;
-        let is_full = self.rooms.len() >= GROUP_STREAMS || self.opened >= STREAMS_EVER;
-        if is_full || !line.is_supported {
+        if !line.is_supported {
             return None;
         }
         let speaker = self.mixed();
@@ -159,9 +183,12 @@ impl Rooms {
             RoomKind::FanOut(_) => Content::Messages(common_lines(source)),
             RoomKind::Floors(_) | RoomKind::Outpost(_) => return None,
         };
+        let name = self.free_name();
+        let Some(id) = name.filter(|_| self.rooms.len() + self.kept < GROUP_STREAMS) else {
+            self.full += 1;
+            return None;
+        };
         let is_simplex = matches!(plan, RoomKind::Forward) && line.flow.sends != line.flow.receives;
-        let id = StreamId(self.opened);
-        self.opened += 1;
         self.rooms.push(Room {
             id,
             kind: line.kind,
@@ -179,13 +206,13 @@ impl Rooms {
         conference: u32,
         rules: Vec<FloorRule>,
         offered: Option<BfcpTransport>,
-    ) -> StreamId {
+    ) -> Option<StreamId> {
         let spec = FloorSpec {
             conference,
             floors: rules,
         };
-        let id = StreamId(self.opened);
-        self.opened += 1;
+        let id = self.free_name()?;
+        self.kept = 0;
         self.rooms.push(Room {
             id,
             kind: Kind::Application,
@@ -194,7 +221,7 @@ impl Rooms {
             sender: None,
             content: Content::Floors(offered.unwrap_or(BfcpTransport::Tcp)),
         });
-        id
+        Some(id)
     }
 
     /// The room of the floors, if there is one: it belongs to nobody's media.
@@ -223,9 +250,20 @@ impl Rooms {
         plans.map(Act::OpenRoom).collect()
     }
 
-    /// Rooms end.
+    /// Rooms that the worker doesn't have are not to be.
     pub fn close(&mut self, ids: StreamSet) {
         self.rooms.retain(|room| !ids.contains(room.id));
+    }
+
+    /// Rooms end: the worker is told, and their names are free when it has done so.
+    pub fn end(&mut self, ids: StreamSet) {
+        self.close(ids);
+        self.ending.0 |= ids.0;
+    }
+
+    /// The worker has ended rooms.
+    pub fn ended(&mut self, ids: StreamSet) {
+        self.ending.0 &= !ids.0;
     }
 
     /// Of what a participant offers, the line's room in the session: one of the same kind that
@@ -355,7 +393,10 @@ const TALKERS: u8 = 4;
 /// The longest that a packet waits for those before it.
 const JITTER_MAX_MS: u16 = 200;
 /// Names of streams are bits of a set.
-const STREAMS_EVER: u8 = 32;
+const NAMES: u8 = 32;
+
+// An order that opened more would be refused as a whole.
+const _: () = assert!(GROUP_STREAMS <= STREAMS_PER_SESSION);
 
 #[cfg(test)]
 mod tests;

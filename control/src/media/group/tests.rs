@@ -45,7 +45,7 @@ fn upl_13_media_type_direction_and_floor_decide_what_becomes_of_a_stream() {
     );
     assert_eq!(kind(Kind::Image, Proto::Other, both), None);
     let mut rooms = Rooms::new(settings(), Vec::new());
-    let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
+    let media = MemberMedia::new(&rooms, Trunk::default(), (1, 1));
     let offer = sdp("m=audio 4000 RTP/AVP 0\r\n");
     let offer = media.read(offer.as_bytes()).unwrap();
     let gated = rooms
@@ -95,7 +95,7 @@ const THREE: &str = "m=audio 4000 RTP/AVP 9 18 0 101\r\na=rtpmap:101 telephone-e
 /// A session that a participant has begun with a description: its rooms, its media, its answer.
 fn begun(lines: &str) -> (Rooms, MemberMedia, String) {
     let mut rooms = Rooms::new(settings(), Vec::new());
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (1, 1));
     let offer = media.read(sdp(lines).as_bytes()).unwrap();
     let fates: Vec<_> = (0..offer.lines().len())
         .map(|index| rooms.open(&offer, index, MemberId(1), None))
@@ -193,7 +193,7 @@ fn comfort_noise_is_answered_to_who_names_it_beside_g711() {
 fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker() {
     let (mut rooms, _, _) = begun(THREE);
     let b = MemberId(2);
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(2), 2));
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (2, 2));
     let mut draft = media.draft_offer(&rooms, rooms.all());
     assert!(media.offer(&rooms, &draft, ALL).is_none(), "not bound yet");
     bind(&mut draft, b);
@@ -230,7 +230,7 @@ fn another_participant_is_offered_the_same_rooms_and_its_answer_tells_the_worker
         (100, 1)
     );
     rooms.narrow(&media);
-    let c = MemberMedia::new(&rooms, Trunk::default(), (MemberId(3), 3));
+    let c = MemberMedia::new(&rooms, Trunk::default(), (3, 3));
     let h264 = sdp("m=video 6000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n");
     let h264 = c.read(h264.as_bytes()).unwrap();
     assert_eq!(rooms.matching(&h264, 0, StreamSet::default()), None);
@@ -241,7 +241,7 @@ fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly(
     let (rooms, _, _) = begun("m=audio 4000 RTP/AVP 0\r\na=sendonly\r\n");
     let room = rooms.iter().next().unwrap();
     assert_eq!(room.plan, RoomKind::Forward);
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(2), 2));
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (2, 2));
     let mut draft = media.draft_offer(&rooms, rooms.all());
     bind(&mut draft, MemberId(2));
     let flow = room.flow_of(MemberId(2));
@@ -264,7 +264,7 @@ fn one_who_sends_alone_is_answered_recvonly_and_the_others_are_offered_sendonly(
 #[test]
 fn omd_07_a_stream_with_no_codec_that_is_known_is_not_supported() {
     let rooms = Rooms::new(settings(), Vec::new());
-    let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
+    let media = MemberMedia::new(&rooms, Trunk::default(), (1, 1));
     let unknown =
         sdp("m=audio 4000 RTP/AVP 18\r\nm=audio 4000 RTP/SAVP 0\r\nm=application 9 UDP/X y\r\n");
     let offer = media.read(unknown.as_bytes()).unwrap();
@@ -276,7 +276,7 @@ fn omd_07_a_stream_with_no_codec_that_is_known_is_not_supported() {
 #[test]
 fn the_floors_of_a_session_are_offered_with_what_they_govern() {
     let mut rooms = Rooms::new(settings(), Vec::new());
-    let media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
+    let media = MemberMedia::new(&rooms, Trunk::default(), (1, 1));
     let lines = "m=audio 4000 RTP/AVP 0\r\nm=application 9 TCP/BFCP *\r\na=setup:active\r\n\
         a=connection:new\r\na=floorctrl:c-only\r\n";
     let offer = media.read(sdp(lines).as_bytes()).unwrap();
@@ -284,6 +284,7 @@ fn the_floors_of_a_session_are_offered_with_what_they_govern() {
         .open(&offer, 0, MemberId(1), Some(FloorId(1)))
         .unwrap();
     let floors = rooms.open_floors(77, vec![rule()], offer.floor_control());
+    let floors = floors.unwrap();
     assert_eq!(
         rooms.matching(&offer, 1, StreamSet::default()),
         Some(floors)
@@ -294,7 +295,7 @@ fn the_floors_of_a_session_are_offered_with_what_they_govern() {
         act,
         Act::Join(plan) if matches!(plan.leg, dataplane::api::LegSpec::Bfcp(spec) if spec.user == 1)
     )));
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(5), 2));
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (5, 2));
     let mut draft = media.draft_offer(&rooms, rooms.all());
     bind(&mut draft, MemberId(5));
     let offer = media.offer(&rooms, &draft, ALL).unwrap();
@@ -329,7 +330,7 @@ fn floors_over_tls_are_held_to_their_certificates_and_offered_over_tls() {
     let certificate = format!("a=fingerprint:SHA-256 {}\r\n", ["AB"; 32].join(":"));
     let lines = format!("m=audio 4000 RTP/AVP 0\r\n{line}{certificate}");
     let none = Rooms::new(settings(), Vec::new());
-    let without = MemberMedia::new(&none, Trunk::default(), (MemberId(1), 1));
+    let without = MemberMedia::new(&none, Trunk::default(), (1, 1));
     let offer = without.read(sdp(&lines).as_bytes()).unwrap();
     assert!(
         !offer.lines()[1].is_supported,
@@ -343,11 +344,11 @@ fn floors_over_tls_are_held_to_their_certificates_and_offered_over_tls() {
     };
     Arc::get_mut(&mut own).unwrap().msrp = msrp;
     let mut rooms = Rooms::new(own, Vec::new());
-    let mut media = MemberMedia::new(&rooms, Trunk::default(), (MemberId(1), 1));
+    let mut media = MemberMedia::new(&rooms, Trunk::default(), (1, 1));
     let offer = media.read(sdp(&lines).as_bytes()).unwrap();
     let audio = rooms.open(&offer, 0, MemberId(1), Some(FloorId(1)));
     let floors = rooms.open_floors(77, vec![rule()], offer.floor_control());
-    let mut draft = media.draft_answer(&rooms, &offer, &[audio, Some(floors)]);
+    let mut draft = media.draft_answer(&rooms, &offer, &[audio, floors]);
     let tls = |draft: &Draft, member| {
         let joins = draft.joins(MemberId(member), "<sip:x@y>");
         let mut specs = joins.iter().filter_map(|act| match act {
@@ -371,7 +372,7 @@ fn floors_over_tls_are_held_to_their_certificates_and_offered_over_tls() {
     let answer = String::from_utf8(answer.to_vec()).unwrap();
     assert!(answer.contains("TCP/TLS/BFCP *\r\n") && answer.contains("a=fingerprint:"));
 
-    let other = MemberMedia::new(&rooms, Trunk::default(), (MemberId(2), 2));
+    let other = MemberMedia::new(&rooms, Trunk::default(), (2, 2));
     let draft = other.draft_offer(&rooms, rooms.all());
     assert_eq!(tls(&draft, 2), Some((BfcpTransport::Tls, true)));
 }

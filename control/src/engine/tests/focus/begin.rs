@@ -437,3 +437,58 @@ fn sgn_16_one_who_accepts_and_leaves_before_that_has_come_does_not_take_part() {
     assert_eq!(scene.bench.engine.participants(), 2, "alice and bob alone");
     scene.end();
 }
+
+#[test]
+fn an_inviter_whose_worker_is_lost_as_it_is_accepted_is_refused_and_gets_no_bye() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.bench.holds_orders = true;
+    let seen = scene.answers("bob", &bob, 200, &accept(&bob));
+    assert_eq!(words(&seen), ["bob ACK"]);
+    scene.bench.orders.clear();
+    scene.bench.engine.handle_worker_lost(scene.bench.now, 0);
+    scene.bench.rooms = Rooms::default();
+    scene.bench.holds_orders = false;
+    let sent = scene.bench.settle();
+    let seen = scene.seen(sent);
+    assert_eq!(words(&seen), ["alice 503", "bob BYE"]);
+    let refusal = text_to(&seen, "alice", "503");
+    scene.give("alice", &refused_ack("alice", &refusal));
+    let bye = text_to(&seen, "bob", "BYE");
+    scene.answers("bob", &bye, 200, "");
+    scene.bench.assert_nothing_left();
+    assert_eq!(scene.bench.cdrs.len(), 2);
+}
+
+#[test]
+fn a_line_beyond_what_a_session_may_have_is_refused_by_its_port() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let lines = [AUDIO; 9];
+    let seen = scene.invite("alice", TEAM, "", &sdp(&lines));
+    let bob = text_to(&seen, "bob", "INVITE");
+    assert_eq!(media_of(&bob), ["audio"; 8].join(" "));
+    let seen = scene.answers("bob", &bob, 200, &accept(&bob));
+    let ok = text_to(&seen, "alice", "200");
+    assert_eq!(media_of(&ok), ["audio"; 8].join(" "));
+    assert_eq!(ok.matches("m=audio 0 ").count(), 1);
+    assert_eq!(scene.bench.engine.counters().full_group_streams, 1);
+    scene.ack("alice", 1);
+    scene.end();
+}
+
+#[test]
+fn the_floors_of_a_session_have_their_place_among_its_streams() {
+    let mut scene = Scene::with(&["alice", "bob"], |_, group| {
+        group.floors = Some(vec![config::StreamKind::Audio]);
+    });
+    let lines = [AUDIO, AUDIO, AUDIO, AUDIO, AUDIO, AUDIO, AUDIO, AUDIO, BFCP];
+    let seen = scene.invite("alice", TEAM, "", &sdp(&lines));
+    let bob = text_to(&seen, "bob", "INVITE");
+    assert_eq!(media_of(&bob), format!("{}application", "audio ".repeat(7)));
+    let seen = scene.answers("bob", &bob, 200, &accept(&bob));
+    let ok = text_to(&seen, "alice", "200");
+    assert_eq!(ok.matches("m=audio 0 ").count(), 1);
+    scene.ack("alice", 1);
+    scene.end();
+}

@@ -254,3 +254,15 @@ fn rem_03_who_is_removed_is_told_nothing_more_of_the_others() {
     assert!(words(&scene.wait(2)).is_empty());
     scene.end();
 }
+
+#[test]
+fn who_is_refused_is_news_for_nobody() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[AUDIO]);
+    let (_, notify) = subscribe(&mut scene, "alice");
+    scene.answers("alice", &notify, 200, "");
+    scene.wait(2);
+    let seen = scene.invite("bob", TEAM, "", &sdp(&["m=audio 4000 RTP/AVP 18\r\n"]));
+    assert_eq!(words(&seen), ["bob 488"]);
+    assert!(words(&scene.wait(2)).iter().all(|one| one == "bob 488"));
+    scene.end();
+}

@@ -189,3 +189,23 @@ fn who_speaks_is_seen_by_the_operator_and_notified_to_nobody() {
     assert_eq!((streams[1].speaker, &streams[1].holders), (None, &None));
     scene.end();
 }
+
+#[test]
+fn who_is_refused_uses_no_identity_in_floor_control_up() {
+    let mut scene = scene(&["alice", "bob", "carol"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[AUDIO, BFCP]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    scene.ack("alice", 1);
+    let carol = text_to(&seen, "carol", "INVITE");
+    scene.answers("carol", &carol, 486, "");
+    for _ in 0..5 {
+        let unknown = "m=audio 4000 RTP/AVP 18\r\n";
+        let seen = scene.invite("carol", TEAM, "", &sdp(&[unknown]));
+        assert_eq!(words(&seen), ["carol 488"]);
+    }
+    let seen = scene.invite("carol", TEAM, "", &sdp(&[AUDIO, BFCP]));
+    let ok = text_to(&seen, "carol", "200");
+    assert!(ok.contains("a=userid:4\r\n"), "{ok}");
+    scene.end();
+}

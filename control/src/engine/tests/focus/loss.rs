@@ -5,7 +5,7 @@ use dataplane::api::{MemberId, SessionId, StreamId};
 use super::*;
 
 /// The worker's news of a member in a room.
-fn news(
+pub(super) fn news(
     scene: &mut Scene,
     event: fn(SessionId, StreamId, MemberId) -> Event,
     of: (u8, u32),
@@ -17,7 +17,7 @@ fn news(
     scene.seen(sent)
 }
 
-fn lost(session: SessionId, stream: StreamId, member: MemberId) -> Event {
+pub(super) fn lost(session: SessionId, stream: StreamId, member: MemberId) -> Event {
     Event::MemberLost {
         session,
         stream,
@@ -25,7 +25,7 @@ fn lost(session: SessionId, stream: StreamId, member: MemberId) -> Event {
     }
 }
 
-fn silent(session: SessionId, stream: StreamId, member: MemberId) -> Event {
+pub(super) fn silent(session: SessionId, stream: StreamId, member: MemberId) -> Event {
     Event::MemberSilent {
         session,
         stream,
@@ -42,13 +42,13 @@ fn heard(session: SessionId, stream: StreamId, member: MemberId) -> Event {
 }
 
 /// What a subscriber is told next, and has acknowledged.
-fn told(scene: &mut Scene, seen: &Seen, name: &str) -> String {
+pub(super) fn told(scene: &mut Scene, seen: &Seen, name: &str) -> String {
     let notify = text_to(seen, name, "NOTIFY");
     scene.answers(name, &notify, 200, "");
     notify
 }
 
-fn subscribed(scene: &mut Scene, name: &str) {
+pub(super) fn subscribed(scene: &mut Scene, name: &str) {
     let identity = scene.dialogs[name].contact.clone();
     let text = scene.request_text("SUBSCRIBE", (name, &identity), "Event: conference\r\n", "");
     let seen = scene.give(name, &text);

@@ -372,3 +372,87 @@ fn add_05_one_who_comes_before_being_added_is_told_as_added() {
     assert_eq!(scene.bench.engine.participants(), 3);
     scene.end();
 }
+
+#[test]
+fn rem_03_the_inviter_who_is_removed_while_it_waits_is_refused_and_nobody_is_asked_any_more() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[CHAT]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    let ringing = scene.answers("bob", &bob, 180, "");
+    let ringing = text_to(&ringing, "alice", "180");
+    let identity = bare(header(&ringing, "Contact"));
+    let refer = removal("alice");
+    let text = scene.request_text("REFER", ("alice", &identity), &refer, "");
+    let seen = scene.give("alice", &text);
+    assert_eq!(words(&seen), ["alice 200", "alice 480", "bob CANCEL"]);
+    let cancel = text_to(&seen, "bob", "CANCEL");
+    scene.answers("bob", &cancel, 200, "");
+    // Bob has accepted at the same time.
+    let seen = scene.answers("bob", &bob, 200, &accept(&bob));
+    assert_eq!(words(&seen), ["bob ACK", "bob BYE"]);
+    let bye = text_to(&seen, "bob", "BYE");
+    scene.answers("bob", &bye, 200, "");
+    scene.give("alice", &ack_of_failure());
+    scene.bench.assert_nothing_left();
+}
+
+#[test]
+fn rem_03_who_is_removed_as_it_is_being_accepted_is_released_right_after() {
+    let mut scene = Scene::talking(&["alice", "bob", "carol"], &[CHAT]);
+    scene.inside("carol", "BYE", "", "");
+    scene.bench.holds_orders = true;
+    assert!(scene.invite("carol", TEAM, "", &sdp(&[CHAT])).is_empty());
+    let seen = scene.inside("alice", "REFER", &removal("carol"), "");
+    assert_eq!(words(&seen), ["alice 200"]);
+    let sent = scene.bench.do_orders();
+    let seen = scene.seen(sent);
+    assert_eq!(words(&seen), ["carol 200", "carol BYE"]);
+    let bye = text_to(&seen, "carol", "BYE");
+    assert!(header(&bye, "Reason").contains("Removed"), "{bye}");
+    assert_eq!(scene.bench.rooms.of(4), (vec![], vec![]));
+    assert_eq!(scene.bench.engine.participants(), 2);
+    scene.end();
+}
+
+#[test]
+fn one_who_comes_in_by_several_devices_at_once_is_in_by_the_last() {
+    let members = ["alice", "bob", "carol"];
+    let mut scene = Scene::with(&members, |_, group| group.participants_max = Some(3));
+    scene.begin(&members, &[CHAT]);
+    scene.inside("carol", "BYE", "", "");
+    scene.bench.holds_orders = true;
+    for _ in 0..3 {
+        assert!(scene.invite("carol", TEAM, "", &sdp(&[CHAT])).is_empty());
+    }
+    let sent = scene.bench.do_orders();
+    let seen = scene.seen(sent);
+    let mut told = words(&seen);
+    told.sort_unstable();
+    let accepted = ["carol 200"; 3].into_iter();
+    let expected: Vec<_> = accepted.chain(["carol BYE"; 2]).collect();
+    assert_eq!(told, expected);
+    let last = seen.iter().rfind(|(_, what, _)| what == "200").unwrap();
+    let last = header(&last.2, "Call-ID").to_owned();
+    for (_, what, text) in &seen {
+        assert!(what != "BYE" || header(text, "Call-ID") != last, "{text}");
+        if what == "BYE" {
+            assert!(header(text, "Reason").contains("elsewhere"), "{text}");
+            scene.answers("carol", text, 200, "");
+        }
+    }
+    assert_eq!(scene.bench.engine.participants(), 3);
+    scene.end();
+}
+
+#[test]
+fn who_waits_for_somebody_to_accept_does_not_come_in_by_another_device() {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[CHAT]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    let seen = scene.invite("alice", TEAM, "", &sdp(&[CHAT]));
+    assert_eq!(words(&seen), ["alice 480"]);
+    let seen = scene.answers("bob", &bob, 200, &accept(&bob));
+    assert_eq!(words(&seen), ["bob ACK", "alice 200"]);
+    assert_eq!(scene.bench.engine.participants(), 2);
+    scene.end();
+}

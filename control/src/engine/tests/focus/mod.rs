@@ -10,6 +10,8 @@ mod matrix;
 mod membership;
 mod modify;
 mod pager;
+mod regained;
+mod silent;
 mod timers;
 
 use std::collections::BTreeMap;
@@ -471,6 +473,13 @@ fn text_to(seen: &Seen, name: &str, what: &str) -> String {
         .unwrap_or_else(|| panic!("no {what} for {name} in {seen:#?}"));
     assert!(found.next().is_none(), "two {what} for {name} in {seen:#?}");
     first
+}
+
+/// A client's first message of a kind: after a while it comes again.
+fn first_to(seen: &Seen, name: &str, what: &str) -> String {
+    let mut found = seen.iter().filter(|(to, is, _)| *to == name && is == what);
+    let first = found.next().map(|(_, _, text)| text.clone());
+    first.unwrap_or_else(|| panic!("no {what} for {name} in {seen:#?}"))
 }
 
 /// The media of a description that are in use, in order: `audio video`.

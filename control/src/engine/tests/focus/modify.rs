@@ -201,3 +201,69 @@ fn a_line_that_carries_something_else_than_before_is_another_stream() {
     assert_eq!(scene.bench.rooms.of(1), (vec![1], vec![1]));
     scene.end();
 }
+
+#[test]
+fn omd_04_streams_may_be_added_and_removed_as_often_as_anybody_wants() {
+    let mut scene = Scene::with(&["alice", "bob"], |_, group| {
+        group.remove_streams = Some(config::Right::Participants);
+    });
+    scene.begin(&["alice", "bob"], &[CHAT]);
+    let video_off = "m=video 0 RTP/AVP 97\r\n";
+    for round in 0..40 {
+        for (line, media) in [(VIDEO, "message video"), (video_off, "message")] {
+            let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, line]));
+            assert_eq!(words(&seen), ["alice 200", "bob INVITE"], "round {round}");
+            scene.ack("alice", scene.seq + 100);
+            let bob = text_to(&seen, "bob", "INVITE");
+            assert_eq!(media_of(&bob), media, "round {round}");
+            scene.answers("bob", &bob, 200, &accept(&bob));
+        }
+    }
+    assert_eq!(scene.bench.engine.counters().full_group_streams, 0);
+    scene.end();
+}
+
+#[test]
+fn a_stream_that_the_worker_refuses_uses_no_name_up() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    scene.bench.refuse = true;
+    for _ in 0..40 {
+        let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+        assert_eq!(words(&seen), ["alice 503"]);
+    }
+    scene.bench.refuse = false;
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, AUDIO]));
+    assert_eq!(media_of(&text_to(&seen, "alice", "200")), "message audio");
+    scene.end();
+}
+
+#[test]
+fn the_name_of_a_stream_is_another_ones_when_its_room_has_ended() {
+    let mut scene = Scene::with(&["alice", "bob"], |_, group| {
+        group.remove_streams = Some(config::Right::Participants);
+    });
+    scene.begin(&["alice", "bob"], &[CHAT, VIDEO]);
+    let video_off = "m=video 0 RTP/AVP 97\r\n";
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, video_off]));
+    scene.ack("alice", scene.seq + 100);
+    let bob = text_to(&seen, "bob", "INVITE");
+    // The worker is told of its end, and has not said that it is done.
+    scene.bench.holds_orders = true;
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    scene.bench.holds_orders = false;
+    let held = std::mem::take(&mut scene.bench.orders);
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, video_off, AUDIO]));
+    assert_eq!(scene.bench.rooms.of(1), (vec![0, 2], vec![0, 2]));
+    scene.ack("alice", scene.seq + 100);
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    scene.bench.orders = held;
+    scene.bench.do_orders();
+    let seen = scene.inside("alice", "INVITE", "", &sdp(&[CHAT, VIDEO, AUDIO]));
+    assert_eq!(scene.bench.rooms.of(1), (vec![0, 1, 2], vec![0, 1, 2]));
+    scene.ack("alice", scene.seq + 100);
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    assert_eq!(scene.bench.rooms.of(2), (vec![0, 1, 2], vec![0, 1, 2]));
+    scene.end();
+}

@@ -48,6 +48,87 @@ fn where_the_participant_wants_it_the_relay_refreshes_with_what_was_agreed() {
     scene.end();
 }
 
+/// Alice and bob talk; the relay refreshes alice's session each 100 s.
+fn refreshed_by_the_relay() -> Scene {
+    let mut scene = Scene::new(&["alice", "bob"]);
+    let timer = "Supported: timer\r\nSession-Expires: 100;refresher=uas\r\n";
+    let seen = scene.invite("alice", TEAM, timer, &sdp(&[AUDIO]));
+    let bob = text_to(&seen, "bob", "INVITE");
+    scene.answers("bob", &bob, 200, &accept(&bob));
+    scene.ack("alice", 1);
+    scene
+}
+
+/// The 200 to a refresh says the same again.
+fn refreshes(scene: &mut Scene, refresh: &str) {
+    assert_eq!(media_of(refresh), "audio");
+    let contact = format!(
+        "Contact: <{}>\r\nSession-Expires: 100;refresher=uac\r\n",
+        uri("alice")
+    );
+    let text = answer(refresh, 200, "OK", &sdp(&[AUDIO])).replace(CONTACT_B, &contact);
+    let seen = scene.give("alice", &text);
+    assert_eq!(words(&seen), ["alice ACK"]);
+}
+
+#[test]
+fn a_refresh_that_is_refused_is_sent_again_before_the_session_expires() {
+    for code in [491, 500, 503, 488] {
+        let mut scene = refreshed_by_the_relay();
+        let mut refresh = first_to(&scene.wait(51), "alice", "INVITE");
+        for _ in 0..3 {
+            let seen = scene.answers("alice", &refresh, code, "");
+            assert_eq!(words(&seen), ["alice ACK"], "{code}");
+            // 491: not before two seconds are over (RFC 3261 §14.1).
+            assert!(scene.wait(2).is_empty(), "{code}");
+            let mut later = Seen::new();
+            while later.is_empty() {
+                later = scene.wait(1);
+            }
+            refresh = first_to(&later, "alice", "INVITE");
+        }
+        refreshes(&mut scene, &refresh);
+        assert!(scene.wait(49).is_empty(), "{code}");
+        assert_eq!(scene.bench.engine.counters().expired, 0);
+        scene.end();
+    }
+}
+
+#[test]
+fn a_session_is_refreshed_though_something_else_was_under_way_and_is_refused() {
+    let mut scene = refreshed_by_the_relay();
+    scene.wait(40);
+    let seen = scene.inside("bob", "INVITE", "", &sdp(&[AUDIO, CHAT]));
+    scene.ack("bob", scene.seq + 100);
+    let offer = text_to(&seen, "alice", "INVITE");
+    assert!(words(&scene.answers("alice", &offer, 180, "")).is_empty());
+    assert!(scene.wait(15).is_empty());
+    let seen = scene.answers("alice", &offer, 488, "");
+    assert_eq!(words(&seen), ["alice ACK"]);
+    let refresh = first_to(&scene.wait(30), "alice", "INVITE");
+    refreshes(&mut scene, &refresh);
+    assert!(scene.wait(49).is_empty());
+    assert_eq!(scene.bench.engine.counters().expired, 0);
+    scene.end();
+}
+
+#[test]
+fn who_refuses_every_refresh_is_released_when_its_session_expires() {
+    let mut scene = refreshed_by_the_relay();
+    let mut tries = 0;
+    for _ in 0..101 {
+        for (name, what, text) in scene.wait(1) {
+            if what == "INVITE" {
+                tries += 1;
+                scene.answers(name, &text, 488, "");
+            }
+        }
+    }
+    assert!((2..=8).contains(&tries), "{tries}");
+    assert_eq!(scene.bench.engine.counters().expired, 1);
+    scene.end();
+}
+
 #[test]
 fn a_session_interval_that_is_too_small_is_refused() {
     let mut scene = Scene::new(&["alice", "bob"]);
