@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::Options;
@@ -139,10 +140,14 @@ impl<'a> Chat<'a> {
         };
         let timeout = EpollTimeout::try_from(next.max(Duration::from_millis(1)));
         let mut events = [EpollEvent::empty(); 64];
-        let count = self
+        let waited = self
             .epoll
-            .wait(&mut events, timeout.unwrap_or(EpollTimeout::ZERO))
-            .map_err(|error| error.to_string())?;
+            .wait(&mut events, timeout.unwrap_or(EpollTimeout::ZERO));
+        let count = match waited {
+            // Who stops this process and lets it go on does no harm.
+            Err(Errno::EINTR) => 0,
+            waited => waited.map_err(|error| error.to_string())?,
+        };
         for event in &events[..count] {
             let member = usize::try_from(event.data()).unwrap_or(0);
             self.members[member].read(begin, &mut self.tally)?;

@@ -209,6 +209,13 @@ impl Figures {
         if self.overlap {
             text.push_str("the load shared the relay's cores\n");
         }
+        let stalled = self.tally.voice.stalled;
+        if !stalled.is_zero() {
+            text.push_str(&format!(
+                "the load itself stood still for {:.2} s, and then sent at once what the relay may drop\n",
+                stalled.as_secs_f64()
+            ));
+        }
         text.push_str(&match self.problems() {
             found if found.is_empty() => format!(
                 "fine: {} participants, nothing lost, nothing failed",
