@@ -1,5 +1,6 @@
 //! What the rooms brought.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use hdrhistogram::Histogram;
@@ -15,8 +16,14 @@ use crate::table;
 /// Of a hundred, the rooms' ticks that may come a packet of voice late.
 const MISSED_PERCENT_MAX: f64 = 0.1;
 
+/// Of a hundred packets, those that may come too late to be mixed: a jitter buffer that follows
+/// what it sees drops some.
+const STALE_PERCENT_MAX: f64 = 0.1;
+/// What the relay calls them.
+const STALE: &str = "stale";
+
 /// The relay at one moment.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Reading {
     at: Instant,
     cpu_ns: u64,
@@ -24,7 +31,8 @@ pub struct Reading {
     ticks: f64,
     late_ticks: f64,
     missed_ticks: f64,
-    drops: f64,
+    /// What was dropped, by the reason.
+    drops: BTreeMap<String, f64>,
 }
 
 impl Reading {
@@ -43,9 +51,22 @@ impl Reading {
             ticks: sum("midpath_room_ticks_total"),
             late_ticks: sum("midpath_late_ticks_total"),
             missed_ticks: sum("midpath_missed_ticks_total"),
-            drops: sum("midpath_dropped_total"),
+            drops: drops(&metrics),
         }
     }
+}
+
+fn drops(metrics: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
+    let mut by_reason = BTreeMap::new();
+    for (line, value) in metrics {
+        if line.contains("midpath_dropped_total")
+            && let Some((_, rest)) = line.split_once("reason=\"")
+            && let Some((reason, _)) = rest.split_once('"')
+        {
+            *by_reason.entry(reason.to_owned()).or_insert(0.0) += value;
+        }
+    }
+    by_reason
 }
 
 /// Of one load.
@@ -81,8 +102,12 @@ impl Figures {
         let found = [
             (voice.lost > 0, format!("{} packets lost", voice.lost)),
             (
-                self.drops() > 0.0,
-                format!("{:.0} packets dropped by the relay", self.drops()),
+                self.drops() - self.stale() > 0.0 || self.stale() > self.stale_max(),
+                format!(
+                    "{:.0} packets dropped by the relay ({})",
+                    self.drops(),
+                    self.drops_by_reason()
+                ),
             ),
             (
                 voice.missing > 0,
@@ -127,7 +152,30 @@ impl Figures {
 
     /// Packets that the relay dropped, whatever for.
     fn drops(&self) -> f64 {
-        self.after.drops - self.before.drops
+        self.after.drops.values().sum::<f64>() - self.before.drops.values().sum::<f64>()
+    }
+
+    /// Of them: what came later than the mixer's jitter buffer waits.
+    fn stale(&self) -> f64 {
+        let of = |reading: &Reading| reading.drops.get(STALE).copied().unwrap_or(0.0);
+        of(&self.after) - of(&self.before)
+    }
+
+    fn stale_max(&self) -> f64 {
+        count(self.tally.voice.sent) * STALE_PERCENT_MAX / 100.0
+    }
+
+    /// The same as `late 3, source 1`.
+    fn drops_by_reason(&self) -> String {
+        let all = self.after.drops.iter().map(|(reason, after)| {
+            let before = self.before.drops.get(reason).copied().unwrap_or(0.0);
+            (reason, after - before)
+        });
+        let some = all.filter(|(_, dropped)| *dropped > 0.0);
+        let said: Vec<String> = some
+            .map(|(reason, dropped)| format!("{reason} {dropped:.0}"))
+            .collect();
+        said.join(", ")
     }
 
     fn ticks(&self) -> f64 {
