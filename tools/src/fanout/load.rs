@@ -87,7 +87,8 @@ pub fn run(ears: &UdpSocket, (port, id): (u16, u32), talk: &Talk) -> Result<Tall
         buffers: [[0; LOOKED_AT]; BATCH],
         book: Book::default(),
     };
-    let mut last = Histogram::new(3).map_err(|error| error.to_string())?;
+    let mut last =
+        Histogram::new_with_bounds(1, 60_000_000, 3).map_err(|error| error.to_string())?;
     let begin = Instant::now();
     let rate = u64::from(talk.rate.max(1));
     let (first, end) = (talk.warmup_s * rate, (talk.warmup_s + talk.seconds) * rate);
