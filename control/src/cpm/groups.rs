@@ -113,10 +113,12 @@ impl Group {
         }
     }
 
-    /// Whether a user may begin a session or join one (SGN-04, SGN-12).
+    /// Whether a user may begin a session or join one (SGN-04, SGN-12). Who has no address that can
+    /// be read is nobody's user, not even an open group's.
     #[must_use]
     pub fn admits(&self, user: &str) -> bool {
-        !self.banned.contains(user) && (self.is_open || self.keys.contains(user))
+        let is_known = (self.is_open && !user.is_empty()) || self.keys.contains(user);
+        is_known && !self.banned.contains(user)
     }
 
     /// Whether a user may be invited by a participant: everybody who isn't banned (ADD-03).
@@ -193,5 +195,20 @@ mod tests {
         assert!(!team.admits(&user_key("sip:b@x")));
         assert!(!team.admits(&user_key("sip:c@x")));
         assert!(groups.find("sip:other@g").is_none());
+    }
+
+    #[test]
+    fn an_open_group_admits_everybody_but_who_has_no_address() {
+        let group = config::Group {
+            open: true,
+            ..config::Group::default()
+        };
+        let defined = BTreeMap::from([("sip:team@g".to_owned(), group)]);
+        let groups = Groups::new(&Controlling::default(), &defined);
+        let Some(Addressed::Group(team)) = groups.find("sip:team@g") else {
+            panic!("not found");
+        };
+        assert!(team.admits(&user_key("sip:c@x")));
+        assert!(!team.admits(&user_key("")));
     }
 }

@@ -140,9 +140,12 @@ impl Engine {
         key: ServerKey,
         request: &Message,
     ) {
+        // Its last NOTIFY may still be on its way: nothing follows that.
         let is_ours = focus.watchers.with(id, |watcher| match &mut watcher.usage {
-            Usage::Own(dialog) => dialog.matches(request) && dialog.check_seq(request).is_ok(),
-            Usage::Member(_) => false,
+            Usage::Own(dialog) if !watcher.is_over => {
+                dialog.matches(request) && dialog.check_seq(request).is_ok()
+            }
+            Usage::Own(_) | Usage::Member(_) => false,
         });
         if is_ours != Some(true) || request.method() != Some(&Method::Subscribe) {
             self.reply(key, request, 481, "Subscription Does Not Exist");

@@ -201,6 +201,28 @@ fn pin_02_a_subscription_is_found_by_the_sessions_identity_refreshed_and_ended()
 }
 
 #[test]
+fn a_refresh_that_crosses_the_last_notification_comes_too_late() {
+    let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
+    let (ok, notify) = subscribe(&mut scene, "bob");
+    scene.answers("bob", &notify, 200, "");
+    let parts = [
+        header(&ok, "From"),
+        header(&ok, "To"),
+        header(&ok, "Call-ID"),
+        "127.0.0.1:5002",
+    ];
+    let refresh = "Event: conference\r\nExpires: 300\r\nContact: <sip:bob@127.0.0.1:5002>\r\n";
+    let text = in_dialog("SUBSCRIBE", 5, parts, &refresh.replace("300", "0"), "");
+    let seen = scene.give("bob", &text);
+    let last = text_to(&seen, "bob", "NOTIFY");
+    assert!(last.contains("terminated;reason=timeout"), "{last}");
+    let text = in_dialog("SUBSCRIBE", 6, parts, refresh, "");
+    assert_eq!(words(&scene.give("bob", &text)), ["bob 481"]);
+    assert!(scene.answers("bob", &last, 200, "").is_empty());
+    scene.end();
+}
+
+#[test]
 fn pin_01_and_04_a_subscription_by_the_groups_address_is_served_here() {
     let mut scene = Scene::talking(&["alice", "bob"], &[CHAT]);
     let headers = "Event: conference\r\n";
