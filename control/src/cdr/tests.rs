@@ -1,5 +1,7 @@
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
+
+use tempfile::tempdir;
 
 use super::writer::{Book, line_of};
 use super::{Cdr, CdrWriter, End, EndReason, EndedBy, History, Parties, Stamp, StreamRecord};
@@ -41,7 +43,8 @@ fn dates_are_right_at_the_edges() {
 
 #[test]
 fn records_are_in_the_file_when_the_writer_has_finished() {
-    let path = path("finished");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("records");
     let writer = CdrWriter::open(&settings(&path, true)).unwrap();
     for session in 0..1000 {
         writer.write(record(session));
@@ -56,7 +59,8 @@ fn records_are_in_the_file_when_the_writer_has_finished() {
 
 #[test]
 fn parties_are_left_out_where_the_settings_say_so() {
-    let path = path("parties");
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("records");
     let writer = CdrWriter::open(&settings(&path, false)).unwrap();
     writer.write(record(1));
     writer.finish();
@@ -67,7 +71,8 @@ fn parties_are_left_out_where_the_settings_say_so() {
 
 #[test]
 fn a_file_that_was_moved_away_is_begun_again() {
-    let (path, moved) = (path("moved"), path("moved-away"));
+    let folder = tempdir().unwrap();
+    let (path, moved) = (folder.path().join("records"), folder.path().join("moved"));
     let mut book = Book::open(&path).unwrap();
     book.write(&[Box::new(record(1))]).unwrap();
     std::fs::rename(&path, &moved).unwrap();
@@ -94,14 +99,6 @@ fn session_in(line: &str) -> u64 {
 fn settings(path: &Path, parties: bool) -> config::Cdr {
     let file = Some(path.to_owned());
     config::Cdr { file, parties }
-}
-
-/// A path of this test run alone, with nothing there.
-fn path(name: &str) -> PathBuf {
-    let name = format!("midpath-cdr-{}-{name}", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let _ = std::fs::remove_file(&path);
-    path
 }
 
 fn record(session: u64) -> Cdr {

@@ -159,7 +159,8 @@ mod tests {
 
     #[test]
     fn a_torn_last_frame_is_left_out() {
-        let path = std::env::temp_dir().join(format!("midpath-journal-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal");
         let mut whole = Vec::new();
         let data = Entry::Data {
             message: 1,
@@ -177,6 +178,5 @@ mod tests {
             assert_eq!(last.is_some(), end == whole.len(), "cut at {end}");
             assert_eq!(journal.payload(span).unwrap(), b"hello");
         }
-        std::fs::remove_file(&path).unwrap();
     }
 }

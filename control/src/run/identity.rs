@@ -106,9 +106,9 @@ mod tests {
 
     #[test]
     fn files_are_read_and_named_when_they_are_wrong() {
-        let folder = std::env::temp_dir().join(format!("midpath-identity-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
-        let (certificate, key) = (folder.join("certificate.pem"), folder.join("key.pem"));
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name| folder.path().join(name);
+        let (certificate, key) = (at("certificate.pem"), at("key.pem"));
         let made = rcgen::generate_simple_self_signed(vec!["relay.example".to_owned()]).unwrap();
         std::fs::write(&certificate, made.cert.pem()).unwrap();
         std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
@@ -123,8 +123,7 @@ mod tests {
         std::fs::write(&key, other.signing_key.serialize_pem()).unwrap();
         let mismatch = identity(&msrp(&certificate, &key)).unwrap_err();
         assert!(matches!(mismatch, IdentityError::Mismatch(_)), "{mismatch}");
-        let missing = identity(&msrp(&folder.join("none.pem"), &key)).unwrap_err();
+        let missing = identity(&msrp(&at("none.pem"), &key)).unwrap_err();
         assert!(missing.to_string().contains("none.pem"), "{missing}");
-        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -1,11 +1,13 @@
 //! One child process: its output in files, its end guaranteed.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
+
+use tempfile::TempDir;
 
 use crate::live::eventually;
 
@@ -198,37 +200,40 @@ fn children(id: u32) -> Vec<u32> {
 
 /// A private folder that goes with this value, unless the test fails.
 #[derive(Debug)]
-pub struct Folder(PathBuf);
+pub struct Folder(TempDir);
 
 impl Folder {
-    /// Creates a new folder in the temp folder.
+    /// Creates a folder in the temp folder that nobody had before: a process id comes again, and
+    /// what a failed test left behind stays.
     ///
     /// # Panics
     ///
     /// The temp folder can't be written.
     #[must_use]
     pub fn new(name: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path =
-            std::env::temp_dir().join(format!("midpath-{name}-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&path).expect("the temp folder can be written");
-        Self(path)
+        let folder = tempfile::Builder::new()
+            .prefix(&format!("midpath-{name}-"))
+            // Some servers give up root's rights and come here all the same.
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir();
+        Self(folder.expect("the temp folder can be written"))
     }
 
     /// Where the folder is.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        self.0.path()
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("what the processes wrote stays in {}", self.0.display());
-        } else {
-            let _gone = std::fs::remove_dir_all(&self.0);
+            self.0.disable_cleanup(true);
+            eprintln!(
+                "what the processes wrote stays in {}",
+                self.path().display()
+            );
         }
     }
 }

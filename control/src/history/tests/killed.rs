@@ -26,7 +26,7 @@ fn hst_01_a_relay_killed_at_any_moment_stores_each_history_once() {
         let round = std::env::var("MIDPATH_HISTORY_ROUND").unwrap();
         return record_until_killed(Path::new(&folder), &round);
     }
-    let folder = Folder::new("killed");
+    let folder = tempdir().unwrap();
     let seed = rand::random::<u64>();
     eprintln!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
@@ -35,7 +35,7 @@ fn hst_01_a_relay_killed_at_any_moment_stores_each_history_once() {
     for round in 0..ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", OWN_NAME, "--nocapture"])
-            .env("MIDPATH_HISTORY_VICTIM", &folder.0)
+            .env("MIDPATH_HISTORY_VICTIM", folder.path())
             .env("MIDPATH_HISTORY_ROUND", round.to_string())
             .stdout(Stdio::piped())
             .spawn()
@@ -63,11 +63,11 @@ fn hst_01_a_relay_killed_at_any_moment_stores_each_history_once() {
         }
         child.wait().unwrap();
     }
-    open(&settings(&folder.0)).finish();
-    open(&settings(&folder.0)).finish();
+    open(&settings(folder.path())).finish();
+    open(&settings(folder.path())).finish();
 
     let mut found: BTreeMap<String, String> = BTreeMap::new();
-    for pack in stored(&folder.0) {
+    for pack in stored(folder.path()) {
         let text = String::from_utf8(read(&pack, pack.first)).unwrap();
         let name = text.rsplit("said in ").next().unwrap().trim().to_owned();
         let twice = found.insert(name.clone(), pack.last.to_string());
@@ -87,7 +87,9 @@ fn hst_01_a_relay_killed_at_any_moment_stores_each_history_once() {
         "nothing was ever lost in the middle (seed {seed})"
     );
     assert_eq!(
-        std::fs::read_dir(folder.0.join("spool")).unwrap().count(),
+        std::fs::read_dir(folder.path().join("spool"))
+            .unwrap()
+            .count(),
         0
     );
 }

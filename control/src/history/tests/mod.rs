@@ -8,30 +8,13 @@ mod spool;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::tempdir;
+
 use dataplane::api::{Record, RecordPart, SessionId, Side, StreamId};
 
 use super::embedded::{Pack, packs, part};
 use super::{Ask, Facts, History, Told, embedded_in};
 use crate::config;
-
-/// A folder of this test alone, removed at its end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("midpath-history-{}-{name}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        let _none = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _gone = std::fs::remove_dir_all(&self.0);
-    }
-}
 
 fn settings(folder: &Path) -> config::History {
     config::History {

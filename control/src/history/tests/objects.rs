@@ -6,9 +6,9 @@ use super::*;
 use crate::history::Group;
 
 /// The objects of a session with these records, in the order of their UIDs.
-fn objects_of(name: &str, facts: Facts, records: Vec<Record>) -> Vec<String> {
-    let folder = Folder::new(name);
-    let mut history = open(&settings(&folder.0));
+fn objects_of(facts: Facts, records: Vec<Record>) -> Vec<String> {
+    let folder = tempdir().unwrap();
+    let mut history = open(&settings(folder.path()));
     let session = facts.session;
     history.ask(Ask::Begin(Box::new(facts)));
     feed(&mut history, records);
@@ -16,7 +16,7 @@ fn objects_of(name: &str, facts: Facts, records: Vec<Record>) -> Vec<String> {
     history.ask(finish(session));
     let uid: u32 = told(&mut history).uid.unwrap().parse().unwrap();
     history.finish();
-    let packs = stored(&folder.0);
+    let packs = stored(folder.path());
     assert_eq!(packs.len(), 1);
     assert_eq!(packs[0].last, uid, "the last object is the session's own");
     let uids = packs[0].first..=packs[0].last;
@@ -39,7 +39,7 @@ const CPIM: &str = "From: <sip:anonymous@anonymous.invalid>\r\n\
 #[test]
 fn hst_01_a_message_that_is_cpim_is_kept_as_it_is() {
     let records = message(7, 0, Side::A, "message/cpim", CPIM.as_bytes());
-    let objects = objects_of("cpim", facts(7), records);
+    let objects = objects_of(facts(7), records);
     assert_eq!(objects.len(), 2);
     let expected = format!(
         "From: tel:+15551\r\nTo: sip:bob@home.example\r\n\
@@ -58,7 +58,7 @@ fn hst_01_the_session_has_an_object_of_its_own() {
     facts.sdp = Some("v=0\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=<&>\r\n".into());
     facts.subject = Some("Über uns".to_owned());
     facts.in_reply_to = Some("other".to_owned());
-    let objects = objects_of("info", facts, Vec::new());
+    let objects = objects_of(facts, Vec::new());
     let expected = "From: tel:+15551\r\nTo: sip:bob@home.example\r\n\
         Date: Sat, 21 Nov 2026 12:00:00 +0000\r\nSubject: =?UTF-8?B?w5xiZXIgdW5z?=\r\n\
         Message-ID: <KEY.0@midpath>\r\nConversation-ID: f81d4fae-7dec\r\n\
@@ -86,7 +86,7 @@ fn hst_01_other_content_is_wrapped_and_comes_back_unchanged() {
         ("a\nb", "base64"),
     ] {
         let records = message(9, 0, Side::B, "text/plain; charset=utf-8", body.as_bytes());
-        let objects = objects_of("wrapped", facts(9), records);
+        let objects = objects_of(facts(9), records);
         let field = format!("Content-Transfer-Encoding: {encoding}\r\n");
         assert!(objects[0].contains(&field), "{}", objects[0]);
         assert!(objects[0].contains("Message-Direction: received\r\n"));
@@ -113,7 +113,7 @@ fn hst_01_typing_and_empty_messages_are_no_history() {
     let mut records = message(10, 0, Side::A, typing, b"<isComposing/>");
     records.extend(message(10, 1, Side::A, "message/cpim", inside.as_bytes()));
     records.extend(message(10, 2, Side::B, "", b""));
-    let objects = objects_of("typing", facts(10), records);
+    let objects = objects_of(facts(10), records);
     assert_eq!(objects.len(), 1, "{objects:?}");
     assert!(!objects[0].contains("are not stored"), "{}", objects[0]);
 }
@@ -130,7 +130,7 @@ fn hst_01_a_file_is_kept_with_what_it_is_and_comes_back_unchanged() {
         .map(|n| u8::try_from(n / 3 % 256).unwrap())
         .collect();
     let records = message(11, 0, Side::A, "image/jpeg", &bytes);
-    let objects = objects_of("file", facts, records);
+    let objects = objects_of(facts, records);
     let parsed = MessageParser::new().parse(objects[0].as_bytes()).unwrap();
     let kind = parsed.content_type().unwrap();
     assert_eq!(
@@ -161,7 +161,7 @@ fn hst_01_in_a_group_the_message_itself_says_who_wrote_it() {
     let mut records = message(12, 0, Side::A, "message/cpim", text.as_bytes());
     // What the served user has written is the served user's, whatever it says.
     records.extend(message(12, 1, Side::B, "message/cpim", text.as_bytes()));
-    let objects = objects_of("group", facts, records);
+    let objects = objects_of(facts, records);
     assert!(
         objects[0].starts_with("From: tel:+15552\r\nTo: tel:+15551\r\n"),
         "{}",
@@ -189,7 +189,7 @@ fn group(is_defined: bool) -> Group {
 fn hst_01_a_group_session_has_an_object_that_says_who_took_part() {
     let mut facts = facts(15);
     facts.group = Some(group(true));
-    let objects = objects_of("groupstate", facts, Vec::new());
+    let objects = objects_of(facts, Vec::new());
     assert_eq!(objects.len(), 2);
     let expected = "From: tel:+15551\r\nTo: sip:bob@home.example\r\n\
         Date: Sat, 21 Nov 2026 12:01:00 +0000\r\nMessage-ID: <KEY.0@midpath>\r\n\
@@ -225,7 +225,7 @@ fn hst_01_what_far_ends_write_cannot_add_a_header() {
     facts.accept_contact = vec![evil.to_owned()];
     facts.sdp = Some(format!("v=0\r\ns=]]>{evil}\0\u{1}").into());
     let records = message(13, 0, Side::A, &format!("text/plain{evil}"), b"hello");
-    let objects = objects_of("evil", facts, records);
+    let objects = objects_of(facts, records);
     for object in objects {
         let (head, _) = object.split_once("\r\n\r\n").unwrap();
         assert!(!head.contains("\r\nBcc"), "{head}");
@@ -249,7 +249,7 @@ fn hst_01_a_message_that_is_not_whole_is_left_out_and_said_to_be() {
         },
     ));
     records.extend(half);
-    let objects = objects_of("half", facts(14), records);
+    let objects = objects_of(facts(14), records);
     assert_eq!(objects.len(), 2);
     assert!(
         objects[1].contains("Comments: 1 or more of this session's messages"),

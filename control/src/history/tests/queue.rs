@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn hst_04_histories_are_grouped_by_conversation_and_contribution() {
-    let folder = Folder::new("grouped");
-    let mut history = open(&settings(&folder.0));
+    let folder = tempdir().unwrap();
+    let mut history = open(&settings(folder.path()));
     for session in 1..=2 {
         play(&mut history, facts(session), "hello");
         told(&mut history);
@@ -15,8 +15,8 @@ fn hst_04_histories_are_grouped_by_conversation_and_contribution() {
     play(&mut history, other, "hello");
     told(&mut history);
     history.finish();
-    let root = embedded_in(&folder.0);
-    let packs = stored(&folder.0);
+    let root = embedded_in(folder.path());
+    let packs = stored(folder.path());
     let above = |pack: &Pack| {
         pack.path
             .parent()
@@ -34,8 +34,8 @@ fn hst_04_histories_are_grouped_by_conversation_and_contribution() {
 
 #[test]
 fn hst_06_each_served_user_has_a_copy_of_its_own() {
-    let folder = Folder::new("users");
-    let mut history = open(&settings(&folder.0));
+    let folder = tempdir().unwrap();
+    let mut history = open(&settings(folder.path()));
     let (a, mut b) = (facts(1), facts(2));
     (b.served_user, b.peer, b.is_sent) = (a.peer.clone(), a.served_user.clone(), false);
     b.contribution_id.clone_from(&a.contribution_id);
@@ -49,7 +49,7 @@ fn hst_06_each_served_user_has_a_copy_of_its_own() {
     }
     history.finish();
     assert_eq!(uids, ["2", "4", "2"]);
-    let packs = stored(&folder.0);
+    let packs = stored(folder.path());
     assert_eq!(packs.len(), 3);
     let copy = packs
         .iter()
@@ -60,10 +60,10 @@ fn hst_06_each_served_user_has_a_copy_of_its_own() {
 
 #[test]
 fn hst_01_a_uid_is_never_given_twice_in_a_folder() {
-    let folder = Folder::new("uids");
+    let folder = tempdir().unwrap();
     let mut uids = Vec::new();
     for run in 0..3 {
-        let mut history = open(&settings(&folder.0));
+        let mut history = open(&settings(folder.path()));
         for session in 0..3 {
             let mut facts = facts(session);
             facts.contribution_id = Some("one".to_owned());
@@ -80,10 +80,10 @@ fn hst_01_a_uid_is_never_given_twice_in_a_folder() {
 
 #[test]
 fn byo_11_a_store_that_fails_is_told_at_once_and_has_the_history_later() {
-    let folder = Folder::new("outage");
-    let mut history = open(&settings(&folder.0));
+    let folder = tempdir().unwrap();
+    let mut history = open(&settings(folder.path()));
     // A file where a folder should be: the store can't take this user's sessions.
-    let store = embedded_in(&folder.0);
+    let store = embedded_in(folder.path());
     std::fs::write(store.join("+15551"), "in the way").unwrap();
     play(&mut history, facts(1), "hello");
     let first = told(&mut history);
@@ -96,14 +96,14 @@ fn byo_11_a_store_that_fails_is_told_at_once_and_has_the_history_later() {
     assert_eq!((later.session, later.uid.as_deref()), (1, Ok("2")));
     assert_eq!(history.metrics().queued, 0);
     history.finish();
-    assert_eq!(stored(&folder.0).len(), 1);
+    assert_eq!(stored(folder.path()).len(), 1);
 }
 
 #[test]
 fn one_user_that_cannot_be_stored_holds_nobody_else_back() {
-    let folder = Folder::new("one-user");
-    let mut history = open(&settings(&folder.0));
-    std::fs::write(embedded_in(&folder.0).join("+15551"), "in the way").unwrap();
+    let folder = tempdir().unwrap();
+    let mut history = open(&settings(folder.path()));
+    std::fs::write(embedded_in(folder.path()).join("+15551"), "in the way").unwrap();
     play(&mut history, facts(1), "hello");
     let mut other = facts(2);
     other.served_user = "tel:+15552".to_owned();
@@ -116,14 +116,14 @@ fn one_user_that_cannot_be_stored_holds_nobody_else_back() {
 
 #[test]
 fn histories_that_are_too_old_are_removed_with_their_folders() {
-    let folder = Folder::new("old");
-    let mut history = open(&settings(&folder.0));
+    let folder = tempdir().unwrap();
+    let mut history = open(&settings(folder.path()));
     for session in 1..=2 {
         play(&mut history, facts(session), "hello");
         told(&mut history);
     }
     history.finish();
-    let packs = stored(&folder.0);
+    let packs = stored(folder.path());
     let day = Duration::from_secs(86_400);
     let now = std::fs::metadata(&packs[0].path)
         .unwrap()
@@ -134,8 +134,8 @@ fn histories_that_are_too_old_are_removed_with_their_folders() {
         .open(&packs[0].path)
         .unwrap();
     file.set_modified(now - day * 8).unwrap();
-    let store = crate::history::embedded::Embedded::open(&embedded_in(&folder.0)).unwrap();
+    let store = crate::history::embedded::Embedded::open(&embedded_in(folder.path())).unwrap();
     assert_eq!(store.purge(now, day * 7).unwrap(), 1);
-    assert_eq!(stored(&folder.0), packs[1..]);
+    assert_eq!(stored(folder.path()), packs[1..]);
     assert!(!packs[0].path.parent().unwrap().exists());
 }
