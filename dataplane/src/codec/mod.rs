@@ -218,6 +218,16 @@ impl Encoder {
         }
     }
 
+    /// Says whether many speak at once from here on: then Opus takes fewer pains to model a voice.
+    pub fn expect_many(&mut self, expected: bool) {
+        match &mut self.state {
+            Encoding::Opus(encoder) => encoder.expect_many(expected),
+            Encoding::MuLaw | Encoding::ALaw | Encoding::G722(_) => {}
+            #[cfg(feature = "amr")]
+            Encoding::Amr(_) => {}
+        }
+    }
+
     /// Encodes the samples of one packet, at the codec's sample rate, to `out`, which has room
     /// for `limits::CODEC_PAYLOAD_BYTES`; says how many octets they are. 0: there is nothing to
     /// send, as nobody speaks, or as the samples aren't those of one packet.

@@ -61,6 +61,16 @@ impl Heard {
         self.seats[..self.count].iter().position(|one| *one == seat)
     }
 
+    /// How many are not drowned by the loudest of them.
+    fn voices(&self) -> usize {
+        let levels = &self.levels[..self.count];
+        let Some(loudest) = levels.iter().min() else {
+            return 0;
+        };
+        let drowned = loudest.saturating_add(DROWNED_DB);
+        levels.iter().filter(|level| **level < drowned).count()
+    }
+
     /// All but the one of this place.
     fn without(mut self, place: usize) -> Self {
         self.seats.copy_within(place + 1..self.count, place);
@@ -258,7 +268,7 @@ impl Mixer {
             let others = heard.senders - usize::from(place.is_some());
             let rest = Some(&scratch.rest[..length]).filter(|_| others > 0);
             own.forget_loss(at.0);
-            own.push(rest, heard.count > 0, hz, &mut scratch.between);
+            own.push(rest, heard.voices(), hz, &mut scratch.between);
             let is_silence = others > 0 && heard.count == 0;
             let is_listened_to = !(is_silence && member.noise.is_some());
             while let Some((start_us, octets)) =
@@ -301,11 +311,10 @@ impl Mixer {
             if !is_used && !voice.is_needed_later() {
                 continue;
             }
-            let is_audible = scratch.heard.count > 0;
-            let is_silence = scratch.heard.senders > 0 && !is_audible;
+            let is_silence = scratch.heard.senders > 0 && scratch.heard.count == 0;
             let is_listened_to = users.any(|member| !is_silence || member.noise.is_none());
             let sum = Some(&scratch.sum[..length]).filter(|_| scratch.heard.senders > 0);
-            voice.push(sum, is_audible, hz, &mut scratch.between);
+            voice.push(sum, scratch.heard.voices(), hz, &mut scratch.between);
             while let Some((start_us, octets)) =
                 packet(voice, at.0, is_listened_to, &mut scratch.payload[..])
             {
@@ -404,6 +413,8 @@ fn packet(
 }
 
 const TICK_MS: u32 = 20;
+/// So much quieter than the loudest, and an encoder has nothing to do for it.
+const DROWNED_DB: u8 = 20;
 /// −70 dBov.
 const SILENT_LEVEL: u8 = 70;
 /// Between two packets of comfort noise: a far end that has lost one isn't without for long.
@@ -414,3 +425,21 @@ const STALL_US: i64 = 100_000;
 const QUIET_TICKS: u8 = 4;
 /// After so long packets of 10, 20, 30, 40 and 60 ms begin at once.
 const ROUND_MS: u32 = 120;
+
+#[cfg(test)]
+mod tests {
+    use super::Heard;
+    use crate::proto::mix::Seat;
+    use crate::wire::rtp::Ssrc;
+
+    #[test]
+    fn who_is_drowned_by_the_loudest_is_no_further_voice() {
+        let mut heard = Heard::NOBODY;
+        assert_eq!(heard.voices(), 0);
+        for (seat, level, voices) in [(0, 60, 1), (1, 45, 2), (2, 30, 2), (3, 12, 2), (4, 0, 2)] {
+            heard.push(Seat(seat), Ssrc(1), level);
+            assert_eq!(heard.voices(), voices, "{level}");
+        }
+        assert_eq!(heard.without(4).without(3).voices(), 2);
+    }
+}

@@ -24,8 +24,8 @@ pub(super) struct Voice {
     /// Samples that don't make a packet yet, at the codec's rate.
     samples: Vec<i16>,
     sounds: bool,
-    /// Somebody can be heard in them, other than sending silence.
-    audible: bool,
+    /// How many can be heard in them, other than sending silence.
+    audible: usize,
     /// Packets in a row in which nobody could be.
     inaudible: u8,
     /// The samples of the last packets, where the codec counts on what it has encoded.
@@ -55,7 +55,7 @@ impl Voice {
             limiter: Limiter::default(),
             samples: Vec::new(),
             sounds: false,
-            audible: false,
+            audible: 0,
             inaudible: 0,
             past: Vec::new(),
             is_current: false,
@@ -88,7 +88,7 @@ impl Voice {
     /// Forgets what it holds, and holds as much silence as those do that began with the clock.
     pub(super) fn align(&mut self, phase_ms: u32) {
         self.samples.clear();
-        (self.sounds, self.audible) = (false, false);
+        (self.sounds, self.audible) = (false, 0);
         let hz = self.format.codec.sample_rate();
         let held = phase_ms % u32::from(self.format.ptime_ms) * (hz / 1000);
         self.samples.resize(usize::try_from(held).unwrap_or(0), 0);
@@ -132,11 +132,12 @@ impl Voice {
         }
     }
 
-    /// Adds 20 ms at the room's rate; `None`: nobody sends. `audible`: somebody is heard in it.
+    /// Adds 20 ms at the room's rate; `None`: nobody sends. `audible`: how many are heard in
+    /// it.
     pub(super) fn push(
         &mut self,
         sum: Option<&[i32]>,
-        audible: bool,
+        audible: usize,
         hz: u32,
         between: &mut Between,
     ) {
@@ -152,7 +153,7 @@ impl Voice {
             return;
         };
         self.sounds = true;
-        self.audible |= audible;
+        self.audible = self.audible.max(audible);
         if own_hz == hz {
             self.limiter.limit(sum, new);
             return;
@@ -187,7 +188,7 @@ impl Voice {
         if self.samples.len() < need {
             return None;
         }
-        self.inaudible = if self.audible {
+        self.inaudible = if self.audible > 0 {
             0
         } else {
             self.inaudible.saturating_add(1)
@@ -204,7 +205,9 @@ impl Voice {
         self.samples.copy_within(need.., 0);
         self.samples.truncate(self.samples.len() - need);
         let goes_on = !self.samples.is_empty();
-        (self.sounds, self.audible) = (self.sounds && goes_on, self.audible && goes_on);
+        if !goes_on {
+            (self.sounds, self.audible) = (false, 0);
+        }
         Some(written)
     }
 
@@ -222,6 +225,7 @@ impl Voice {
                 encoder.encode(before, payload);
             }
         }
+        encoder.expect_many(self.audible >= MANY);
         encoder.encode(samples, payload)
     }
 
@@ -251,6 +255,8 @@ impl Voice {
 const TICK_MS: u32 = 20;
 /// Losses come in bursts; a report comes every few seconds.
 const LOSSY_US: i64 = 20_000_000;
+/// So many at once are no single voice any more.
+const MANY: usize = 3;
 /// What an encoder that takes over hears of before.
 const PAST_MS: u8 = 80;
 /// Packets of silence that are still sent, so that the far end knows what it sounds like.
