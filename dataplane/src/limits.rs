@@ -210,6 +210,9 @@ pub const MSRP_ROOM_BYTES: usize = 16 * 1024 * 1024;
 /// Octets of the logs of all of a worker's rooms. A room takes half of what is left at most, so
 /// that something is always left for others.
 pub const MSRP_ROOMS_BYTES: usize = 64 * 1024 * 1024;
+/// How long a member of a room that has accepted and has no connection yet is kept messages for: as
+/// long as a response is waited for (RFC 4975 §7.1.1).
+pub const MSRP_AWAITED_MS: u64 = 30_000;
 /// Octets of a room's log from which on its sources aren't read while all members are behind.
 pub const MSRP_ROOM_HIGH_BYTES: usize = 256 * 1024;
 /// Messages of one member of a room that have begun and not ended; a new one ends the oldest.

@@ -87,8 +87,31 @@ fn describe(own: &Listener, others: &str, attributes: &[&str]) -> String {
     text.message(own.path(), attributes).text()
 }
 
+/// A client that has accepted and has not connected for its chat.
+struct Guest {
+    agent: Agent,
+    call: Call,
+    told: Vec<Media>,
+    own: Listener,
+}
+
+impl Guest {
+    fn connects(self) -> Member {
+        Member {
+            chat: join(&self.own, self.told.last().expect("there is chat"), None),
+            agent: self.agent,
+            call: self.call,
+            told: self.told,
+        }
+    }
+}
+
 /// All three meet: alice invites, the others accept. `others` are each client's further lines.
 fn meet(target: &str, agents: [Agent; 3], others: [&str; 3]) -> [Member; 3] {
+    gather(target, agents, others).map(Guest::connects)
+}
+
+fn gather(target: &str, agents: [Agent; 3], others: [&str; 3]) -> [Guest; 3] {
     let [mut alice, mut bob, mut carol] = agents;
     let ears = NAMES.map(|_| Listener::bind("127.0.0.1".parse().unwrap()));
     let offer = describe(&ears[0], others[0], &["setup:actpass"]);
@@ -104,17 +127,17 @@ fn meet(target: &str, agents: [Agent; 3], others: [&str; 3]) -> [Member; 3] {
         &mut carol,
         &describe(&ears[2], others[2], &["setup:active"]),
     );
-    let [of_alice, of_bob, of_carol] = &ears;
-    let member = |agent, (call, told): (Call, Vec<Media>), own: &Listener| Member {
-        chat: join(own, told.last().expect("there is chat"), None),
+    let [of_alice, of_bob, of_carol] = ears;
+    let guest = |agent, (call, told), own| Guest {
         agent,
         call,
         told,
+        own,
     };
     [
-        member(alice, (call, told), of_alice),
-        member(bob, at_bob, of_bob),
-        member(carol, at_carol, of_carol),
+        guest(alice, (call, told), of_alice),
+        guest(bob, at_bob, of_bob),
+        guest(carol, at_carol, of_carol),
     ]
 }
 
@@ -185,6 +208,26 @@ fn converse(members: &[Member; 3], to_all: &[&str]) {
 
 /// What RCS clients write where they mean everybody.
 const TEAM_OR_ALL: &str = "sip:anonymous@anonymous.invalid";
+
+#[test]
+fn who_has_accepted_reads_what_was_said_before_its_client_has_connected() {
+    let (relay, agents) = relay_and_agents(|_| {});
+    let [alice, bob, carol] = gather(TEAM, agents, [""; 3]);
+    let (alice, bob) = (alice.connects(), bob.connects());
+    alice.says(TEAM, "said early");
+    assert!(bob.heard(1)[0].ends_with("said early"));
+    let carol = carol.connects();
+    bob.says(TEAM, "said later");
+    let heard = carol.heard(2);
+    for said in ["said early", "said later"] {
+        let count = heard.iter().filter(|one| one.ends_with(said)).count();
+        assert_eq!(count, 1, "{said} in {heard:?}");
+    }
+    for member in [&alice, &bob, &carol] {
+        assert_eq!(member.chat.problems(), Vec::<String>::new());
+    }
+    part(&relay, [alice, bob, carol]);
+}
 
 #[test]
 fn upl_04_in_a_defined_group_messages_reach_all_others_under_their_senders_own_name() {

@@ -229,7 +229,7 @@ impl Connections {
                     continue;
                 }
                 is_known = true;
-                if place != sender && self.would_get(member.leg) {
+                if place != sender && self.would_get(member) {
                     to.set(place);
                 }
             }

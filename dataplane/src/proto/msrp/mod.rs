@@ -479,6 +479,7 @@ impl Connections {
         [
             self.transactions.next_deadline(),
             unbound,
+            self.rooms.gives_up,
             self.hop_deadline(),
         ]
         .into_iter()
@@ -535,6 +536,7 @@ impl Connections {
             state.link = Link::Bound(key);
             state.is_moved = false;
         }
+        self.connected_in_room(leg);
         self.wake_source_of(leg);
         true
     }

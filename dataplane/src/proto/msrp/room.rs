@@ -12,10 +12,12 @@
 //! (`limits::MSRP_ROOM_BYTES`) and what was in flight fails for it. The log is shared, so a file
 //! costs its size once, however many members are behind.
 //!
-//! A message goes to those who were members, with a connection and not on hold, when it began; who
-//! comes later gets the next one, whole.
+//! A message goes to those who were members, and not on hold, when it began; who comes later gets the
+//! next one, whole. Who has accepted and has no connection yet gets it when it has one, if that is
+//! within `limits::MSRP_AWAITED_MS` of the first one that is kept for it.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use super::legs::{LegRef, Link};
 use super::messages::Message;
@@ -165,6 +167,8 @@ pub(super) struct Member {
     pub(super) part: usize,
     /// Messages, not ended, that failed for it; 0: an empty place.
     failed: [u64; FAILED],
+    /// Since when messages are kept for it until it has a connection.
+    pub(super) awaited: Option<Instant>,
     /// Its queue was full since it last had everything.
     pub(super) is_slow: bool,
     /// Messages that were written to it whole.
@@ -283,10 +287,13 @@ impl Room {
         Some((self.log.pop_front()?, charge))
     }
 
-    /// Whether something from or for a leg waits.
-    fn holds_something_of(&self, leg: LegRef, place: usize) -> bool {
+    /// Whether something from a leg waits, or for a place.
+    fn holds_something_of(&self, leg: LegRef, place: Option<usize>) -> bool {
         let mut log = self.log.iter();
-        log.any(|entry| entry.due.has(place) || (entry.from == leg && !entry.due.is_empty()))
+        log.any(|entry| {
+            place.is_some_and(|place| entry.due.has(place))
+                || (entry.from == leg && !entry.due.is_empty())
+        })
     }
 
     pub(super) fn expect_success(&mut self, id: ShortText, from: (LegRef, i64)) {
@@ -312,6 +319,8 @@ pub(super) struct Rooms {
     pub(super) behind: VecDeque<RoomKey>,
     /// Some of those could be written to if there were frames: they are looked at again at once.
     pub(super) is_hurried: bool,
+    /// When what is kept for a member without a connection is given up next.
+    pub(super) gives_up: Option<Instant>,
     /// What all logs are charged with.
     pub(super) octets: usize,
     /// Buffers of entries, not in use.
@@ -430,6 +439,7 @@ impl Connections {
             next: room.end(),
             part: 0,
             failed: [0; FAILED],
+            awaited: None,
             is_slow: false,
             got: 0,
             open: Vec::new(),
@@ -525,7 +535,9 @@ impl Connections {
         let (Some(room), Some(reference)) = (self.rooms.get(key), self.legs.reference(leg)) else {
             return true;
         };
-        !room.holds_something_of(reference, place) && !self.is_awaited_from(leg)
+        // Who leaves before it has a connection gets nothing any more.
+        let gets = self.connection_of(leg).is_some();
+        !room.holds_something_of(reference, gets.then_some(place)) && !self.is_awaited_from(leg)
     }
 
     /// Whether a response of a leg's far end is waited for.

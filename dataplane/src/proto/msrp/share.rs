@@ -5,15 +5,16 @@
 //! a private message. What is lost for a member is counted, `msrp_copies_failed`.
 
 use std::mem;
+use std::time::{Duration, Instant};
 
 use super::compose::{self, Start};
 use super::fan::Failed;
 use super::legs::{LegRef, Link};
-use super::room::{Entry, Places, Room, RoomKey};
+use super::room::{Entry, Member, Places, Room, RoomKey};
 use super::transactions::{Kind, Opening, Ticket, Transaction};
 use super::{ConnectionKey, Connections, Egress, LegKey};
 use crate::api::Chunking;
-use crate::limits::{MSRP_MEMBER_BYTES, MSRP_PENDING_HIGH_BYTES};
+use crate::limits::{MSRP_AWAITED_MS, MSRP_MEMBER_BYTES, MSRP_PENDING_HIGH_BYTES};
 use crate::stats::Stats;
 use crate::wire::msrp::{ByteRange, FailureReport, Flag, Status};
 
@@ -22,6 +23,8 @@ enum Sink {
     Open(ConnectionKey),
     /// Not now.
     Later,
+    /// Not before there is a connection.
+    Awaited,
     /// Never again.
     Gone,
 }
@@ -41,6 +44,7 @@ impl Connections {
 
     pub(super) fn write_behind(&mut self, out: &mut impl Egress) {
         self.rooms.is_hurried = false;
+        self.rooms.gives_up = None;
         for _ in 0..self.rooms.behind.len() {
             let Some(key) = self.rooms.behind.pop_front() else {
                 return;
@@ -127,9 +131,12 @@ impl Connections {
             if to.is_some_and(|to| !to.has(place)) {
                 continue;
             }
-            if !self.takes(member.leg, entry.is_continued()) {
+            if !self.takes(member, entry.is_continued()) {
                 member.since = entry.clock + 1;
                 continue;
+            }
+            if self.is_awaited(member.leg) {
+                member.awaited = member.awaited.or(self.latest);
             }
             let has_failed = member.has_failed(entry.message);
             if has_failed && is_last {
@@ -141,19 +148,38 @@ impl Connections {
         }
     }
 
-    /// Whether a member can get something: who leaves only gets the rest of what it has a part of.
-    fn takes(&self, leg: LegRef, is_continued: bool) -> bool {
-        self.legs.live(leg).is_some_and(|leg| {
-            matches!(leg.link, Link::Bound(_))
+    /// Whether a member can get something, now or once it has a connection: who leaves only gets the
+    /// rest of what it has a part of.
+    fn takes(&self, member: &Member, is_continued: bool) -> bool {
+        self.legs.live(member.leg).is_some_and(|leg| {
+            let is_there = match leg.link {
+                Link::Bound(_) => true,
+                Link::Awaited => !self.is_given_up(member),
+                Link::Lost => false,
+            };
+            is_there
                 && leg.remote.is_some()
                 && leg.direction.may_receive
                 && (!leg.frozen || is_continued)
         })
     }
 
+    fn is_awaited(&self, leg: LegRef) -> bool {
+        let state = self.legs.live(leg);
+        state.is_some_and(|leg| leg.link == Link::Awaited)
+    }
+
     /// Whether a member would get a message that begins now.
-    pub(super) fn would_get(&self, leg: LegRef) -> bool {
-        self.takes(leg, false)
+    pub(super) fn would_get(&self, member: &Member) -> bool {
+        self.takes(member, false)
+    }
+
+    /// Whether a member was kept messages for so long that its connection isn't waited for any more.
+    fn is_given_up(&self, member: &Member) -> bool {
+        let until = gives_up(member);
+        until
+            .zip(self.latest)
+            .is_some_and(|(until, now)| until <= now)
     }
 
     /// Those who have to get the oldest entry get no more of what is in flight.
@@ -175,6 +201,17 @@ impl Connections {
             let (leg, part) = (member.leg, member.part);
             let sink = match self.sink_of(leg, out) {
                 Sink::Open(sink) => sink,
+                Sink::Awaited if self.is_given_up(member) => {
+                    return self.fail_copies(room, place, TIMEOUT, out);
+                }
+                Sink::Awaited => {
+                    let next = self.rooms.gives_up.into_iter().chain(gives_up(member));
+                    self.rooms.gives_up = next.min();
+                    if let Some(member) = room.member_mut(place) {
+                        member.is_slow = true;
+                    }
+                    return;
+                }
                 Sink::Later => {
                     if let Some(member) = room.member_mut(place) {
                         member.is_slow = true;
@@ -217,7 +254,7 @@ impl Connections {
     fn sink_of(&self, leg: LegRef, out: &impl Egress) -> Sink {
         let sink = match self.legs.live(leg).map(|leg| leg.link) {
             Some(Link::Bound(sink)) => sink,
-            Some(Link::Awaited) => return Sink::Later,
+            Some(Link::Awaited) => return Sink::Awaited,
             Some(Link::Lost) | None => return Sink::Gone,
         };
         let pending = self.connection(sink).map_or(0, |sink| sink.pending.len());
@@ -464,6 +501,16 @@ impl Connections {
         }
     }
 
+    /// A member has a connection: what was kept for it is written in the next cycle.
+    pub(super) fn connected_in_room(&mut self, leg: LegKey) {
+        if let Some((key, place)) = self.place_of(leg)
+            && let Some(room) = self.rooms.get_mut(key)
+            && let Some(member) = room.member_mut(place)
+        {
+            member.awaited = None;
+        }
+    }
+
     /// A member lost its connection: what is for it fails, and what it has begun to send ends.
     pub(super) fn lost_in_room(&mut self, leg: LegKey, out: &mut impl Egress) {
         let Some((key, place)) = self.place_of(leg) else {
@@ -482,6 +529,13 @@ impl Connections {
             self.put_room(key, room);
         }
     }
+}
+
+/// When what is kept for a member without a connection is given up.
+fn gives_up(member: &Member) -> Option<Instant> {
+    member
+        .awaited?
+        .checked_add(Duration::from_millis(MSRP_AWAITED_MS))
 }
 
 const TIMEOUT: u16 = 408;

@@ -157,7 +157,8 @@ impl Client {
         let open = self.open.as_mut().filter(|open| open.due <= now)?;
         open.resends += 1;
         assert!(open.resends < 20, "user {} gets no answer", self.user);
-        open.due = now + T1 * (1 << open.resends.min(4));
+        // Without doubling: all repeats come before the server forgets its answer (T2, 10 s).
+        open.due = now + T1;
         Some(open.octets.clone())
     }
 

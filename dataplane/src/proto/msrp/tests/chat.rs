@@ -37,10 +37,19 @@ pub(super) fn chat(only_cpim: bool) -> Chat {
 
 impl Chat {
     pub(super) fn join(&mut self, letter: char, identity: Option<&str>) {
+        self.seat(letter, identity);
+        self.connect(letter);
+    }
+
+    /// A member that has accepted, without a connection.
+    pub(super) fn seat(&mut self, letter: char, identity: Option<&str>) {
         let leg = self.world.leg(letter);
         self.world.relay.set_remote(leg, &theirs(letter), None);
         assert!(self.world.relay.join_room(self.room, leg, identity));
         self.legs.push(leg);
+    }
+
+    pub(super) fn connect(&mut self, letter: char) {
         self.keys.push(self.world.bound(letter));
     }
 

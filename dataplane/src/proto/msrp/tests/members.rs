@@ -1,8 +1,10 @@
 //! Who is in a room: muted, on hold, joining, leaving, slow, nicknamed, many.
 
-use super::chat::{GROUP, LETTERS, chat, cpim, send, send_of, text};
+use std::time::Duration;
+
+use super::chat::{Chat, GROUP, LETTERS, chat, cpim, send, send_of, text};
 use super::{Frame, World, bind, frames, ours, paths, response, theirs};
-use crate::limits::MSRP_MEMBERS;
+use crate::limits::{MSRP_AWAITED_MS, MSRP_MEMBERS};
 use crate::proto::msrp::RoomRules;
 
 #[test]
@@ -45,6 +47,76 @@ fn who_joins_while_a_message_is_in_flight_gets_the_next_one_whole() {
     assert!(chat.hears(4).is_empty());
     chat.says(0, &send_of('a', "tid3", ("", "text/plain"), "next", '$'));
     assert_eq!(text(&chat.hears_one(4)), "next");
+}
+
+#[test]
+fn who_has_accepted_gets_what_is_said_before_its_connection_is_there() {
+    let mut chat = chat(false);
+    chat.seat('e', Some("<sip:e@example.com>"));
+    let composing = "<?xml version=\"1.0\"?><isComposing/>";
+    let kind = ("", "application/im-iscomposing+xml");
+    chat.says(0, &send_of('a', "tid1", ("", "text/plain"), "one", '$'));
+    chat.says(0, &send_of('a', "tid2", kind, composing, '$'));
+    let private = cpim("x", "sip:e@example.com", "two");
+    chat.says(1, &send('b', "tid3", "", &private));
+    assert_eq!(
+        &*chat.hears(1).last().unwrap().what,
+        "200 OK",
+        "to one who will get it"
+    );
+    chat.connect('e');
+    chat.says(0, &send_of('a', "tid4", ("", "text/plain"), "three", '$'));
+    chat.world.catch_up();
+    let heard = chat.hears(4);
+    let texts: Vec<_> = heard.iter().map(text).collect();
+    assert!(
+        matches!(texts[..], ["one", two, "three"] if two.ends_with("two")),
+        "{texts:?}"
+    );
+    assert_eq!(chat.world.stats.msrp_copies_failed, 0);
+}
+
+#[test]
+fn who_never_connects_is_kept_nothing_any_more_after_a_while() {
+    let mut chat = chat(false);
+    chat.world.pass(Duration::ZERO);
+    chat.seat('e', Some("<sip:e@example.com>"));
+    let text_of = |id: &str| send_of('a', id, ("", "text/plain"), "hello", '$');
+    let hear = |chat: &mut Chat| (1..4).for_each(|who| drop(chat.hears_one(who)));
+    chat.says(0, &text_of("tid1"));
+    hear(&mut chat);
+    let limit = Duration::from_millis(MSRP_AWAITED_MS);
+    let due = chat.world.relay.poll_timeout().unwrap();
+    assert!(due <= chat.world.now + limit, "it wakes up for that");
+    chat.world.pass(limit - Duration::from_millis(1));
+    assert!(chat.world.relay.is_behind());
+    chat.says(0, &text_of("tid2"));
+    hear(&mut chat);
+    chat.world.pass(Duration::from_millis(1));
+    assert!(!chat.world.relay.is_behind());
+    assert_eq!(chat.world.stats.msrp_copies_failed, 2);
+    chat.says(0, &text_of("tid3"));
+    hear(&mut chat);
+    assert!(!chat.world.relay.is_behind());
+    assert_eq!(chat.world.counts(), (9, 2, 0), "nothing is left open");
+    // Who comes all the same is a member as any other from then on.
+    chat.connect('e');
+    chat.says(0, &text_of("tid4"));
+    assert_eq!(text(&chat.hears_one(4)), "hello");
+}
+
+#[test]
+fn who_leaves_before_its_connection_is_there_holds_nothing_up() {
+    let mut chat = chat(false);
+    chat.seat('e', None);
+    chat.says(0, &send_of('a', "tid1", ("", "text/plain"), "one", '$'));
+    let leg = chat.legs[4];
+    chat.world.relay.freeze(leg);
+    assert!(chat.world.relay.is_settled(leg));
+    chat.world.relay.remove_leg(leg);
+    chat.world.catch_up();
+    assert!(!chat.world.relay.is_behind());
+    assert_eq!(chat.world.stats.msrp_copies_failed, 1);
 }
 
 #[test]
