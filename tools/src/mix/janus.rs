@@ -23,7 +23,7 @@ const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu/janus";
 const PORTS: &str = "61000-65000";
 /// Tries to start it.
 const STARTS: u32 = 12;
-/// libopus's complexity, as Midpath has it.
+/// libopus's complexity, as Midpath has it for one voice and two.
 const COMPLEXITY: u32 = 5;
 
 /// Starts it, makes the rooms and lets the members join.

@@ -26,7 +26,7 @@ use subject::{Contender, Subject};
 pub enum Codec {
     /// 20 ms of µ-law; rooms are mixed at 8 kHz.
     G711,
-    /// 20 ms of Opus at 32 kbit/s to the mixer, complexity 5; rooms are mixed at 48 kHz.
+    /// 20 ms of Opus at 32 kbit/s to the mixer; rooms are mixed at 48 kHz.
     Opus,
 }
 
