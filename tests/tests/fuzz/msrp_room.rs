@@ -61,6 +61,8 @@ struct World {
     now: Instant,
     room: RoomKey,
     members: BTreeMap<char, Member>,
+    /// Those who have accepted and have no connection yet.
+    seated: BTreeMap<char, LegKey>,
     number: u32,
     is_spoilt: bool,
 }
@@ -89,15 +91,27 @@ impl World {
             now: Instant::now(),
             room,
             members: BTreeMap::new(),
+            seated: BTreeMap::new(),
             number: 0,
             is_spoilt: random.random(),
         }
     }
 
+    /// Takes a seat, or connects, or both.
     fn join(&mut self, random: &mut StdRng, letter: char) {
         if self.members.contains_key(&letter) {
             return;
         }
+        if !self.seated.contains_key(&letter) {
+            self.seat(random, letter);
+            if random.random_ratio(1, 3) {
+                return;
+            }
+        }
+        self.connect(letter);
+    }
+
+    fn seat(&mut self, random: &mut StdRng, letter: char) {
         let path = ours(letter);
         let leg = Leg {
             session_id: session_id(letter),
@@ -116,6 +130,13 @@ impl World {
         }
         let identity = format!("<sip:{letter}@example.com>");
         assert!(self.relay.join_room(self.room, leg, Some(&identity)));
+        self.seated.insert(letter, leg);
+    }
+
+    fn connect(&mut self, letter: char) {
+        let Some(leg) = self.seated.remove(&letter) else {
+            return;
+        };
         let key = self.relay.accept(self.now).expect("there are few");
         self.out.handed_over.remove(&key);
         let member = Member {
@@ -133,16 +154,22 @@ impl World {
     }
 
     fn leave(&mut self, random: &mut StdRng, letter: char) {
-        let Some(member) = self.members.remove(&letter) else {
+        let seated = self.seated.remove(&letter);
+        let connected = self.members.get(&letter).map(|member| member.leg);
+        let Some(leg) = seated.or(connected) else {
             return;
         };
         if random.random() {
-            self.relay.freeze(member.leg);
+            self.relay.freeze(leg);
         }
         if random.random() {
             let (out, stats) = (&mut self.out, &mut self.stats);
-            self.relay.report_open(member.leg, out, stats);
+            self.relay.report_open(leg, out, stats);
         }
+        let Some(member) = self.members.remove(&letter) else {
+            self.relay.remove_leg(leg);
+            return self.catch_up();
+        };
         if random.random() {
             self.relay.remove_leg(member.leg);
             self.relay.closed(member.key, &mut self.out);
@@ -399,7 +426,16 @@ fn whatever_members_of_a_room_say_nothing_breaks_and_all_is_accounted_for() {
             world.catch_up();
             world.pass(Duration::from_secs(31));
         }
-        for letter in LETTERS {
+        let is_there = |letter: &char| world.members.contains_key(letter);
+        let (connected, seated): (Vec<_>, Vec<_>) = LETTERS.into_iter().partition(is_there);
+        for letter in connected {
+            world.leave(random, letter);
+        }
+        assert!(
+            !world.relay.is_behind(),
+            "what is kept for who never connects is given up"
+        );
+        for letter in seated {
             world.leave(random, letter);
         }
         world.pass(Duration::from_secs(31));

@@ -135,9 +135,6 @@ impl Connections {
                 member.since = entry.clock + 1;
                 continue;
             }
-            if self.is_awaited(member.leg) {
-                member.awaited = member.awaited.or(self.latest);
-            }
             let has_failed = member.has_failed(entry.message);
             if has_failed && is_last {
                 member.forget(entry.message);
@@ -162,11 +159,6 @@ impl Connections {
                 && leg.direction.may_receive
                 && (!leg.frozen || is_continued)
         })
-    }
-
-    fn is_awaited(&self, leg: LegRef) -> bool {
-        let state = self.legs.live(leg);
-        state.is_some_and(|leg| leg.link == Link::Awaited)
     }
 
     /// Whether a member would get a message that begins now.
@@ -205,10 +197,11 @@ impl Connections {
                     return self.fail_copies(room, place, TIMEOUT, out);
                 }
                 Sink::Awaited => {
-                    let next = self.rooms.gives_up.into_iter().chain(gives_up(member));
-                    self.rooms.gives_up = next.min();
                     if let Some(member) = room.member_mut(place) {
                         member.is_slow = true;
+                        member.awaited = member.awaited.or(self.latest);
+                        let next = self.rooms.gives_up.into_iter().chain(gives_up(member));
+                        self.rooms.gives_up = next.min();
                     }
                     return;
                 }
