@@ -520,11 +520,13 @@ impl Connections {
             .filter(|(at, _)| *at != usize::from(place))
             .filter_map(|(at, member)| Some((at, self.legs.live(member.as_ref()?.leg)?.link)))
             .filter_map(|(at, link)| match link {
-                Link::Bound(sink) => Some((at, sink)),
-                Link::Awaited | Link::Lost => None,
+                Link::Bound(sink) => Some(room.behind.has(at) || out.is_full(sink)),
+                // It counts while something is kept for it.
+                Link::Awaited => room.behind.has(at).then_some(true),
+                Link::Lost => None,
             })
             .peekable();
-        others.peek().is_some() && others.all(|(at, sink)| room.behind.has(at) || out.is_full(sink))
+        others.peek().is_some() && others.all(|takes_no_more| takes_no_more)
     }
 
     /// Whether nothing of a member waits in its room.

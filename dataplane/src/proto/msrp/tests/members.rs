@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::chat::{Chat, GROUP, LETTERS, chat, cpim, send, send_of, text};
 use super::{Frame, World, bind, frames, ours, paths, response, theirs};
-use crate::limits::{MSRP_AWAITED_MS, MSRP_MEMBERS};
+use crate::limits::{MSRP_AWAITED_MS, MSRP_MEMBERS, MSRP_ROOM_HIGH_BYTES};
 use crate::proto::msrp::RoomRules;
 
 #[test]
@@ -103,6 +103,31 @@ fn who_never_connects_is_kept_nothing_any_more_after_a_while() {
     chat.connect('e');
     chat.says(0, &text_of("tid4"));
     assert_eq!(text(&chat.hears_one(4)), "hello");
+}
+
+#[test]
+fn a_sender_is_read_on_when_the_only_other_one_connects_or_is_given_up() {
+    for connects in [true, false] {
+        let mut chat = chat(false);
+        chat.world.pass(Duration::ZERO);
+        for leg in chat.legs.split_off(1) {
+            chat.world.relay.remove_leg(leg);
+        }
+        chat.keys.truncate(1);
+        chat.seat('e', None);
+        let long = "x".repeat(MSRP_ROOM_HIGH_BYTES);
+        chat.says(0, &send_of('a', "tid1", ("", "text/plain"), &long, '$'));
+        let blocked = |chat: &Chat| chat.world.relay.blocked(chat.keys[0], &chat.world.out);
+        assert!(blocked(&chat));
+        if connects {
+            chat.connect('e');
+            chat.world.catch_up();
+            assert!(chat.hears(1).len() > 1);
+        } else {
+            chat.world.pass(Duration::from_millis(MSRP_AWAITED_MS));
+        }
+        assert!(!blocked(&chat), "{connects}");
+    }
 }
 
 #[test]
