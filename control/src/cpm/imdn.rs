@@ -188,6 +188,12 @@ impl Head {
         false
     }
 
+    /// Whether a message says that it is a notification.
+    #[must_use]
+    pub fn is_notice(&self) -> bool {
+        is_type(&self.content_type, MEDIA_TYPE)
+    }
+
     /// The notifications that a message carries, each with its document; none: it is no
     /// notification, or can't be read.
     #[must_use]

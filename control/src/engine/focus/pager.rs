@@ -39,6 +39,11 @@ impl Engine {
                 self.on_group_notices(key, request, group, (head, told));
                 return;
             }
+            // It is nothing to read for the members.
+            if head.is_notice() {
+                self.reply(key, request, 400, "Bad Notification");
+                return;
+            }
         }
         let (code, reason) = match group.rules.message_ack {
             200 => (200, "OK"),

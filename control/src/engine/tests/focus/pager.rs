@@ -293,6 +293,15 @@ fn notifications_that_come_in_one_are_each_told_to_whom_they_concern() {
 }
 
 #[test]
+fn a_notification_that_cannot_be_read_is_refused_and_no_message_to_the_members() {
+    let mut scene = Scene::new(&["alice", "bob", "carol"]);
+    let body = telling("bob", "34jk", "delivered").replace("</message-id>", "<");
+    let text = scene.request_text("MESSAGE", ("bob", TEAM), CPIM, &body);
+    assert_eq!(words(&scene.give("bob", &text)), ["bob 400"]);
+    scene.bench.assert_nothing_left();
+}
+
+#[test]
 fn what_was_acknowledged_goes_at_once_where_too_much_waits_and_none_of_it_is_lost() {
     let mut scene = Scene::with(&["alice", "bob"], |base, _| {
         base.notices_window = Duration::from_secs(60);
