@@ -188,25 +188,29 @@ impl Head {
         false
     }
 
-    /// Whether a message says that it is a notification.
+    /// Whether a message says that it is a notification, or several.
     #[must_use]
-    pub fn is_notice(&self) -> bool {
-        is_type(&self.content_type, MEDIA_TYPE)
+    pub fn is_notice(&self, body: &Bytes) -> bool {
+        !self.documents(body).is_empty()
     }
 
     /// The notifications that a message carries, each with its document; none: it is no
     /// notification, or can't be read.
     #[must_use]
     pub fn notices(&self, body: &Bytes) -> Vec<(Notice, Bytes)> {
+        let documents = self.documents(body).into_iter();
+        let read = documents.filter_map(|one| Some((Notice::parse(&one)?, one)));
+        read.collect()
+    }
+
+    fn documents(&self, body: &Bytes) -> Vec<Bytes> {
         if self.content_at > body.len() {
             return Vec::new();
         }
         // The content is a body of its own: alone, or as parts of a multipart one.
         let mut content = Message::request(Method::Message, "");
         content.set_body(&self.content_type, body.slice(self.content_at..));
-        let documents = body::parts(&content, MEDIA_TYPE).into_iter();
-        let read = documents.filter_map(|one| Some((Notice::parse(&one)?, one)));
-        read.collect()
+        body::parts(&content, MEDIA_TYPE)
     }
 
     /// The octets with an IMDN-Record-Route above those that are there (RFC 5438 §7.1.2): who gets

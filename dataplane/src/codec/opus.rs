@@ -160,7 +160,7 @@ impl Encoder {
         let percent = if expected { LOSS_PERCENT } else { 0 };
         // A number within its bounds is never refused; without `fec` it changes nothing.
         let _ = self.encoder.set_packet_loss_perc(percent);
-        self.expects_loss = expected;
+        self.expects_loss = expected && self.encoder.get_inband_fec().unwrap_or(false);
         self.take_pains();
     }
 
@@ -295,13 +295,15 @@ mod tests {
     #[test]
     fn fewer_pains_are_taken_with_many_voices_but_not_with_silk_or_where_packets_are_lost() {
         let samples = voice(50);
-        for (bitrate, lossy, fewer) in [
-            (24_000, false, false),
-            (32_000, false, true),
-            (40_000, true, false),
+        for (bitrate, fec, lossy, fewer) in [
+            (24_000, false, false, false),
+            (32_000, false, false, true),
+            (32_000, false, true, true),
+            (40_000, true, false, true),
+            (40_000, true, true, false),
         ] {
             let payloads = |many| {
-                let mut encoder = Encoder::new(bitrate, (lossy, false), 20).unwrap();
+                let mut encoder = Encoder::new(bitrate, (fec, false), 20).unwrap();
                 encoder.expect_loss(lossy);
                 encoder.expect_many(many);
                 all(&mut encoder, &samples)
@@ -309,7 +311,7 @@ mod tests {
             assert_eq!(
                 payloads(true) != payloads(false),
                 fewer,
-                "{bitrate} {lossy}"
+                "{bitrate} {fec} {lossy}"
             );
         }
     }

@@ -40,7 +40,7 @@ impl Engine {
                 return;
             }
             // It is nothing to read for the members.
-            if head.is_notice() {
+            if head.is_notice(&request.body) {
                 self.reply(key, request, 400, "Bad Notification");
                 return;
             }

@@ -284,6 +284,7 @@ impl Connections {
     /// told another than the leg's own.
     pub fn set_remote(&mut self, leg: LegKey, path: &str, local_path: Option<&str>) {
         self.legs.set_remote(leg, path, local_path);
+        self.await_anew(leg);
         self.wake_source_of(leg);
     }
 
@@ -536,7 +537,7 @@ impl Connections {
             state.link = Link::Bound(key);
             state.is_moved = false;
         }
-        self.connected_in_room(leg);
+        self.await_anew(leg);
         self.wake_source_of(leg);
         true
     }

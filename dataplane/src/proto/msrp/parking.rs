@@ -36,7 +36,7 @@ impl Connections {
         state.legs.iter().any(|leg| {
             let leg = self.legs.get(*leg);
             if let Some(room) = leg.and_then(|leg| leg.room) {
-                return self.is_room_full(room, out);
+                return self.is_room_full(room, is_shared, out);
             }
             let peer = leg.and_then(|leg| leg.peer);
             peer.and_then(|peer| self.connection_of(peer))

@@ -79,6 +79,10 @@ impl Places {
         self.0.iter().map(|word| u64::from(word.count_ones())).sum()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> {
+        std::iter::successors(self.next(0), |place| self.next(place + 1))
+    }
+
     /// The first place at or after another one.
     pub(super) fn next(&self, from: usize) -> Option<usize> {
         let mut mask = u64::MAX << (from % 64);
@@ -287,12 +291,12 @@ impl Room {
         Some((self.log.pop_front()?, charge))
     }
 
-    /// Whether something from a leg waits, or for a place.
-    fn holds_something_of(&self, leg: LegRef, place: Option<usize>) -> bool {
+    /// Whether something for a member waits, or from it for those who get it now.
+    fn holds_something_of(&self, leg: LegRef, place: usize, gets: impl Fn(usize) -> bool) -> bool {
         let mut log = self.log.iter();
         log.any(|entry| {
-            place.is_some_and(|place| entry.due.has(place))
-                || (entry.from == leg && !entry.due.is_empty())
+            let is_for_it = entry.due.has(place) && gets(place);
+            is_for_it || (entry.from == leg && entry.due.iter().any(&gets))
         })
     }
 
@@ -507,8 +511,14 @@ impl Connections {
         }
     }
 
-    /// Whether a source isn't to be read, as everybody else in its room is behind.
-    pub(super) fn is_room_full(&self, (key, place): (RoomKey, u16), out: &impl Egress) -> bool {
+    /// Whether a source isn't to be read, as everybody else in its room is behind. Where it shares its
+    /// connection, another one may be bound only by what comes behind: it isn't waited for.
+    pub(super) fn is_room_full(
+        &self,
+        (key, place): (RoomKey, u16),
+        is_shared: bool,
+        out: &impl Egress,
+    ) -> bool {
         let Some(room) = self.rooms.get(key) else {
             return false;
         };
@@ -522,7 +532,7 @@ impl Connections {
             .filter_map(|(at, link)| match link {
                 Link::Bound(sink) => Some(room.behind.has(at) || out.is_full(sink)),
                 // It counts while something is kept for it.
-                Link::Awaited => room.behind.has(at).then_some(true),
+                Link::Awaited => (room.behind.has(at) && !is_shared).then_some(true),
                 Link::Lost => None,
             })
             .peekable();
@@ -537,9 +547,13 @@ impl Connections {
         let (Some(room), Some(reference)) = (self.rooms.get(key), self.legs.reference(leg)) else {
             return true;
         };
-        // Who leaves before it has a connection gets nothing any more.
-        let gets = self.connection_of(leg).is_some();
-        !room.holds_something_of(reference, gets.then_some(place)) && !self.is_awaited_from(leg)
+        // Who leaves before it has a connection gets nothing any more, and nobody who leaves waits
+        // for who has none.
+        let gets = |place| {
+            let member = room.member(place);
+            member.is_some_and(|member| self.connection_of(member.leg.key).is_some())
+        };
+        !room.holds_something_of(reference, place, gets) && !self.is_awaited_from(leg)
     }
 
     /// Whether a response of a leg's far end is waited for.

@@ -65,7 +65,7 @@ impl Connections {
         for part in [turn..usize::MAX, 0..turn] {
             let mut from = part.start;
             while let Some(place) = behind.next(from).filter(|place| *place < part.end) {
-                if out.is_short() {
+                if out.is_short() && self.is_writable(room, place, out) {
                     self.rooms.is_hurried = true;
                     room.turn = place;
                     self.trim(room);
@@ -95,6 +95,8 @@ impl Connections {
         let due = entry.due;
         if due.is_empty() {
             self.rooms.give_buffer(entry.octets);
+            // Who isn't waited for any more misses this: it is to get no part of the message.
+            self.write_room(room, out);
             return 0;
         }
         self.log(room, entry);
@@ -131,13 +133,13 @@ impl Connections {
             if to.is_some_and(|to| !to.has(place)) {
                 continue;
             }
-            if !self.takes(member, entry.is_continued()) {
-                member.since = entry.clock + 1;
-                continue;
-            }
             let has_failed = member.has_failed(entry.message);
             if has_failed && is_last {
                 member.forget(entry.message);
+            }
+            if !self.takes(member, entry.is_continued()) {
+                member.since = entry.clock + 1;
+                continue;
             }
             if member.since <= entry.began && !has_failed {
                 entry.due.set(place);
@@ -242,6 +244,12 @@ impl Connections {
         if let Some(member) = room.member_mut(place) {
             member.is_slow = false;
         }
+    }
+
+    /// Whether something could be written to a member, were there frames.
+    fn is_writable(&self, room: &Room, place: usize, out: &impl Egress) -> bool {
+        let leg = room.member(place).map(|member| member.leg);
+        leg.is_some_and(|leg| matches!(self.sink_of(leg, out), Sink::Open(_)))
     }
 
     fn sink_of(&self, leg: LegRef, out: &impl Egress) -> Sink {
@@ -494,10 +502,13 @@ impl Connections {
         }
     }
 
-    /// A member has a connection: what was kept for it is written in the next cycle.
-    pub(super) fn connected_in_room(&mut self, leg: LegKey) {
+    /// A member has a connection, and gets what was kept for it when those that are behind are looked
+    /// at; or it is awaited anew, while nothing is kept for it.
+    pub(super) fn await_anew(&mut self, leg: LegKey) {
+        let is_connected = self.connection_of(leg).is_some();
         if let Some((key, place)) = self.place_of(leg)
             && let Some(room) = self.rooms.get_mut(key)
+            && (is_connected || !room.behind.has(place))
             && let Some(member) = room.member_mut(place)
         {
             member.awaited = None;

@@ -295,9 +295,16 @@ fn notifications_that_come_in_one_are_each_told_to_whom_they_concern() {
 #[test]
 fn a_notification_that_cannot_be_read_is_refused_and_no_message_to_the_members() {
     let mut scene = Scene::new(&["alice", "bob", "carol"]);
-    let body = telling("bob", "34jk", "delivered").replace("</message-id>", "<");
-    let text = scene.request_text("MESSAGE", ("bob", TEAM), CPIM, &body);
-    assert_eq!(words(&scene.give("bob", &text)), ["bob 400"]);
+    let one = telling("bob", "34jk", "delivered").replace("</message-id>", "<");
+    let (head, document) = one.rsplit_once("\r\n\r\n").unwrap();
+    let (head, _) = head.rsplit_once("Content-Type").unwrap();
+    let part = format!("--x\r\nContent-Type: message/imdn+xml\r\n\r\n{document}\r\n");
+    let several =
+        format!("{head}Content-Type: multipart/mixed;boundary=x\r\n\r\n{part}{part}--x--\r\n");
+    for body in [one, several] {
+        let text = scene.request_text("MESSAGE", ("bob", TEAM), CPIM, &body);
+        assert_eq!(words(&scene.give("bob", &text)), ["bob 400"], "{body}");
+    }
     scene.bench.assert_nothing_left();
 }
 

@@ -106,6 +106,80 @@ fn who_never_connects_is_kept_nothing_any_more_after_a_while() {
 }
 
 #[test]
+fn who_leaves_waits_for_nobody_who_has_no_connection() {
+    let mut chat = chat(false);
+    chat.seat('e', None);
+    chat.says(0, &send_of('a', "tid1", ("", "text/plain"), "last", '$'));
+    for who in 1..4 {
+        chat.hears_one(who);
+    }
+    let leg = chat.legs[0];
+    chat.world.relay.freeze(leg);
+    assert!(chat.world.relay.is_settled(leg));
+    chat.world.relay.remove_leg(leg);
+    chat.connect('e');
+    chat.world.catch_up();
+    assert_eq!(text(&chat.hears_one(4)), "last");
+}
+
+#[test]
+fn who_is_given_up_gets_no_part_of_a_message() {
+    let mut chat = chat(false);
+    chat.world.pass(Duration::ZERO);
+    for leg in chat.legs.split_off(1) {
+        chat.world.relay.remove_leg(leg);
+    }
+    chat.keys.truncate(1);
+    chat.seat('e', None);
+    let chunk = |id: &str, from: u32, flag| {
+        let range = format!("Byte-Range: {from}-*/9\r\n");
+        send_of('a', id, (&range, "text/plain"), "abc", flag).replace(&format!("m-{id}"), "m-tid1")
+    };
+    chat.says(0, &chunk("tid1", 1, '+'));
+    chat.world.now += Duration::from_millis(MSRP_AWAITED_MS);
+    chat.world.sent();
+    chat.says(0, &chunk("tid2", 4, '+'));
+    chat.connect('e');
+    chat.says(0, &chunk("tid3", 7, '$'));
+    chat.world.catch_up();
+    assert!(chat.hears(1).is_empty());
+    chat.says(0, &send_of('a', "tid4", ("", "text/plain"), "next", '$'));
+    assert_eq!(text(&chat.hears_one(1)), "next");
+}
+
+#[test]
+fn where_frames_are_short_nobody_hurries_for_who_has_no_connection() {
+    let mut chat = chat(false);
+    chat.world.pass(Duration::ZERO);
+    chat.seat('e', None);
+    chat.world.out.is_short = true;
+    chat.says(0, &send_of('a', "tid1", ("", "text/plain"), "one", '$'));
+    chat.world.out.is_short = false;
+    chat.world.catch_up();
+    chat.world.out.is_short = true;
+    chat.world.pass(Duration::ZERO);
+    let due = chat.world.relay.poll_timeout().unwrap();
+    assert!(due > chat.world.now, "it would turn and turn");
+    chat.world.pass(Duration::from_millis(MSRP_AWAITED_MS));
+    assert!(!chat.world.relay.is_behind());
+}
+
+#[test]
+fn who_is_named_anew_is_awaited_anew() {
+    let mut chat = chat(false);
+    chat.world.pass(Duration::ZERO);
+    chat.seat('e', None);
+    chat.says(0, &send_of('a', "tid1", ("", "text/plain"), "lost", '$'));
+    chat.world.pass(Duration::from_millis(MSRP_AWAITED_MS));
+    let leg = chat.legs[4];
+    chat.world.relay.set_remote(leg, &theirs('e'), None);
+    chat.says(0, &send_of('a', "tid2", ("", "text/plain"), "kept", '$'));
+    chat.connect('e');
+    chat.world.catch_up();
+    assert_eq!(text(&chat.hears_one(4)), "kept");
+}
+
+#[test]
 fn a_sender_is_read_on_when_the_only_other_one_connects_or_is_given_up() {
     for connects in [true, false] {
         let mut chat = chat(false);

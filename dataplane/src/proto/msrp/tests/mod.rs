@@ -33,6 +33,8 @@ struct Written {
     handed_over: Vec<u64>,
     /// Connections whose octets don't leave, and how many had left.
     held: Vec<(ConnectionKey, u64)>,
+    /// There are few frames left.
+    is_short: bool,
 }
 
 impl Egress for Written {
@@ -48,6 +50,10 @@ impl Egress for Written {
 
     fn is_full(&self, to: ConnectionKey) -> bool {
         self.full.contains(&to)
+    }
+
+    fn is_short(&self) -> bool {
+        self.is_short
     }
 
     fn progress(&self, to: ConnectionKey) -> Progress {
