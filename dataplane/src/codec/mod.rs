@@ -210,21 +210,15 @@ impl Encoder {
 
     /// Says whether who gets this loses packets: then Opus sends redundancy, where it was agreed.
     pub fn expect_loss(&mut self, expected: bool) {
-        match &mut self.state {
-            Encoding::Opus(encoder) => encoder.expect_loss(expected),
-            Encoding::MuLaw | Encoding::ALaw | Encoding::G722(_) => {}
-            #[cfg(feature = "amr")]
-            Encoding::Amr(_) => {}
+        if let Encoding::Opus(encoder) = &mut self.state {
+            encoder.expect_loss(expected);
         }
     }
 
     /// Says whether many speak at once from here on: then Opus takes fewer pains to model a voice.
     pub fn expect_many(&mut self, expected: bool) {
-        match &mut self.state {
-            Encoding::Opus(encoder) => encoder.expect_many(expected),
-            Encoding::MuLaw | Encoding::ALaw | Encoding::G722(_) => {}
-            #[cfg(feature = "amr")]
-            Encoding::Amr(_) => {}
+        if let Encoding::Opus(encoder) = &mut self.state {
+            encoder.expect_many(expected);
         }
     }
 

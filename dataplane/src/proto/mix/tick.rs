@@ -61,7 +61,7 @@ impl Heard {
         self.seats[..self.count].iter().position(|one| *one == seat)
     }
 
-    /// How many are not drowned by the loudest of them.
+    /// How many are not drowned by the loudest of them, by their levels before any gain.
     fn voices(&self) -> usize {
         let levels = &self.levels[..self.count];
         let Some(loudest) = levels.iter().min() else {

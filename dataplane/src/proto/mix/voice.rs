@@ -132,8 +132,7 @@ impl Voice {
         }
     }
 
-    /// Adds 20 ms at the room's rate; `None`: nobody sends. `audible`: how many are heard in
-    /// it.
+    /// Adds 20 ms at the room's rate; `None`: nobody sends. `audible`: how many are heard in it.
     pub(super) fn push(
         &mut self,
         sum: Option<&[i32]>,

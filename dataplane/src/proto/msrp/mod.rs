@@ -62,7 +62,9 @@
 //! (deficit round robin, quantum `limits::MSRP_QUANTUM_BYTES`); a chunk with a numeric range is
 //! never cut, and what it overran its turn by is made up for. A full sink holds up no source but
 //! its own. A source whose far leg has no connection yet waits whole, with the sessions it shares
-//! its connection with.
+//! its connection with. In a room a source waits only where all others are behind (`room`); one of
+//! them that has no connection yet counts for `limits::MSRP_AWAITED_MS` at most, and never where
+//! the source shares its connection.
 //!
 //! # What is counted
 //!

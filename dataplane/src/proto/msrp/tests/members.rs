@@ -105,6 +105,18 @@ fn who_never_connects_is_kept_nothing_any_more_after_a_while() {
     assert_eq!(text(&chat.hears_one(4)), "hello");
 }
 
+/// Alice, and one who has accepted and has no connection.
+fn alice_and_a_guest() -> Chat {
+    let mut chat = chat(false);
+    chat.world.pass(Duration::ZERO);
+    for leg in chat.legs.split_off(1) {
+        chat.world.relay.remove_leg(leg);
+    }
+    chat.keys.truncate(1);
+    chat.seat('e', None);
+    chat
+}
+
 #[test]
 fn who_leaves_waits_for_nobody_who_has_no_connection() {
     let mut chat = chat(false);
@@ -124,13 +136,7 @@ fn who_leaves_waits_for_nobody_who_has_no_connection() {
 
 #[test]
 fn who_is_given_up_gets_no_part_of_a_message() {
-    let mut chat = chat(false);
-    chat.world.pass(Duration::ZERO);
-    for leg in chat.legs.split_off(1) {
-        chat.world.relay.remove_leg(leg);
-    }
-    chat.keys.truncate(1);
-    chat.seat('e', None);
+    let mut chat = alice_and_a_guest();
     let chunk = |id: &str, from: u32, flag| {
         let range = format!("Byte-Range: {from}-*/9\r\n");
         send_of('a', id, (&range, "text/plain"), "abc", flag).replace(&format!("m-{id}"), "m-tid1")
@@ -182,13 +188,7 @@ fn who_is_named_anew_is_awaited_anew() {
 #[test]
 fn a_sender_is_read_on_when_the_only_other_one_connects_or_is_given_up() {
     for connects in [true, false] {
-        let mut chat = chat(false);
-        chat.world.pass(Duration::ZERO);
-        for leg in chat.legs.split_off(1) {
-            chat.world.relay.remove_leg(leg);
-        }
-        chat.keys.truncate(1);
-        chat.seat('e', None);
+        let mut chat = alice_and_a_guest();
         let long = "x".repeat(MSRP_ROOM_HIGH_BYTES);
         chat.says(0, &send_of('a', "tid1", ("", "text/plain"), &long, '$'));
         let blocked = |chat: &Chat| chat.world.relay.blocked(chat.keys[0], &chat.world.out);
@@ -202,6 +202,18 @@ fn a_sender_is_read_on_when_the_only_other_one_connects_or_is_given_up() {
         }
         assert!(!blocked(&chat), "{connects}");
     }
+}
+
+#[test]
+fn a_sender_is_read_on_where_the_guest_may_be_bound_by_what_comes_behind() {
+    let mut chat = alice_and_a_guest();
+    chat.world.leg('f');
+    chat.world.send(chat.keys[0], bind('f'));
+    chat.is_told(0);
+    let long = "x".repeat(MSRP_ROOM_HIGH_BYTES);
+    chat.says(0, &send_of('a', "tid1", ("", "text/plain"), &long, '$'));
+    let world = &chat.world;
+    assert!(!world.relay.blocked(chat.keys[0], &world.out));
 }
 
 #[test]
